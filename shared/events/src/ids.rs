@@ -1,0 +1,90 @@
+//! Identifiers. Each has its own type, so that two of them cannot be swapped.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Not an identifier: see [`UserId`] for what is.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error(
+    "an id has 1 to 128 characters out of A-Z, a-z, 0-9, '-', '_', '.', ':' and starts with a letter or digit"
+)]
+pub struct InvalidId;
+
+fn parse(text: String) -> Result<String, InvalidId> {
+    // What passes is also a safe Firestore document id and a safe path segment.
+    let first_is_safe = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let all_are_safe = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c));
+    if first_is_safe && all_are_safe && text.len() <= 128 { Ok(text) } else { Err(InvalidId) }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(try_from = "String", into = "String")]
+        #[schemars(with = "String")]
+        pub struct $name(#[schemars(length(min = 1, max = 128))] String);
+
+        impl $name {
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                parse(text).map(Self)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                parse(text.to_owned()).map(Self)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id! {
+    /// A person who signed up: 1 to 128 characters out of `A-Z a-z 0-9 - _ . :`, the first one a
+    /// letter or digit.
+    UserId
+}
+
+id! {
+    /// The CloudEvents `id` of an event; unique within its source.
+    EventId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_safe_ids_parse() {
+        for good in ["a", "test-123", "01JD:9.x_y", &"x".repeat(128)] {
+            assert_eq!(good.parse::<UserId>().map(String::from), Ok(good.to_owned()));
+        }
+        for bad in ["", ".", "..", "a/b", "__x__", "-a", "a b", "ü", &"x".repeat(129)] {
+            assert_eq!(bad.parse::<UserId>(), Err(InvalidId), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Every event that was ever released still decodes, and means what it meant.
+
+use events::{Event, UserCreated};
+use serde_json::Value;
+
+fn check<E: Event>(file: &str) {
+    let golden: Value = serde_json::from_str(file).expect("golden file");
+    let event: E = serde_json::from_value(golden.clone()).expect(E::TYPE);
+    let mut again = serde_json::to_value(event).expect(E::TYPE);
+    again["event"] = E::TYPE.into();
+    assert_eq!(again, golden, "{} reads or writes other fields than it did", E::TYPE);
+}
+
+#[test]
+fn released_events_still_decode() {
+    check::<UserCreated>(include_str!("../golden/user.created.json"));
+}
+
+#[test]
+fn every_golden_file_is_checked() {
+    let source = include_str!("golden.rs");
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/golden")).expect("folder") {
+        let name = file.expect("entry").file_name().into_string().expect("UTF-8");
+        assert!(source.contains(&format!("golden/{name}")), "{name} is not checked");
+    }
+}
