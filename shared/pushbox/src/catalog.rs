@@ -1,0 +1,270 @@
+//! The list of services, events, topics and subscriptions: what Terraform, the diagrams and the
+//! documents are made from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{Service, receipt, store::TTL_FIELD, timing};
+
+/// Services that share a purpose and are deployed together.
+pub struct System {
+    /// Such as `signup`.
+    pub name: &'static str,
+    /// The services.
+    pub services: Vec<Service>,
+}
+
+/// What there is, and how it is wired.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Catalog {
+    timing: Value,
+    delivery: Value,
+    receipts: Value,
+    /// By name.
+    pub topics: Vec<Topic>,
+    /// By system, in the order in which the system lists them.
+    pub services: Vec<ServiceEntry>,
+    /// By type.
+    pub events: Vec<EventEntry>,
+}
+
+/// A topic and what it carries.
+#[derive(Clone, Debug, Serialize)]
+pub struct Topic {
+    /// Its short name.
+    pub name: String,
+    /// The types of the events.
+    pub events: Vec<String>,
+}
+
+/// A service and its wiring.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceEntry {
+    /// Its name.
+    pub name: String,
+    /// The system that it belongs to.
+    pub system: String,
+    /// What it does.
+    pub about: String,
+    /// Everybody may reach it.
+    pub public: bool,
+    /// `POST /relay` must be called now and then.
+    pub relays: bool,
+    /// The types of the events that it publishes.
+    pub publishes: Vec<String>,
+    /// The topics that it publishes to.
+    pub publishes_to: Vec<String>,
+    /// One for each topic that it listens to.
+    pub subscriptions: Vec<Subscription>,
+    /// Where its dead letters go.
+    pub dead_letter_topic: String,
+    /// The environment variables that hold secrets.
+    pub secrets: Vec<Secret>,
+    /// Firestore's composite indexes that its queries need.
+    pub indexes: Vec<Value>,
+}
+
+/// A push subscription.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subscription {
+    /// Its short name.
+    pub name: String,
+    /// The topic's short name.
+    pub topic: String,
+    /// The types of the events that it passes.
+    pub handles: Vec<String>,
+    /// Passes those types, and messages that somebody published by hand without attributes.
+    pub filter: String,
+    /// Where its dead letters go.
+    pub dead_letter_topic: String,
+}
+
+/// A secret that a service gets as an environment variable.
+#[derive(Clone, Debug, Serialize)]
+pub struct Secret {
+    /// The variable.
+    pub env: String,
+    /// The secret's name.
+    pub secret: String,
+}
+
+/// An event, who publishes it and who handles it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventEntry {
+    /// Its type.
+    pub r#type: String,
+    /// The topic that carries it.
+    pub topic: String,
+    /// The services that publish it.
+    pub published_by: Vec<String>,
+    /// The services that handle it.
+    pub handled_by: Vec<String>,
+    /// The data's JSON schema.
+    pub schema: Value,
+}
+
+/// A service has one dead-letter topic; the subscription that holds its messages has the same name.
+pub(crate) fn dead_letter_topic(service: &str) -> String {
+    format!("{service}-dead-letter")
+}
+
+impl Catalog {
+    /// The catalog of these systems.
+    #[must_use]
+    pub fn of(systems: &[System]) -> Self {
+        let entries = systems
+            .iter()
+            .flat_map(|system| system.services.iter().map(|service| ServiceEntry::of(system.name, service)));
+        let services: Vec<ServiceEntry> = entries.collect();
+        let mut events = BTreeMap::new();
+        for service in systems.iter().flat_map(|system| &system.services) {
+            for event in service.publishes.values().chain(service.handles.values().map(|(event, _)| event)) {
+                let schema = || (event.schema)().to_value();
+                events.entry(event.name).or_insert_with(|| EventEntry {
+                    r#type: event.name.to_owned(),
+                    topic: event.topic.to_owned(),
+                    published_by: Vec::new(),
+                    handled_by: Vec::new(),
+                    schema: schema(),
+                });
+            }
+        }
+        for service in &services {
+            for name in &service.publishes {
+                events.entry(name).and_modify(|event| event.published_by.push(service.name.clone()));
+            }
+            for name in service.subscriptions.iter().flat_map(|subscription| &subscription.handles) {
+                events.entry(name).and_modify(|event| event.handled_by.push(service.name.clone()));
+            }
+        }
+        let events: Vec<EventEntry> = events.into_values().collect();
+        let mut topics = BTreeMap::<_, Vec<String>>::new();
+        for event in &events {
+            topics.entry(event.topic.clone()).or_default().push(event.r#type.clone());
+        }
+        Self {
+            timing: json!({
+                "handlerSeconds": timing::HANDLER_DEADLINE.as_secs(),
+                "leaseSeconds": timing::LEASE.as_secs(),
+                "ackDeadlineSeconds": timing::ACK_DEADLINE.as_secs(),
+                "requestTimeoutSeconds": timing::REQUEST_TIMEOUT.as_secs(),
+            }),
+            delivery: json!({
+                "minBackoffSeconds": timing::BACKOFF.0.as_secs(),
+                "maxBackoffSeconds": timing::BACKOFF.1.as_secs(),
+                "maxDeliveryAttempts": timing::MAX_DELIVERY_ATTEMPTS,
+                "retentionSeconds": timing::RETENTION.as_secs(),
+                "deadLetterRetentionSeconds": timing::DEAD_LETTER_RETENTION.as_secs(),
+            }),
+            receipts: json!({
+                "collection": receipt::COLLECTION,
+                "ttlField": TTL_FIELD,
+                "keepSeconds": timing::RECEIPT_RETENTION.as_secs(),
+            }),
+            topics: topics.into_iter().map(|(name, events)| Topic { name, events }).collect(),
+            services,
+            events,
+        }
+    }
+
+    /// All topics, and this service alone.
+    #[must_use]
+    pub fn only(mut self, service: &str) -> Self {
+        self.services.retain(|entry| entry.name == service);
+        self
+    }
+
+    /// Which event flows from where to where, as a [Mermaid](https://mermaid.js.org) diagram.
+    #[must_use]
+    pub fn diagram(&self, system: &str) -> String {
+        let mut lines = vec!["flowchart LR".to_owned()];
+        for service in self.services.iter().filter(|service| service.system == system) {
+            let (open, close) = if service.public { ("([", "])") } else { ("[", "]") };
+            lines.push(format!("    {0}{open}{0}{close}", service.name));
+        }
+        for event in &self.events {
+            for publisher in self.of_system(system, &event.published_by) {
+                for handler in self.of_system(system, &event.handled_by) {
+                    lines.push(format!("    {publisher} -- {} --> {handler}", event.r#type));
+                }
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+
+    /// Who publishes and who handles which event, as a Markdown table.
+    #[must_use]
+    pub fn table(&self, system: &str) -> String {
+        let mut lines =
+            vec!["| event | topic | published by | handled by |".to_owned(), "|---|---|---|---|".to_owned()];
+        for event in &self.events {
+            let names = |services: &[String]| self.of_system(system, services).join(", ");
+            let (published_by, handled_by) = (names(&event.published_by), names(&event.handled_by));
+            if !published_by.is_empty() || !handled_by.is_empty() {
+                lines.push(format!(
+                    "| `{}` | `{}` | {published_by} | {handled_by} |",
+                    event.r#type, event.topic
+                ));
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+
+    fn of_system<'a>(&self, system: &str, names: &'a [String]) -> Vec<&'a str> {
+        let is_member = |name: &&String| {
+            self.services.iter().any(|service| service.system == system && service.name == **name)
+        };
+        names.iter().filter(is_member).map(String::as_str).collect()
+    }
+}
+
+impl ServiceEntry {
+    fn of(system: &str, service: &Service) -> Self {
+        let publishes_to: BTreeSet<&str> = service.publishes.values().map(|event| event.topic).collect();
+        let mut handles = BTreeMap::<&str, Vec<String>>::new();
+        for (event, _) in service.handles.values() {
+            handles.entry(event.topic).or_default().push(event.name.to_owned());
+        }
+        let subscription = |(topic, handles): (&str, Vec<String>)| Subscription {
+            name: format!("{}-{topic}", service.name),
+            topic: topic.to_owned(),
+            filter: filter(&handles),
+            handles,
+            dead_letter_topic: dead_letter_topic(service.name),
+        };
+        let secret = |variable: &&str| Secret {
+            env: (*variable).to_owned(),
+            secret: variable.to_lowercase().replace('_', "-"),
+        };
+        Self {
+            name: service.name.to_owned(),
+            system: system.to_owned(),
+            about: service.about.to_owned(),
+            public: service.public,
+            // Events that wait in a receipt come from routes; a consumer's are relayed by its
+            // redelivery.
+            relays: service.has_routes && !service.publishes.is_empty(),
+            publishes: service.publishes.keys().map(|&name| name.to_owned()).collect(),
+            publishes_to: publishes_to.into_iter().map(str::to_owned).collect(),
+            subscriptions: handles.into_iter().map(subscription).collect(),
+            dead_letter_topic: dead_letter_topic(service.name),
+            secrets: service.secrets.iter().map(secret).collect(),
+            indexes: Vec::new(),
+        }
+    }
+}
+
+/// <https://cloud.google.com/pubsub/docs/subscription-message-filter>
+fn filter(types: &[String]) -> String {
+    let mut filter = "NOT attributes:\"ce-type\"".to_owned();
+    for name in types {
+        filter += &format!(" OR attributes.\"ce-type\" = \"{name}\"");
+    }
+    filter
+}

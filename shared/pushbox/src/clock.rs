@@ -1,0 +1,36 @@
+//! What time it is.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+/// A source of time that a test can drive.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(Timestamp::now))
+    }
+
+    /// A clock that follows tokio's, from `start` on. With tokio's time paused, it is as still.
+    #[must_use]
+    pub fn following_tokio(start: Timestamp) -> Self {
+        let began = tokio::time::Instant::now();
+        Self(Arc::new(move || start.saturating_add(began.elapsed()).unwrap_or(start)))
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}

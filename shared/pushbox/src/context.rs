@@ -1,0 +1,285 @@
+//! The transaction: what a handler reads and stages.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use events::Event;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    Document, Failure, Path, ServiceName,
+    message::Outgoing,
+    receipt::digest,
+    store::{self, Change, Fields, Precondition, Store, StoreError, Stored, Write},
+    trace::Trace,
+};
+
+/// What a handler touches the world through.
+///
+/// What it stages is committed whole, with the receipt, in one commit; and only if nothing that it
+/// read has changed meanwhile. Otherwise the handler runs again from the start, so it must have no
+/// other way to the outside.
+#[derive(Clone)]
+pub struct Context {
+    run: Arc<Run>,
+}
+
+/// `create` found the document there already.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("the document exists already")]
+pub struct AlreadyExists;
+
+/// What is being handled; the same on each re-run.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    pub(crate) service: ServiceName,
+    pub(crate) publishes: Arc<[&'static str]>,
+    pub(crate) key: String,
+    pub(crate) occurred_at: Timestamp,
+    pub(crate) trace: Trace,
+}
+
+struct Run {
+    subject: Subject,
+    store: Arc<dyn Store>,
+    now: Timestamp,
+    staged: Mutex<Staged>,
+}
+
+/// What one run has read and staged.
+#[derive(Default)]
+pub(crate) struct Staged {
+    documents: BTreeMap<Path, Staging>,
+    pub(crate) events: Vec<Outgoing>,
+    ids: u32,
+    /// An error of the program, which must not be committed.
+    mistake: Option<String>,
+}
+
+#[derive(Default)]
+struct Staging {
+    /// What the store held, once it has been asked. `create` does not ask.
+    read: Option<Option<Stored>>,
+    created: bool,
+    change: Option<Change>,
+}
+
+impl Context {
+    pub(crate) fn new(subject: Subject, store: Arc<dyn Store>, now: Timestamp, known: Known) -> Self {
+        let documents = known
+            .0
+            .into_iter()
+            .map(|(path, read)| (path, Staging { read: Some(read), ..Staging::default() }));
+        let staged = Staged { documents: documents.collect(), ..Staged::default() };
+        Self { run: Arc::new(Run { subject, store, now, staged: Mutex::new(staged) }) }
+    }
+
+    /// When this run began.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.run.now
+    }
+
+    /// When the event happened, however late it arrived.
+    #[must_use]
+    pub fn occurred_at(&self) -> Timestamp {
+        self.run.subject.occurred_at
+    }
+
+    /// An id that nobody can guess who does not know the key, and that is the same on each re-run.
+    #[must_use]
+    pub fn new_id(&self) -> String {
+        let mut staged = self.staged();
+        staged.ids += 1;
+        let Subject { service, key, .. } = &self.run.subject;
+        digest(&["id", service, key, &staged.ids.to_string()])[..32].to_owned()
+    }
+
+    /// Spreads keys evenly over `0..shards`.
+    #[must_use]
+    pub fn shard(&self, shards: u64) -> u64 {
+        let hash = digest(&["shard", &self.run.subject.key]);
+        u64::from_str_radix(&hash[..8], 16).unwrap_or(0) % shards.max(1)
+    }
+
+    /// Reads a document, with what this run has staged for it.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] when the store fails, or holds something that is not a `D`.
+    pub async fn get<D: Document>(&self, id: impl AsRef<str> + Send) -> Result<Option<D>, Failure> {
+        let path = self.path::<D>(id.as_ref());
+        let is_known = self.staged().documents.get(&path).is_some_and(Staging::is_known);
+        if !is_known {
+            let found = self.run.store.get(&path).await?;
+            self.staged().documents.entry(path.clone()).or_default().read = Some(found);
+        }
+        let fields = self.staged().documents.get(&path).and_then(Staging::current).cloned();
+        Ok(fields.map(|fields| serde_json::from_value(Value::Object(fields))).transpose()?)
+    }
+
+    /// Stages a document that must not exist yet.
+    ///
+    /// This does not ask the store: it is taken that there is no such document. Where the commit
+    /// proves this wrong, the handler runs again and then gets the error.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`], at the latest in the re-run after a refused commit.
+    pub fn create<D: Document>(&self, document: &D) -> Result<(), AlreadyExists> {
+        let mut staged = self.staged();
+        let Some(fields) = staged.fields(document) else { return Ok(()) };
+        let staging = staged.documents.entry(self.path::<D>(&document.id())).or_default();
+        if staging.current().is_some() {
+            return Err(AlreadyExists);
+        }
+        staging.change = Some(Change::Set(fields));
+        staging.created = true;
+        Ok(())
+    }
+
+    /// Stages a document. If this run has read it, the commit fails if it has changed since.
+    pub fn put<D: Document>(&self, document: &D) {
+        let mut staged = self.staged();
+        let change = staged.fields(document).map(Change::Set);
+        staged.documents.entry(self.path::<D>(&document.id())).or_default().change = change;
+    }
+
+    /// Adds the numeric fields named in `amounts` to what is stored, and sets the other fields.
+    /// Neither reads nor loses a race, and `get` in the same run does not see it. A document takes
+    /// about one write a second, so spread what is hot over [shards](Self::shard).
+    pub fn add<D: Document>(&self, document: &D, amounts: &[&str]) {
+        let mut staged = self.staged();
+        let Some(fields) = staged.fields(document) else { return };
+        let (found, fields): (Fields, Fields) =
+            fields.into_iter().partition(|(name, _)| amounts.contains(&name.as_str()));
+        let found: BTreeMap<String, i64> =
+            found.into_iter().filter_map(|(name, value)| Some((name, value.as_i64()?))).collect();
+        if found.len() < amounts.len() {
+            // To add nothing instead would go unnoticed.
+            staged.mistake = Some(format!("{} has no integer field for each of {amounts:?}", D::COLLECTION));
+            return;
+        }
+        staged.documents.entry(self.path::<D>(&document.id())).or_default().add(fields, found);
+    }
+
+    /// Stages the removal of a document.
+    pub fn delete<D: Document>(&self, id: impl AsRef<str>) {
+        let path = self.path::<D>(id.as_ref());
+        self.staged().documents.entry(path).or_default().change = Some(Change::Delete);
+    }
+
+    /// Stages an event. It is published once the commit is through.
+    pub fn publish<E: Event>(&self, event: &E) {
+        let Subject { service, key, trace, publishes, .. } = &self.run.subject;
+        let mut staged = self.staged();
+        if !publishes.contains(&E::TYPE) {
+            // The catalog, and with it the grants in the cloud, would not know.
+            staged.mistake = Some(format!("{service} does not declare that it publishes {}", E::TYPE));
+            return;
+        }
+        let id = &digest(&["event", service, key, &staged.events.len().to_string()])[..32];
+        match Outgoing::new(event, service, id, self.run.now, &trace.to_string()) {
+            Ok(outgoing) => staged.events.push(outgoing),
+            Err(error) => staged.mistake = Some(format!("{} is not JSON: {error}", E::TYPE)),
+        }
+    }
+
+    fn path<D: Document>(&self, id: &str) -> Path {
+        Path::new(self.run.subject.service, D::COLLECTION, id)
+    }
+
+    fn staged(&self) -> MutexGuard<'_, Staged> {
+        self.run.staged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the run and takes what it staged.
+    pub(crate) fn take(&self) -> Result<Staged, Failure> {
+        let mut staged = std::mem::take(&mut *self.staged());
+        staged.mistake.take().map_or(Ok(staged), |mistake| Err(Failure::Retry(mistake)))
+    }
+}
+
+impl Staging {
+    fn is_known(&self) -> bool {
+        self.read.is_some() || matches!(self.change, Some(Change::Set(_) | Change::Delete))
+    }
+
+    /// The document as the handler sees it.
+    fn current(&self) -> Option<&Fields> {
+        match &self.change {
+            Some(Change::Set(fields)) => Some(fields),
+            Some(Change::Delete) => None,
+            _ => self.read.as_ref()?.as_ref().map(|stored| &stored.fields),
+        }
+    }
+
+    /// On top of what is staged already.
+    fn add(&mut self, fields: Fields, amounts: BTreeMap<String, i64>) {
+        self.change = Some(match self.change.take() {
+            None | Some(Change::Verify) => Change::Add { fields, amounts },
+            Some(Change::Add { fields: mut all, amounts: mut sums }) => {
+                all.extend(fields);
+                for (name, amount) in amounts {
+                    *sums.entry(name).or_default() += amount;
+                }
+                Change::Add { fields: all, amounts: sums }
+            }
+            // All of the document is known here, so nothing is left for the store to add to.
+            Some(Change::Set(mut document)) => {
+                store::add(&mut document, &fields, &amounts);
+                Change::Set(document)
+            }
+            Some(Change::Delete) => {
+                let mut document = Fields::new();
+                store::add(&mut document, &fields, &amounts);
+                Change::Set(document)
+            }
+        });
+    }
+
+    fn only_if(&self) -> Precondition {
+        match &self.read {
+            Some(Some(stored)) => Precondition::At(stored.version),
+            Some(None) => Precondition::Absent,
+            None if self.created => Precondition::Absent,
+            None => Precondition::None,
+        }
+    }
+}
+
+impl Staged {
+    fn fields<D: Document>(&mut self, document: &D) -> Option<Fields> {
+        let fields = serde_json::to_value(document).and_then(serde_json::from_value);
+        fields
+            .map_err(|error| self.mistake = Some(format!("{} is not a struct: {error}", D::COLLECTION)))
+            .ok()
+    }
+
+    /// The writes of this run. What was read and not written is verified, so that a decision never
+    /// rests on something that has changed.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = Write> {
+        self.documents.iter().map(|(path, staging)| Write {
+            path: path.clone(),
+            change: staging.change.clone().unwrap_or(Change::Verify),
+            only_if: staging.only_if(),
+        })
+    }
+
+    /// Asks the store for what this run took to be absent: one of them may be why its commit was
+    /// refused. The next run knows.
+    pub(crate) async fn recheck(&self, store: &dyn Store) -> Result<Known, StoreError> {
+        let mut known = BTreeMap::new();
+        for (path, staging) in &self.documents {
+            if staging.created && !matches!(staging.read, Some(Some(_))) {
+                known.insert(path.clone(), store.get(path).await?);
+            }
+        }
+        Ok(Known(known))
+    }
+}
+
+/// What is known of documents before a run begins.
+#[derive(Clone, Default)]
+pub(crate) struct Known(BTreeMap<Path, Option<Stored>>);

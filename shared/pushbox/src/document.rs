@@ -1,0 +1,84 @@
+//! What services store, and where.
+
+use std::fmt;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A type that is stored as one Firestore document, at `services/<service>/<COLLECTION>/<id>`.
+///
+/// Fields of type `Option` that are `None` should be skipped when serialized, and there must be
+/// no list directly inside of a list: Firestore stores neither.
+pub trait Document: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The collection, such as `contacts`.
+    const COLLECTION: &'static str;
+
+    /// The document's id within the collection.
+    fn id(&self) -> String;
+}
+
+/// Where a document is, relative to the database.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Path {
+    collection: String,
+    id: String,
+}
+
+impl Path {
+    /// `services/<service>/<collection>/<id>`. Any id will do: what Firestore refuses is escaped.
+    #[must_use]
+    pub fn new(service: &str, collection: &str, id: &str) -> Self {
+        Self { collection: Self::collection_of(service, collection), id: safe(id) }
+    }
+
+    pub(crate) fn collection_of(service: &str, collection: &str) -> String {
+        format!("services/{service}/{collection}")
+    }
+
+    /// `services/<service>/<collection>`.
+    #[must_use]
+    pub fn collection(&self) -> &str {
+        &self.collection
+    }
+
+    /// The last segment.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.collection, self.id)
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Firestore refuses `/`, `.`, `..`, `__.*__` and the empty id
+/// (<https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields>).
+fn safe(id: &str) -> String {
+    let id = id.replace('%', "%25").replace('/', "%2F");
+    if matches!(id.as_str(), "" | "." | "..") || id.starts_with("__") { format!("%{id}") } else { id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_id_leaves_its_collection_and_no_two_share_a_path() {
+        let ids = ["a", "a/b", "a%2Fb", "", ".", "..", "__x__", "%", "%.", "%25"];
+        let paths: std::collections::BTreeSet<String> =
+            ids.iter().map(|id| Path::new("crm-service", "contacts", id).to_string()).collect();
+        assert_eq!(paths.len(), ids.len(), "{paths:?}");
+        for path in &paths {
+            let rest = path.strip_prefix("services/crm-service/contacts/").expect("prefix");
+            assert!(!["", ".", ".."].contains(&rest) && !rest.contains('/') && !rest.starts_with("__"));
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The runtime of services that handle Pub/Sub events: at least once delivered, handled once.
+//!
+//! A consumer is a function from an event and a [`Context`] to `Result<(), Failure>`. What it
+//! stages is committed in one Firestore commit, together with a *receipt* that says that the event
+//! is handled and that holds the events to publish. See `ARCHITECTURE.md` for the whole picture.
+//!
+//! | to | look at |
+//! |---|---|
+//! | declare a service | [`Service`] |
+//! | read and stage | [`Context`], [`Document`] |
+//! | fail | [`Failure`], [`reject`], [`Problem`] |
+//! | take commands by HTTP | [`Command`], [`Reply`], [`FieldErrors`] |
+//! | answer questions by HTTP | [`Documents`], [`Page`], [`PageQuery`] |
+//! | run a service | [`Service::app`], [`Ports`], [`PushAuth`], [`serve`] |
+//! | list what there is | [`Catalog`], [`System`] |
+
+mod auth;
+mod catalog;
+mod clock;
+mod command;
+mod consume;
+mod context;
+mod delivery;
+mod document;
+mod documents;
+mod effect;
+mod failure;
+mod fault;
+mod http;
+mod message;
+mod problem;
+pub mod publisher;
+mod receipt;
+mod runtime;
+mod service;
+pub mod store;
+pub mod telemetry;
+pub mod timing;
+mod trace;
+mod transaction;
+
+pub use auth::{Oidc, PushAuth};
+pub use catalog::{Catalog, EventEntry, Secret, ServiceEntry, Subscription, System, Topic};
+pub use clock::Clock;
+pub use command::{Command, Reply};
+pub use context::{AlreadyExists, Context};
+pub use document::{Document, Path};
+pub use documents::{Documents, Page, PageQuery};
+pub use failure::{Failure, reject};
+pub use http::serve;
+pub use message::Message;
+pub use problem::{FieldErrors, Problem};
+pub use runtime::{Ports, Runtime};
+pub use service::{Service, ServiceName};

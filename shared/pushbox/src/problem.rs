@@ -1,0 +1,136 @@
+//! Errors as [problem details](https://www.rfc-editor.org/rfc/rfc9457), `application/problem+json`.
+
+use std::fmt;
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use crate::Failure;
+
+const MEDIA_TYPE: &str = "application/problem+json";
+
+/// An error for a caller: a status, a sentence, and what is wrong with which field.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    detail: String,
+    errors: Vec<FieldError>,
+    /// For the log, not for the caller.
+    cause: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct FieldError {
+    /// A [JSON pointer](https://www.rfc-editor.org/rfc/rfc6901) as a URI fragment.
+    pointer: String,
+    detail: String,
+}
+
+impl Problem {
+    /// A problem with a sentence that tells the caller what to do about it.
+    pub fn new(status: StatusCode, detail: impl fmt::Display) -> Self {
+        Self { status, detail: detail.to_string(), errors: Vec::new(), cause: None }
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(what: impl fmt::Display) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format_args!("There is no such {what}."))
+    }
+
+    pub(crate) fn field(status: StatusCode, pointer: &str, detail: impl fmt::Display) -> Self {
+        let mut problem = Self::new(status, "The request body is not what this route takes.");
+        problem.errors.push(FieldError { pointer: format!("#{pointer}"), detail: detail.to_string() });
+        problem
+    }
+}
+
+/// Collects what is wrong with the fields of a request body, so that the caller sees it all at once.
+#[derive(Debug, Default)]
+pub struct FieldErrors(Vec<FieldError>);
+
+impl FieldErrors {
+    /// Parses the field at `pointer` (such as `/email`), or notes why it cannot.
+    pub fn parse<T: std::str::FromStr<Err: fmt::Display>>(&mut self, pointer: &str, text: &str) -> Option<T> {
+        text.parse().map_err(|error| self.note(pointer, error)).ok()
+    }
+
+    /// Notes that something is wrong with the field at `pointer`.
+    pub fn note(&mut self, pointer: &str, detail: impl fmt::Display) {
+        self.0.push(FieldError { pointer: format!("#{pointer}"), detail: detail.to_string() });
+    }
+}
+
+impl From<FieldErrors> for Problem {
+    fn from(errors: FieldErrors) -> Self {
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self { errors: errors.0, ..Self::new(status, "Some fields are not valid.") }
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Retry(cause) => Self {
+                cause: Some(cause),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "This did not work just now. Please try again.")
+            },
+            Failure::Reject(reason) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, reason),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Details<'a> {
+            r#type: &'static str,
+            title: &'a str,
+            status: u16,
+            detail: &'a str,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            errors: &'a [FieldError],
+        }
+        if let Some(cause) = &self.cause {
+            tracing::error!(cause, status = self.status.as_u16(), "request failed");
+        }
+        let details = Details {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+        };
+        let body = serde_json::to_vec(&details).unwrap_or_default();
+        (self.status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
+    }
+}
+
+/// Gives the errors of axum's own extractors and routes, which are plain text, the same form.
+pub(crate) async fn for_every_error(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let has_form = content_type.is_some_and(|is| is != "text/plain; charset=utf-8");
+    if !(status.is_client_error() || status.is_server_error()) || has_form {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let text = axum::body::to_bytes(body, 4096).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let detail = match status {
+        _ if !text.is_empty() => &*text,
+        StatusCode::NOT_FOUND => "There is nothing at this path.",
+        StatusCode::METHOD_NOT_ALLOWED => "This path does not take this method.",
+        _ => "The request was refused.",
+    };
+    let problem = Problem::new(status, detail).into_response();
+    parts.headers.remove("content-length");
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    Response::from_parts(parts, Body::new(problem.into_body()))
+}

@@ -1,0 +1,5 @@
+//! The runtime, seen from outside: one program, since each one would link everything once more.
+
+mod contract;
+mod suite;
+mod transactions;

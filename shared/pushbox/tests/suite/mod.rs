@@ -1,0 +1,326 @@
+//! How these tests run a service and talk to it. Nothing else in them knows the runtime's API.
+
+pub mod contract;
+mod faulty;
+mod recorder;
+
+pub use faulty::{Fault, Faulty};
+pub use recorder::{Recorder, Refusal};
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Method, Request, StatusCode},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use events::Event;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use pushbox::{
+    Clock, Ports, PushAuth, Service,
+    store::{Query, Store, Stored},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// The name of the service under test.
+pub const SERVICE: &str = "test-service";
+
+/// What the services under test handle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Placed {
+    pub order: String,
+    #[serde(default)]
+    pub quantity: u32,
+}
+
+impl Event for Placed {
+    const TYPE: &'static str = "order.placed";
+    const TOPIC: &'static str = "order-events";
+}
+
+/// What they publish.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Shipped {
+    pub order: String,
+}
+
+impl Event for Shipped {
+    const TYPE: &'static str = "order.shipped";
+    const TOPIC: &'static str = "order-events";
+}
+
+/// What they store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Count {
+    pub id: String,
+    pub n: i64,
+}
+
+impl pushbox::Document for Count {
+    const COLLECTION: &'static str = "counts";
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+}
+
+/// A count of `n` at `id`.
+pub fn count(id: &str, n: i64) -> Count {
+    Count { id: id.to_owned(), n }
+}
+
+/// A service with nothing in it.
+pub fn service() -> Service {
+    Service::new(SERVICE, "is under test")
+}
+
+/// The outside of a service: its store, what it publishes, its clock.
+#[derive(Clone)]
+pub struct World {
+    pub store: Arc<Faulty>,
+    pub published: Arc<Recorder>,
+    pub background: TaskTracker,
+    clock: Clock,
+}
+
+impl World {
+    /// Documents in memory, and tokio's time.
+    pub fn new() -> Self {
+        Self::on(Arc::new(pushbox::store::Memory::default()))
+    }
+
+    /// Documents in `store`.
+    pub fn on(store: Arc<dyn Store>) -> Self {
+        let start: Timestamp = "2026-11-20T12:00:00Z".parse().expect("a time");
+        Self {
+            store: Arc::new(Faulty::new(store)),
+            published: Arc::default(),
+            background: TaskTracker::new(),
+            clock: Clock::following_tokio(start),
+        }
+    }
+
+    /// The service in this world, whose pushes nobody checks.
+    pub fn run(&self, service: Service) -> Running {
+        self.run_guarded(service, PushAuth::None)
+    }
+
+    pub fn run_guarded(&self, service: Service, auth: PushAuth) -> Running {
+        let ports = Ports {
+            store: self.store.clone(),
+            publisher: self.published.clone(),
+            clock: self.clock.clone(),
+            background: self.background.clone(),
+        };
+        Running { app: service.app(ports, auth) }
+    }
+
+    /// Until nothing goes on in the background any more.
+    pub async fn settle(&self) {
+        self.background.close();
+        self.background.wait().await;
+        self.background.reopen();
+    }
+
+    /// The documents of one of the service's collections. It is not counted as a read.
+    pub async fn documents(&self, collection: &str) -> Vec<Value> {
+        self.stored(collection).await.into_iter().map(|stored| Value::Object(stored.fields)).collect()
+    }
+
+    pub async fn stored(&self, collection: &str) -> Vec<Stored> {
+        let collection = format!("services/{SERVICE}/{collection}");
+        let query = Query { collection, limit: 1000, ..Query::default() };
+        self.store.inner.list(&query).await.expect("a list")
+    }
+
+    /// The only receipt.
+    pub async fn receipt(&self) -> Value {
+        let mut receipts = self.documents("receipts").await;
+        assert_eq!(receipts.len(), 1, "{receipts:?}");
+        receipts.remove(0)
+    }
+
+    /// What counts hold, by id.
+    pub async fn counts(&self) -> BTreeMap<String, i64> {
+        let counts = self.documents("counts").await.into_iter();
+        counts
+            .map(|count| serde_json::from_value(count).expect("a count"))
+            .map(|Count { id, n }| (id, n))
+            .collect()
+    }
+}
+
+/// What counts are expected to hold.
+pub fn are(expected: &[(&str, i64)]) -> BTreeMap<String, i64> {
+    expected.iter().map(|(id, n)| ((*id).to_owned(), *n)).collect()
+}
+
+/// A service's routes.
+#[derive(Clone)]
+pub struct Running {
+    pub app: Router,
+}
+
+impl Running {
+    pub async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.app.clone().oneshot(request).await.expect("a router cannot fail");
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: serde_json::from_slice(&body).unwrap_or(Value::Null),
+            text: String::from_utf8_lossy(&body).into_owned(),
+        }
+    }
+
+    /// Pushes `message`; the answer's status.
+    pub async fn push(&self, message: &Pushed) -> u16 {
+        self.send(message.request()).await.status
+    }
+
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        self.send(request(Method::POST, path, headers, body.to_string())).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(request(Method::GET, path, &[], "")).await
+    }
+}
+
+/// An HTTP response, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// Null where it is not JSON.
+    pub body: Value,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// It is a problem with this status, and says so in both places.
+    #[track_caller]
+    pub fn is_problem(&self, status: u16) {
+        let seen = (self.status, self.header("content-type"), self.body["status"].as_u64());
+        assert_eq!(seen, (status, Some("application/problem+json"), Some(status.into())), "{self:?}");
+        let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+        assert_eq!(self.body["title"].as_str(), title, "{self:?}");
+        assert_eq!(self.body["type"], "about:blank", "{self:?}");
+        assert!(self.body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{self:?}");
+    }
+}
+
+pub fn request(method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    request.body(body.into()).expect("a request")
+}
+
+/// A message that Pub/Sub pushes, wrapped in its envelope.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    pub message_id: String,
+    pub attributes: BTreeMap<String, String>,
+    pub data: Vec<u8>,
+}
+
+impl Pushed {
+    /// An event with the attributes that a service of ours gives it.
+    pub fn event<E: Event>(id: &str, event: &E) -> Self {
+        let attributes = [
+            ("ce-specversion", "1.0"),
+            ("ce-id", id),
+            ("ce-source", "//pushbox/other-service"),
+            ("ce-type", E::TYPE),
+            ("ce-time", "2026-11-20T11:59:00Z"),
+            ("content-type", "application/json"),
+        ];
+        Self {
+            message_id: format!("message-of-{id}"),
+            attributes: attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            data: serde_json::to_vec(event).expect("JSON"),
+        }
+    }
+
+    /// The order with this id, placed.
+    pub fn order(id: &str) -> Self {
+        Self::event(id, &Placed { order: id.to_owned(), quantity: 1 })
+    }
+
+    /// The same message, published once more: Pub/Sub gives it a new id.
+    pub fn again(&self, message_id: &str) -> Self {
+        Self { message_id: message_id.to_owned(), ..self.clone() }
+    }
+
+    pub fn with(mut self, attribute: &str, value: &str) -> Self {
+        self.attributes.insert(attribute.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn envelope(&self) -> Value {
+        json!({
+            "message": {
+                "data": STANDARD.encode(&self.data),
+                "attributes": self.attributes,
+                "messageId": self.message_id,
+                "message_id": self.message_id,
+                "publishTime": "2026-11-20T11:59:30.123Z",
+                "publish_time": "2026-11-20T11:59:30.123Z",
+            },
+            "subscription": "projects/p/subscriptions/test-service-order-events",
+            "deliveryAttempt": 1,
+        })
+    }
+
+    pub fn request(&self) -> Request<Body> {
+        push_of(&self.envelope())
+    }
+}
+
+/// A push with this body.
+pub fn push_of(envelope: &Value) -> Request<Body> {
+    request(Method::POST, "/", &[("content-type", "application/json")], envelope.to_string())
+}
+
+/// Runs the futures at the same time and gives their results in order.
+pub async fn at_once<T>(n: usize, one: impl Fn(usize) -> BoxFuture<'static, T>) -> Vec<T> {
+    futures::future::join_all((0..n).map(one)).await
+}
+
+/// A list that handlers write to, to show when and with what they ran.
+#[derive(Clone)]
+pub struct Log<T>(Arc<Mutex<Vec<T>>>);
+
+impl<T> Default for Log<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T: Clone> Log<T> {
+    pub fn push(&self, entry: T) {
+        self.0.lock().expect("a lock").push(entry);
+    }
+
+    pub fn all(&self) -> Vec<T> {
+        self.0.lock().expect("a lock").clone()
+    }
+
+    pub fn len(&self) -> usize {
+        self.all().len()
+    }
+}
