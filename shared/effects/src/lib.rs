@@ -1,0 +1,36 @@
+//! Adapters for the outside world: what an effect calls.
+//!
+//! Each has a real form and a local one. The local ones are fakes, and named as such in what they
+//! answer: they keep what they were asked for as documents in the store, so that it can be looked
+//! at, and so that a repeat with the same idempotency key changes nothing.
+//!
+//! | to | real | local |
+//! |---|---|---|
+//! | send a mail | [`mail::Mailer::smtp`] | [`mail::Mailer::local`], the local mailbox |
+//! | take a payment | [`payments::Gateway::stripe`] | [`payments::Gateway::local`], the local payment gateway |
+
+use std::time::Duration;
+
+use pushbox::timing::HANDLER_DEADLINE;
+
+mod keep;
+pub mod mail;
+pub mod payments;
+
+/// One call to the outside, connecting included.
+const CALL_DEADLINE: Duration = Duration::from_secs(8);
+
+// The handler still has to record the outcome.
+const _: () = assert!(CALL_DEADLINE.as_secs() + 5 <= HANDLER_DEADLINE.as_secs());
+
+/// A variable of the environment does not hold what it should.
+///
+/// The text names it and gives an example, but never shows the value: that may be a secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable} is malformed: {problem}. It is {meaning}; for example {variable}='{example}'")]
+pub struct Misconfigured {
+    variable: &'static str,
+    problem: &'static str,
+    meaning: &'static str,
+    example: &'static str,
+}

@@ -1,0 +1,134 @@
+//! Mails, by SMTP or into the local mailbox.
+
+mod local_mailbox;
+mod message;
+mod relay;
+mod smtp;
+
+use std::{fmt, sync::Arc};
+
+use events::EmailAddress;
+use pushbox::{Clock, Failure, store::Store};
+use serde::{Deserialize, Serialize};
+
+pub use local_mailbox::{LocalMail, mailbox};
+
+use crate::Misconfigured;
+
+/// A mail to one recipient. `Debug` hides it all: it is personal data.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mail {
+    /// The recipient.
+    pub to: EmailAddress,
+    /// The subject, one line.
+    pub subject: String,
+    /// The body for readers that show no HTML.
+    pub text: String,
+    /// The body as HTML.
+    pub html: String,
+    /// Files that come along; a claim or a local mail with more than about 700 kB of them does not
+    /// fit into a [Firestore document](https://firebase.google.com/docs/firestore/quotas).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
+}
+
+/// A file in a mail.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// The file's name, such as `ticket.pdf`.
+    pub name: String,
+    /// The media type, such as `application/pdf`.
+    pub content_type: String,
+    /// The file; base64 in JSON.
+    #[serde(with = "as_base64")]
+    pub content: Vec<u8>,
+}
+
+/// What a mail server said to a mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It takes care of it from here. It may still bounce.
+    Accepted,
+    /// It will never take this mail to this recipient.
+    Refused {
+        /// The server's reply code and no more of its words, which often repeat the address.
+        reason: String,
+    },
+}
+
+/// Sends mails.
+#[derive(Clone)]
+pub struct Mailer(Arc<Adapter>);
+
+enum Adapter {
+    Smtp(smtp::Smtp),
+    Local(local_mailbox::LocalMailbox),
+}
+
+impl Mailer {
+    /// Sends by SMTP. It connects with the first mail, and keeps a few connections for the next.
+    ///
+    /// `url` is the value of `MAIL_URL`: `smtps://user:password@host` (TLS from the start, port 465)
+    /// or `smtp://user:password@host` (STARTTLS, port 587), user and password percent-encoded.
+    /// An `smtp://` server that offers no STARTTLS is used unencrypted, but a password is sent so
+    /// only to this machine itself. `from` is the value of `MAIL_FROM`, with or without a name.
+    ///
+    /// SMTP knows no idempotency keys: a process that dies between the server's acceptance and the
+    /// record of it sends the mail twice. Both have the same `Message-ID`, by which a server or a
+    /// mailbox can drop the second.
+    ///
+    /// # Errors
+    /// One of the two is malformed.
+    pub fn smtp(url: &str, from: &str) -> Result<Self, Misconfigured> {
+        Ok(Self(Arc::new(Adapter::Smtp(smtp::Smtp::new(url, from)?))))
+    }
+
+    /// Puts mails into the local mailbox, a fake: see [`mailbox`].
+    #[must_use]
+    pub fn local(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self(Arc::new(Adapter::Local(local_mailbox::LocalMailbox::new(store, clock))))
+    }
+
+    /// Sends a mail; `key` is the same on every attempt. Ends within 8 seconds.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] when the server cannot be reached, is not ready, or refuses us rather than
+    /// the mail (credentials, sender, policy). [`Failure::Reject`] when the mail cannot be built.
+    pub async fn send(self, mail: Mail, key: String) -> Result<Sent, Failure> {
+        match &*self.0 {
+            Adapter::Smtp(smtp) => smtp.send(&mail, &key).await,
+            Adapter::Local(mailbox) => mailbox.keep(mail, &key).await,
+        }
+    }
+}
+
+impl fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &*self.0 {
+            Adapter::Smtp(_) => "Mailer(smtp)",
+            Adapter::Local(_) => "Mailer(local)",
+        })
+    }
+}
+
+impl fmt::Debug for Mail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mail(…)")
+    }
+}
+
+mod as_base64 {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map_err(|_| D::Error::custom("not base64"))
+    }
+}

@@ -1,0 +1,175 @@
+//! Payments, through Stripe or the local payment gateway.
+
+mod local_gateway;
+mod stripe;
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use pushbox::{Clock, Failure, store::Store};
+use serde::{Deserialize, Serialize};
+
+use crate::Misconfigured;
+
+/// An amount of money.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Money {
+    /// In the currency's smallest unit: cents of a dollar, but whole yen
+    /// (<https://docs.stripe.com/currencies#zero-decimal>).
+    pub minor: u64,
+    /// Which currency.
+    pub currency: Currency,
+}
+
+/// An ISO 4217 code, in lower case, such as `usd`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Currency(String);
+
+/// Not the code of a currency.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("a currency is three lower-case letters, such as usd")]
+pub struct InvalidCurrency;
+
+/// What to charge to whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Payment {
+    /// How much.
+    pub amount: Money,
+    /// The payment method's id at the gateway, such as `pm_card_visa`; never a card's number.
+    pub method: String,
+    /// What it is for: the id of a user or an order, by which it can be found at the gateway.
+    pub reference: String,
+}
+
+/// What came of a charge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "status")]
+pub enum Outcome {
+    /// The money is taken.
+    Paid {
+        /// The charge's id at the gateway, such as `pi_…`.
+        id: String,
+    },
+    /// No money is taken, and the same charge again would not change that.
+    Declined {
+        /// The charge's id at the gateway, if it gave one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+        /// Why, such as `insufficient_funds` (<https://docs.stripe.com/declines/codes>).
+        code: String,
+    },
+}
+
+/// Takes payments.
+#[derive(Clone)]
+pub struct Gateway(Arc<Adapter>);
+
+enum Adapter {
+    Stripe(stripe::Stripe),
+    Local(local_gateway::LocalGateway),
+}
+
+impl Gateway {
+    /// Charges through [Stripe](https://docs.stripe.com/api/payment_intents/create).
+    ///
+    /// `secret_key` is the value of `STRIPE_SECRET_KEY`, `api_base` that of `STRIPE_API_BASE`,
+    /// which is `https://api.stripe.com` except where a stand-in takes Stripe's place.
+    ///
+    /// Stripe remembers an idempotency key for
+    /// [at least 24 hours](https://docs.stripe.com/api/idempotent_requests). Pub/Sub parks a
+    /// message that fails well before that, but whoever replays a dead letter later, after an
+    /// attempt whose outcome is unknown, first looks for its reference in Stripe's dashboard. Until
+    /// then Stripe repeats its first answer, a 500 included: such a charge ends as a dead letter.
+    ///
+    /// # Errors
+    /// One of the two is malformed.
+    pub fn stripe(secret_key: &str, api_base: &str) -> Result<Self, Misconfigured> {
+        Ok(Self(Arc::new(Adapter::Stripe(stripe::Stripe::new(secret_key, api_base)?))))
+    }
+
+    /// Charges nobody: the local payment gateway, a fake that keeps what it was asked for at
+    /// `services/local-payment-gateway/charges/<key>`. It declines the payment methods that decline
+    /// [at Stripe](https://docs.stripe.com/testing#declined-payments): `pm_card_visa_chargeDeclined`,
+    /// `pm_card_visa_chargeDeclinedInsufficientFunds` and so on.
+    #[must_use]
+    pub fn local(store: Arc<dyn Store>, clock: Clock) -> Self {
+        Self(Arc::new(Adapter::Local(local_gateway::LocalGateway::new(store, clock))))
+    }
+
+    /// `stripe` or `local`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match &*self.0 {
+            Adapter::Stripe(_) => "stripe",
+            Adapter::Local(_) => "local",
+        }
+    }
+
+    /// Charges once for each `key`, which is the same on every attempt. Ends within 8 seconds.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] when the gateway cannot be reached, refuses our key, or does not know yet.
+    /// [`Failure::Reject`] when it finds the request itself wrong, or the key used for another.
+    pub async fn charge(self, payment: Payment, key: String) -> Result<Outcome, Failure> {
+        match &*self.0 {
+            Adapter::Stripe(stripe) => stripe.charge(&payment, &key).await,
+            Adapter::Local(gateway) => gateway.charge(payment, &key).await,
+        }
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gateway({})", self.name())
+    }
+}
+
+impl Currency {
+    /// The code as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Currency {
+    type Err = InvalidCurrency;
+    fn from_str(text: &str) -> Result<Self, InvalidCurrency> {
+        let is_code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_lowercase());
+        if is_code { Ok(Self(text.to_owned())) } else { Err(InvalidCurrency) }
+    }
+}
+
+impl TryFrom<String> for Currency {
+    type Error = InvalidCurrency;
+    fn try_from(text: String) -> Result<Self, InvalidCurrency> {
+        text.parse()
+    }
+}
+
+impl From<Currency> for String {
+    fn from(currency: Currency) -> String {
+        currency.0
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_currency_is_three_lower_case_letters() {
+        assert_eq!("eur".parse::<Currency>().map(String::from), Ok("eur".to_owned()));
+        for bad in ["", "EUR", "euro", "eu", "e r", "äu"] {
+            assert_eq!(bad.parse::<Currency>(), Err(InvalidCurrency), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The local fakes, on a store in memory.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use effects::{
+    mail::{Attachment, Mail, Mailer, Sent, mailbox},
+    payments::{Gateway, Money, Outcome, Payment},
+};
+use pushbox::{
+    Clock, Failure,
+    store::{Memory, Query, Store},
+};
+
+fn mail(subject: &str) -> Mail {
+    Mail {
+        to: "ann@example.com".parse().unwrap(),
+        subject: subject.to_owned(),
+        text: "Hello".to_owned(),
+        html: "<p>Hello</p>".to_owned(),
+        attachments: vec![Attachment {
+            name: "ticket.pdf".to_owned(),
+            content_type: "application/pdf".to_owned(),
+            content: b"%PDF".to_vec(),
+        }],
+    }
+}
+
+fn payment(method: &str, minor: u64) -> Payment {
+    Payment {
+        amount: Money { minor, currency: "usd".parse().unwrap() },
+        method: method.to_owned(),
+        reference: "user-1".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_leaves_one_mail() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let mailer = Mailer::local(store.clone(), Clock::system());
+    for (key, subject) in [("b", "first"), ("a", "other"), ("b", "repeat")] {
+        let sent = mailer.clone().send(mail(subject), key.to_owned()).await.unwrap();
+        assert_eq!(sent, Sent::Accepted, "{key} {subject}");
+    }
+    let mails = mailbox(&*store, None, 10).await.unwrap();
+    let found: Vec<_> = mails.iter().map(|kept| (kept.id.as_str(), kept.mail.subject.as_str())).collect();
+    assert_eq!(found, [("a", "other"), ("b", "first")]);
+    assert_eq!(mails[0].mail, mail("other"), "nothing is lost on the way");
+
+    let rest = mailbox(&*store, Some("a"), 10).await.unwrap();
+    assert_eq!(rest.len(), 1);
+    assert_eq!(mailbox(&*store, None, 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_repeat_leaves_one_charge_and_has_the_same_outcome() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let gateway = Gateway::local(store.clone(), Clock::system());
+    let (paid, declined) = ("pm_card_visa", "pm_card_visa_chargeDeclinedInsufficientFunds");
+    for _ in 0..2 {
+        let outcome = gateway.clone().charge(payment(paid, 1000), "a".to_owned()).await.unwrap();
+        assert_eq!(outcome, Outcome::Paid { id: "local_a".to_owned() });
+
+        let outcome = gateway.clone().charge(payment(declined, 1000), "b".to_owned()).await.unwrap();
+        let code = "insufficient_funds".to_owned();
+        assert_eq!(outcome, Outcome::Declined { id: Some("local_b".to_owned()), code });
+    }
+    let collection = "services/local-payment-gateway/charges".to_owned();
+    let charges = store.list(&Query { collection, limit: 10, ..Query::default() }).await.unwrap();
+    assert_eq!(charges.len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_that_is_used_for_another_payment_is_rejected() {
+    let gateway = Gateway::local(Arc::new(Memory::default()), Clock::system());
+    let charge = |minor| gateway.clone().charge(payment("pm_card_visa", minor), "a".to_owned());
+    charge(1000).await.unwrap();
+    assert!(matches!(charge(1001).await, Err(Failure::Reject(_))));
+}
+
+#[tokio::test]
+async fn concurrent_repeats_leave_one_mail() {
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let mailer = Mailer::local(store.clone(), Clock::system());
+    let sends = (0..50).map(|n| tokio::spawn(mailer.clone().send(mail(&n.to_string()), "a".to_owned())));
+    for send in sends.collect::<Vec<_>>() {
+        assert_eq!(send.await.unwrap().unwrap(), Sent::Accepted);
+    }
+    assert_eq!(mailbox(&*store, None, 10).await.unwrap().len(), 1);
+}
+
+#[test]
+fn nothing_secret_or_personal_is_shown() {
+    let mailer = Mailer::smtp("smtp://u:secret@mail.example", "Shop <hello@example.com>").unwrap();
+    let gateway = Gateway::stripe("sk_test_secret", "https://api.stripe.com").unwrap();
+    let shown = format!("{mailer:?} {gateway:?} {:?}", mail("Welcome, Ann"));
+    assert!(!shown.contains("secret") && !shown.to_lowercase().contains("ann"), "{shown}");
+}
+
+#[test]
+fn what_is_malformed_is_named() {
+    for (key, base, expected) in [
+        (
+            "pk_test_x",
+            "https://api.stripe.com",
+            "STRIPE_SECRET_KEY is malformed: it starts with neither sk_ nor rk_",
+        ),
+        ("sk_test_\n", "https://api.stripe.com", "STRIPE_SECRET_KEY is malformed: it has a character"),
+        ("sk_test_x", "api.stripe.com", "STRIPE_API_BASE is malformed: it is not a URL"),
+        ("sk_test_x", "ftp://api.stripe.com", "STRIPE_API_BASE is malformed: it starts with"),
+        ("sk_live_x", "http://api.stripe.com", "STRIPE_API_BASE is malformed: a live key"),
+    ] {
+        let error = Gateway::stripe(key, base).unwrap_err().to_string();
+        assert!(error.starts_with(expected) && error.contains("for example STRIPE_"), "{error}");
+    }
+    let error = Mailer::smtp("smtp://mail.example", "nobody").unwrap_err().to_string();
+    assert!(error.starts_with("MAIL_FROM is malformed"), "{error}");
+}

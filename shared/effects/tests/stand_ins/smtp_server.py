@@ -1,0 +1,82 @@
+"""A mail server that takes, delays or refuses mails by what the recipient is called.
+
+Prints its port, then one line of JSON for each mail. With two arguments, user and password, it wants
+them before anything else.
+"""
+
+import email.policy
+import json
+import sys
+import threading
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
+
+REPLIES = {
+    "gone": "550 5.1.1 <{}>: no such user",
+    "old": "550 no such user {}",
+    "busy": "451 4.2.1 <{}> is busy",
+    "denied": "554 5.7.1 <{}>: Relay access denied",
+    "login": "530 5.7.0 Authentication required",
+}
+
+
+class Handler:
+    peers = []
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        reply = REPLIES.get(address.partition("@")[0])
+        if reply:
+            return reply.format(address)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):
+        mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        if mail["Subject"] == "spam":
+            return "554 5.6.0 this content is not welcome here"
+        if session.peer not in self.peers:
+            self.peers.append(session.peer)
+        parts = [
+            {"type": part.get_content_type(), "name": part.get_filename(), "content": text(part)}
+            for part in mail.walk()
+            if not part.is_multipart()
+        ]
+        print(json.dumps({
+            "from": envelope.mail_from,
+            "to": envelope.rcpt_tos,
+            "headers": dict(mail.items()),
+            "parts": parts,
+            "connections": len(self.peers),
+        }), flush=True)
+        return "250 OK"
+
+
+def text(part):
+    content = part.get_content()
+    return content if isinstance(content, str) else content.decode()
+
+
+options = {}
+if len(sys.argv) == 3:
+    login = tuple(word.encode() for word in sys.argv[1:])
+
+    def authenticate(server, session, envelope, mechanism, data):
+        # Not handled: the server itself answers 535 to a failure.
+        return AuthResult(success=(data.login, data.password) == login, handled=False)
+
+    options = {"authenticator": authenticate, "auth_required": True, "auth_require_tls": False}
+
+
+class AnyPort(Controller):
+    """A controller connects to its own port to see whether it is up, so 0 will not do."""
+
+    def _trigger_server(self):
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+
+controller = AnyPort(Handler(), hostname="127.0.0.1", port=0, enable_SMTPUTF8=True, **options)
+controller.start()
+print(controller.port, flush=True)
+threading.Event().wait()
