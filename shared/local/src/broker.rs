@@ -1,0 +1,87 @@
+//! Pub/Sub in this process.
+//!
+//! [`Topics`] holds the rules and knows neither a clock nor a socket. [`Broker`] is the handle
+//! that services publish through. `push` is the loop that delivers over HTTP.
+
+mod filter;
+mod policy;
+pub(crate) mod push;
+mod recent;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod topics;
+
+pub use filter::InvalidFilter;
+pub use policy::DeliveryPolicy;
+pub(crate) use recent::event_type;
+pub use recent::{Fate, RecentEvent, RecentEvents, Stage};
+pub use subscription::{Delivery, DeliveryId, Published};
+pub use topics::{Refused, Topics, UnknownSubscription};
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use pushbox::{
+    Catalog, Message,
+    publisher::{PublishError, Publisher},
+};
+use tokio::sync::Notify;
+
+/// The topics and subscriptions of a catalog. A clone is another handle to the same ones.
+#[derive(Clone)]
+pub struct Broker(Arc<Shared>);
+
+struct Shared {
+    topics: Mutex<Topics>,
+    /// Something may be due earlier than it was.
+    changed: Notify,
+    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+}
+
+impl Broker {
+    /// All topics of the catalog, with nothing in them.
+    ///
+    /// # Errors
+    /// Says which filter of the catalog is not one that Pub/Sub takes.
+    pub fn new(catalog: &Catalog, policy: DeliveryPolicy) -> Result<Self, InvalidFilter> {
+        Self::with_clock(catalog, policy, Timestamp::now)
+    }
+
+    /// The same, with a clock that a test drives.
+    ///
+    /// # Errors
+    /// As for [`Broker::new`].
+    pub fn with_clock(
+        catalog: &Catalog,
+        policy: DeliveryPolicy,
+        now: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Result<Self, InvalidFilter> {
+        let topics = Mutex::new(Topics::of(catalog, policy)?);
+        Ok(Self(Arc::new(Shared { topics, changed: Notify::new(), now: Box::new(now) })))
+    }
+
+    /// Looks at the topics, or changes them, at the present time. What is due because of it is
+    /// pushed at once.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Topics, Timestamp) -> T) -> T {
+        let result = self.act(act);
+        self.0.changed.notify_one();
+        result
+    }
+
+    /// The same without a word to the loop that pushes.
+    pub(crate) fn act<T>(&self, act: impl FnOnce(&mut Topics, Timestamp) -> T) -> T {
+        // No code panics between two changes of the topics, so poisoned ones are still whole.
+        act(&mut self.0.topics.lock().unwrap_or_else(PoisonError::into_inner), (self.0.now)())
+    }
+}
+
+#[async_trait]
+impl Publisher for Broker {
+    async fn publish(&self, message: Message) -> Result<String, PublishError> {
+        let topic = message.topic.clone();
+        self.with(|topics, now| topics.publish(message, now))
+            .map_err(|refused| PublishError { topic, reason: refused.to_string() })
+    }
+}

@@ -1,0 +1,132 @@
+//! Delivers by HTTP what is due, as Pub/Sub's
+//! [push](https://cloud.google.com/pubsub/docs/push) does.
+
+use std::{collections::BTreeMap, convert::Infallible, future::pending, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::{Client, StatusCode, header::CONTENT_TYPE, redirect};
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use super::{Broker, Delivery, Published, Topics};
+
+/// What stands for the project in names.
+pub(crate) const PROJECT: &str = "local";
+
+/// A message as Pub/Sub sends it.
+/// <https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage>
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MessageBody<'a> {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    data: String,
+    message_id: String,
+    publish_time: String,
+}
+
+impl<'a> MessageBody<'a> {
+    pub(crate) fn of(message: &'a Published) -> Self {
+        Self {
+            attributes: &message.attributes,
+            data: STANDARD.encode(&message.data),
+            message_id: message.id(),
+            publish_time: message.publish_time.to_string(),
+        }
+    }
+}
+
+/// <https://cloud.google.com/pubsub/docs/push#receive_push>
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    message: PushedMessage<'a>,
+    subscription: String,
+    delivery_attempt: u32,
+}
+
+/// A push has two names in both spellings.
+#[derive(Serialize)]
+struct PushedMessage<'a> {
+    #[serde(flatten)]
+    message: MessageBody<'a>,
+    message_id: String,
+    publish_time: String,
+}
+
+/// Pushes what is due to `http://127.0.0.1:<port>/<service>/` until it is dropped.
+///
+/// # Errors
+/// When there can be no HTTP client.
+pub(crate) async fn push_all(broker: Broker, port: u16) -> Result<Infallible, reqwest::Error> {
+    let client = Client::builder()
+        // These pushes stay on this machine, whatever its proxy is.
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .tls_certs_only([])
+        .timeout(broker.act(|topics, _| topics.policy().ack_deadline))
+        .build()?;
+    // Dropped with this future: nothing is pushed any more then.
+    let mut pushes = JoinSet::new();
+    loop {
+        for delivery in broker.act(Topics::due) {
+            pushes.spawn(push(client.clone(), port, broker.clone(), delivery));
+        }
+        let next = broker.act(|topics, now| topics.next_wakeup().map(|next| next.duration_since(now)));
+        // What is overdue by now has a negative pause.
+        let pause = next.map(|pause| Duration::try_from(pause).unwrap_or_default());
+        let nothing_new = async {
+            match pause {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = broker.0.changed.notified() => {}
+            () = nothing_new => {}
+        }
+        while pushes.try_join_next().is_some() {}
+    }
+}
+
+async fn push(client: Client, port: u16, broker: Broker, delivery: Delivery) {
+    let url = format!("http://127.0.0.1:{port}/{}/", delivery.service);
+    let request = client.post(url).header(CONTENT_TYPE, "application/json").body(envelope(&delivery));
+    let answer = async {
+        let response = request.send().await?;
+        let status = response.status();
+        // A connection is used again only when the answer was read.
+        response.bytes().await?;
+        Ok::<_, reqwest::Error>(status)
+    };
+    let failure = match answer.await {
+        Ok(status) if is_ack(status) => None,
+        Ok(status) => Some(format!("answered {}", status.as_u16())),
+        Err(error) if error.is_timeout() => Some("no answer within the ack deadline".to_owned()),
+        Err(error) if error.is_connect() => Some("no connection".to_owned()),
+        Err(error) => Some(format!("no answer: {error}")),
+    };
+    let Delivery { id, subscription, .. } = &delivery;
+    broker.with(|topics, now| match &failure {
+        None => topics.ack(subscription, *id, now),
+        Some(reason) => topics.nack(subscription, *id, reason, now),
+    });
+}
+
+/// <https://cloud.google.com/pubsub/docs/push#receive_push>
+fn is_ack(status: StatusCode) -> bool {
+    [102, 200, 201, 202, 204].contains(&status.as_u16())
+}
+
+fn envelope(delivery: &Delivery) -> String {
+    let message = MessageBody::of(&delivery.message);
+    let (message_id, publish_time) = (message.message_id.clone(), message.publish_time.clone());
+    let envelope = Envelope {
+        message: PushedMessage { message, message_id, publish_time },
+        subscription: format!("projects/{PROJECT}/subscriptions/{}", delivery.subscription),
+        delivery_attempt: delivery.attempt,
+    };
+    // Maps with text keys always are JSON.
+    serde_json::to_string(&envelope).unwrap_or_default()
+}

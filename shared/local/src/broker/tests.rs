@@ -1,0 +1,393 @@
+//! The rules, with a driven clock.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use events::UserCreated;
+use jiff::Timestamp;
+use pushbox::{Catalog, Context, Failure, Message, Service, System};
+
+use super::{policy::after, *};
+
+const SUBSCRIPTION: &str = "crm-service-user-events";
+const HOLDER: &str = "crm-service-dead-letter";
+const NONE: [u32; 0] = [];
+
+/// One subscription, one holder, and seconds since the start.
+struct World {
+    topics: Topics,
+    deliveries: Vec<Delivery>,
+    seconds: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Look,
+    Publish,
+    Wake,
+    /// Of the delivery with this number, in the order in which they were made; and whether the
+    /// broker still wants to know.
+    Ack(usize, bool),
+    Nack(usize, bool),
+}
+use Act::{Ack, Look, Nack, Publish, Wake};
+
+impl World {
+    fn new(policy: DeliveryPolicy) -> Self {
+        async fn ignore(_: UserCreated, _: Context) -> Result<(), Failure> {
+            Ok(())
+        }
+        let services = vec![Service::new("crm-service", "does nothing").on(ignore)];
+        let catalog = Catalog::of(&[System { name: "test", services }]);
+        Self { topics: Topics::of(&catalog, policy).unwrap(), deliveries: Vec::new(), seconds: 0.0 }
+    }
+
+    fn now(&self) -> Timestamp {
+        after("2026-01-01T00:00:00Z".parse().unwrap(), Duration::from_secs_f64(self.seconds))
+    }
+
+    fn publish(&mut self, attributes: &[(&str, &str)]) -> Result<String, Refused> {
+        let attributes = attributes.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        let message =
+            Message { topic: "user-events".to_owned(), attributes: attributes.collect(), data: "{}".into() };
+        self.topics.publish(message, self.now())
+    }
+
+    /// Acts, and returns the attempts of the deliveries that are due then.
+    fn act(&mut self, seconds: f64, act: Act) -> Vec<u32> {
+        self.seconds = seconds;
+        let now = self.now();
+        match act {
+            Look => {}
+            Publish => drop(self.publish(&[]).unwrap()),
+            Wake => self.topics.wake("crm-service", now),
+            Ack(at, wanted) => {
+                assert_eq!(self.topics.ack(SUBSCRIPTION, self.deliveries[at].id, now), wanted, "{act:?}");
+            }
+            Nack(at, wanted) => {
+                let id = self.deliveries[at].id;
+                assert_eq!(self.topics.nack(SUBSCRIPTION, id, "because", now), wanted, "{act:?}");
+            }
+        }
+        let due = self.topics.due(now);
+        let attempts = due.iter().map(|delivery| delivery.attempt).collect();
+        self.deliveries.extend(due);
+        attempts
+    }
+
+    fn fate(&self) -> &Fate {
+        &self.topics.recent().iter().next().unwrap().deliveries[SUBSCRIPTION]
+    }
+
+    fn next_wakeup(&self) -> Option<f64> {
+        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        self.topics.next_wakeup().map(|time| time.duration_since(start).as_secs_f64())
+    }
+}
+
+/// Each step is when, what, and the attempts of the deliveries that are due then.
+fn check(policy: DeliveryPolicy, steps: &[(f64, Act, &[u32])]) -> World {
+    let mut world = World::new(policy);
+    for (step, (seconds, act, expected)) in steps.iter().enumerate() {
+        assert_eq!(world.act(*seconds, *act), *expected, "step {step}: {act:?} at {seconds} s");
+    }
+    world
+}
+
+fn production() -> DeliveryPolicy {
+    DeliveryPolicy::production()
+}
+
+#[test]
+fn an_acked_message_is_done() {
+    let world = check(
+        production(),
+        &[(0.0, Publish, &[1]), (1.0, Ack(0, true), &[]), (1e5, Look, &[]), (2e5, Nack(0, false), &[])],
+    );
+    assert_eq!(world.fate(), &Fate { stage: Stage::Acked, attempts: 1, failure: None });
+    assert_eq!(world.next_wakeup(), None);
+    assert_eq!(world.topics.backlog(SUBSCRIPTION), (0, 0));
+}
+
+#[test]
+fn the_pause_doubles_up_to_its_maximum() {
+    let mut world = World::new(production());
+    assert_eq!(world.act(0.0, Publish), [1]);
+    let mut pauses = Vec::new();
+    for attempt in 0..9 {
+        assert_eq!(world.act(world.seconds, Nack(attempt, true)), NONE);
+        let next = world.next_wakeup().unwrap();
+        pauses.push(next - world.seconds);
+        assert_eq!(world.act(next - 0.001, Look), NONE, "too early");
+        assert_eq!(world.act(next, Look), [attempt as u32 + 2]);
+    }
+    assert_eq!(
+        pauses.iter().map(|pause| pause.round()).collect::<Vec<_>>(),
+        [10., 20., 40., 80., 160., 320., 600., 600., 600.]
+    );
+}
+
+#[test]
+fn a_delivery_without_an_answer_has_failed_at_its_deadline() {
+    let world = check(
+        production(),
+        &[
+            (0.0, Publish, &[1]),
+            (29.9, Look, &[]),
+            // The pause begins here.
+            (30.0, Look, &[]),
+            (39.9, Look, &[]),
+            (40.0, Look, &[2]),
+        ],
+    );
+    assert_eq!(world.fate().failure.as_deref(), Some("no answer within the ack deadline"));
+    assert_eq!(world.next_wakeup(), Some(70.0));
+}
+
+#[test]
+fn a_late_answer_is_ignored() {
+    for answer in [Ack(0, false), Nack(0, false)] {
+        check(
+            production(),
+            &[
+                (0.0, Publish, &[1]),
+                (30.0, answer, &[]),
+                (35.0, answer, &[]),
+                // It neither delays nor repeats what the deadline began.
+                (40.0, Look, &[2]),
+                (41.0, answer, &[]),
+                (42.0, Ack(1, true), &[]),
+                (1e5, Look, &[]),
+            ],
+        );
+    }
+}
+
+#[test]
+fn each_message_has_its_own_pause() {
+    check(
+        production(),
+        &[
+            (0.0, Publish, &[1]),
+            (0.0, Nack(0, true), &[]),
+            (5.0, Publish, &[1]),
+            (6.0, Ack(1, true), &[]),
+            (10.0, Look, &[2]),
+        ],
+    );
+}
+
+#[test]
+fn what_fails_too_often_becomes_a_dead_letter() {
+    let policy = DeliveryPolicy { max_delivery_attempts: 2, ..production() };
+    let mut world = World::new(policy);
+    let id = world.publish(&[("ce-id", "7")]).unwrap();
+    assert_eq!(world.act(1.0, Look), [1]);
+    assert_eq!(world.act(1.0, Nack(0, true)), NONE);
+    assert_eq!(world.topics.dead_letters().count(), 0);
+    assert_eq!(world.act(11.0, Look), [2]);
+    assert_eq!(world.act(12.0, Nack(1, true)), NONE);
+    assert_eq!(world.act(1e5, Look), NONE, "it is delivered no more");
+    assert_eq!(world.fate().stage, Stage::DeadLettered);
+
+    let letters: Vec<_> = world.topics.dead_letters().collect();
+    let [(service, letter)] = letters[..] else { panic!("{letters:?}") };
+    assert_eq!(service, "crm-service");
+    assert_ne!(letter.id(), id);
+    assert_eq!(letter.data, "{}");
+    assert_eq!(letter.last_failure.as_deref(), Some("because"));
+    let expected = [
+        ("CloudPubSubDeadLetterSourceDeliveryCount", "2"),
+        ("CloudPubSubDeadLetterSourceSubscription", SUBSCRIPTION),
+        ("CloudPubSubDeadLetterSourceSubscriptionProject", "local"),
+        ("CloudPubSubDeadLetterSourceTopicPublishTime", "2026-01-01T00:00:00Z"),
+        ("ce-id", "7"),
+    ];
+    let expected: BTreeMap<_, _> = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    assert_eq!(letter.attributes, expected);
+}
+
+#[test]
+fn a_passed_deadline_counts_as_an_attempt() {
+    let policy = DeliveryPolicy { max_delivery_attempts: 2, ..production() };
+    let world = check(
+        policy,
+        &[(0.0, Publish, &[1]), (30.0, Look, &[]), (40.0, Look, &[2]), (70.0, Look, &[]), (1e5, Look, &[])],
+    );
+    assert_eq!(world.topics.dead_letters().count(), 1);
+}
+
+#[test]
+fn a_started_service_gets_at_once_what_it_missed() {
+    check(
+        production(),
+        &[
+            (0.0, Publish, &[1]),
+            (0.0, Nack(0, true), &[]),
+            (1.0, Publish, &[1]),
+            // The second message's delivery is still under way.
+            (2.0, Wake, &[2]),
+            // It began before the start, so its failure says nothing about the service now.
+            (3.0, Nack(1, true), &[2]),
+            // These began after it.
+            (4.0, Nack(2, true), &[]),
+            (5.0, Nack(3, true), &[]),
+            (23.9, Look, &[]),
+            (24.0, Look, &[3]),
+            (25.0, Look, &[3]),
+        ],
+    );
+}
+
+#[test]
+fn so_many_are_under_way_at_once() {
+    let policy = DeliveryPolicy { max_in_flight: 2, ..production() };
+    let world = check(
+        policy,
+        &[
+            (0.0, Publish, &[1]),
+            (1.0, Publish, &[1]),
+            (2.0, Publish, &[]),
+            (3.0, Ack(1, true), &[1]),
+            (4.0, Nack(0, true), &[]),
+        ],
+    );
+    assert_eq!(world.topics.backlog(SUBSCRIPTION), (1, 1));
+}
+
+#[test]
+fn messages_are_kept_for_a_week() {
+    let week = 7.0 * 24.0 * 3600.0;
+    let mut world =
+        check(production(), &[(0.0, Publish, &[1]), (1.0, Nack(0, true), &[]), (week, Look, &[])]);
+    assert_eq!(world.act(week + 1e5, Look), NONE);
+    assert_eq!(world.topics.backlog(SUBSCRIPTION), (0, 0));
+
+    check(production(), &[(0.0, Publish, &[1]), (1.0, Nack(0, true), &[]), (week - 1.0, Look, &[2])]);
+}
+
+#[test]
+fn a_filtered_message_is_not_delivered() {
+    let mut world = World::new(production());
+    world.publish(&[("ce-type", "order.created")]).unwrap();
+    assert_eq!(world.act(0.0, Look), NONE);
+    world.publish(&[("ce-type", "user.created")]).unwrap();
+    assert_eq!(world.act(0.0, Look), [1]);
+}
+
+#[test]
+fn dead_letters_are_pulled_and_acked() {
+    let mut world = World::new(production());
+    let message = || Message { topic: HOLDER.to_owned(), attributes: BTreeMap::new(), data: "x".into() };
+    for _ in 0..3 {
+        world.topics.publish(message(), world.now()).unwrap();
+    }
+    assert_eq!(world.act(0.0, Look), NONE, "a holder is not pushed to");
+    let pull = |world: &mut World, seconds, most| {
+        world.seconds = seconds;
+        world.topics.pull(HOLDER, most, world.now()).unwrap()
+    };
+    let first = pull(&mut world, 0.0, 2);
+    assert_eq!(first.len(), 2);
+    assert_eq!(pull(&mut world, 1.0, 10).len(), 1);
+    assert!(world.topics.ack(HOLDER, first[0].id, world.now()));
+    assert_eq!(pull(&mut world, 2.0, 10).len(), 0);
+    assert_eq!(world.topics.dead_letters().count(), 2, "what is pulled is still there");
+    assert_eq!(pull(&mut world, 31.0, 10).len(), 2);
+    assert!(world.topics.pull(SUBSCRIPTION, 1, world.now()).is_err());
+}
+
+#[test]
+fn a_holder_keeps_the_newest() {
+    let mut world = World::new(production());
+    for _ in 0..10_005 {
+        let message = Message { topic: HOLDER.to_owned(), attributes: BTreeMap::new(), data: "x".into() };
+        world.topics.publish(message, world.now()).unwrap();
+    }
+    assert_eq!(world.topics.dead_letters().count(), 10_000);
+    assert_eq!(world.topics.recent().iter().count(), 0, "a dead letter is no event");
+}
+
+#[test]
+fn the_last_events_are_remembered() {
+    let mut world = World::new(production());
+    let ids: Vec<_> = (0..205).map(|_| world.publish(&[]).unwrap()).collect();
+    let remembered: Vec<_> = world.topics.recent().iter().map(|event| event.message_id.clone()).collect();
+    assert_eq!(remembered, ids[5..]);
+}
+
+#[test]
+fn refuses_what_pubsub_refuses() {
+    let topic = || "user-events".to_owned();
+    let many = |count| (0..count).map(|n: u32| (n.to_string(), String::new())).collect();
+    let one = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+    for (attributes, data, refused) in [
+        (one("a", "b"), String::new(), false),
+        (BTreeMap::new(), "x".to_owned(), false),
+        (BTreeMap::new(), String::new(), true),
+        (BTreeMap::new(), "x".repeat(10_000_000), false),
+        (BTreeMap::new(), "x".repeat(10_000_001), true),
+        (many(100), String::new(), false),
+        (many(101), String::new(), true),
+        (one("googclient_x", ""), String::new(), true),
+        (one("", "x"), String::new(), true),
+        (one(&"k".repeat(257), "x"), String::new(), true),
+        (one("k", &"v".repeat(1024)), String::new(), false),
+        (one("k", &"v".repeat(1025)), String::new(), true),
+    ] {
+        let mut world = World::new(production());
+        let message = Message { topic: topic(), attributes: attributes.clone(), data: data.clone().into() };
+        let result = world.topics.publish(message, world.now());
+        assert_eq!(result.is_err(), refused, "{} attributes, {} bytes", attributes.len(), data.len());
+    }
+    let mut world = World::new(production());
+    let unknown = Message { topic: "nothing".to_owned(), attributes: many(1), data: "x".into() };
+    assert_eq!(world.topics.publish(unknown, world.now()), Err(Refused::UnknownTopic("nothing".to_owned())));
+}
+
+/// From a seed: whatever happens, a message is delivered until it is acked or given up, never
+/// twice at once, and never again after its ack.
+#[test]
+fn every_message_ends_once() {
+    for seed in 0..300 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let policy = DeliveryPolicy { max_delivery_attempts: 4, max_in_flight: 3, ..production() };
+        let mut world = World::new(policy);
+        let (mut published, mut acked) = (0, 0);
+        let mut open: Vec<Delivery> = Vec::new();
+        for step in 0.. {
+            if step < 60 && random.u8(..3) == 0 {
+                world.publish(&[]).unwrap();
+                published += 1;
+            }
+            world.seconds += f64::from(random.u8(..12));
+            let now = world.now();
+            for delivery in world.topics.due(now) {
+                let number = delivery.message.number;
+                // Its last delivery may look open here still, but its deadline has passed.
+                open.retain(|other| other.message.number != number);
+                open.push(delivery);
+            }
+            if !open.is_empty() {
+                let delivery = open.swap_remove(random.usize(..open.len()));
+                match random.u8(..4) {
+                    0 => drop(world.topics.nack(SUBSCRIPTION, delivery.id, "because", now)),
+                    1 => {} // no answer
+                    _ if world.topics.ack(SUBSCRIPTION, delivery.id, now) => {
+                        acked += 1;
+                        let twice = world.topics.ack(SUBSCRIPTION, delivery.id, now);
+                        assert!(!twice, "seed {seed}");
+                    }
+                    _ => {}
+                }
+            }
+            let (waiting, under_way) = world.topics.backlog(SUBSCRIPTION);
+            let ended = acked + world.topics.dead_letters().count();
+            assert_eq!(waiting + under_way + ended, published, "seed {seed}, step {step}");
+            assert!(under_way <= 3, "seed {seed}");
+            if step > 60 && ended == published {
+                break;
+            }
+            assert!(step < 100_000, "seed {seed} does not settle");
+        }
+    }
+}

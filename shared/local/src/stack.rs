@@ -1,0 +1,229 @@
+//! All services on one port, and what belongs to no service: the page, stop and start, Pub/Sub's
+//! REST call.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, Request, State},
+    http::{HeaderMap, Method, StatusCode, Uri, header::ACCEPT, uri::PathAndQuery},
+    response::{Html, IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use futures::{FutureExt, future::BoxFuture, future::join};
+use pushbox::{Catalog, Problem, ServiceName};
+use serde_json::json;
+use tower::ServiceExt;
+
+use crate::{Broker, Emulator, Mail, broker::push, page, rest, state};
+
+/// In the cloud, Cloud Scheduler does it as often.
+const RELAY_EVERY: Duration = Duration::from_secs(60);
+
+/// All services of a catalog in this process. A clone is another handle to the same ones.
+#[derive(Clone)]
+pub struct Stack {
+    catalog: Arc<Catalog>,
+    transport: Transport,
+    services: Arc<BTreeMap<String, Hosted>>,
+    mailbox: Mailbox,
+}
+
+type Mailbox = Arc<dyn Fn() -> BoxFuture<'static, Vec<Mail>> + Send + Sync>;
+
+/// What carries the events.
+#[derive(Clone)]
+enum Transport {
+    Broker(Broker),
+    Emulator(Emulator),
+}
+
+struct Hosted {
+    app: Router,
+    relays: bool,
+    running: AtomicBool,
+}
+
+impl Stack {
+    /// These services with events carried by `broker`, which should be what they publish through.
+    pub fn on_broker(
+        catalog: &Catalog,
+        broker: Broker,
+        services: impl IntoIterator<Item = (ServiceName, Router)>,
+    ) -> Self {
+        Self::new(catalog, Transport::Broker(broker), services)
+    }
+
+    /// These services with events carried by Google's emulator, which must be
+    /// [provisioned](Emulator::provision) to push here.
+    pub fn on_emulator(
+        catalog: &Catalog,
+        emulator: Emulator,
+        services: impl IntoIterator<Item = (ServiceName, Router)>,
+    ) -> Self {
+        Self::new(catalog, Transport::Emulator(emulator), services)
+    }
+
+    fn new(
+        catalog: &Catalog,
+        transport: Transport,
+        services: impl IntoIterator<Item = (ServiceName, Router)>,
+    ) -> Self {
+        let relays = |name| catalog.services.iter().any(|service| service.name == name && service.relays);
+        let host = |(name, app): (ServiceName, Router)| {
+            (name.to_owned(), Hosted { app, relays: relays(name), running: AtomicBool::new(true) })
+        };
+        Self {
+            catalog: Arc::new(catalog.clone()),
+            transport,
+            services: Arc::new(services.into_iter().map(host).collect()),
+            mailbox: Arc::new(|| async { Vec::new() }.boxed()),
+        }
+    }
+
+    /// Lets the page show the mails that `mailbox` returns, in that order.
+    #[must_use]
+    pub fn with_mailbox<F, Fut>(mut self, mailbox: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Vec<Mail>> + Send + 'static,
+    {
+        self.mailbox = Arc::new(move || mailbox().boxed());
+        self
+    }
+
+    /// Everything that the one port serves.
+    pub fn app(&self) -> Router {
+        let pubsub = match &self.transport {
+            Transport::Broker(broker) => rest::router(broker.clone()),
+            Transport::Emulator(emulator) => emulator.proxy(),
+        };
+        Router::new()
+            .route("/", get(show_page))
+            .route("/_local/state", get(show_state))
+            .route("/_local/services/{service}/stop", post(stop))
+            .route("/_local/services/{service}/start", post(start))
+            .fallback(dispatch)
+            .method_not_allowed_fallback(|| async {
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
+            })
+            .with_state(self.clone())
+            .merge(pubsub)
+    }
+
+    /// Pushes to the services on `port` of this machine, and has them relay what is pending, until
+    /// it is dropped. Without it, nothing is delivered.
+    pub async fn run(self, port: u16) {
+        let pushing = async {
+            if let Transport::Broker(broker) = &self.transport
+                && let Err(error) = push::push_all(broker.clone(), port).await
+            {
+                tracing::error!(%error, "nothing can be pushed");
+            }
+        };
+        join(pushing, self.relay_now_and_then()).await;
+    }
+
+    async fn relay_now_and_then(&self) {
+        let mut timer = tokio::time::interval(RELAY_EVERY);
+        loop {
+            timer.tick().await;
+            for (service, hosted) in self.services.iter().filter(|(_, hosted)| hosted.relays) {
+                let mut request = Request::new(Body::empty());
+                *request.method_mut() = Method::POST;
+                *request.uri_mut() = Uri::from_static("/relay");
+                if hosted.is_running() && !hosted.answer(request).await.status().is_success() {
+                    tracing::warn!(service, "the relay failed; the next one will try again");
+                }
+            }
+        }
+    }
+
+    async fn state(&self) -> state::State {
+        let broker = match &self.transport {
+            Transport::Broker(broker) => Some(broker),
+            Transport::Emulator(_) => None,
+        };
+        let is_running = |name: &str| self.services.get(name).is_some_and(Hosted::is_running);
+        state::State::of(&self.catalog, broker, is_running, (self.mailbox)().await)
+    }
+
+    fn set_running(&self, service: &str, running: bool) -> Result<(), Problem> {
+        let unknown = || Problem::not_found(format_args!("service: {service}"));
+        self.services.get(service).ok_or_else(unknown)?.running.store(running, Ordering::Relaxed);
+        if let (Transport::Broker(broker), true) = (&self.transport, running) {
+            broker.with(|topics, now| topics.wake(service, now));
+        }
+        tracing::info!(service, "{}", if running { "started" } else { "stopped" });
+        Ok(())
+    }
+}
+
+impl Hosted {
+    fn is_running(&self) -> bool {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        let Ok(response) = self.app.clone().oneshot(request).await;
+        response
+    }
+}
+
+/// Passes `/<service>/…` on as `/…`, as if the service had a host of its own.
+async fn dispatch(State(stack): State<Stack>, mut request: Request) -> Response {
+    let nothing_here =
+        || Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path.").into_response();
+    let path = request.uri().path();
+    let name = path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
+    let Some(hosted) = stack.services.get(&name) else { return nothing_here() };
+    if !hosted.is_running() {
+        // Pub/Sub takes this as it takes an instance that is gone: it tries again later.
+        let detail = format!("{name} is stopped. POST /_local/services/{name}/start starts it.");
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
+    }
+    let Some(uri) = without_first_segment(request.uri(), &name) else { return nothing_here() };
+    *request.uri_mut() = uri;
+    hosted.answer(request).await
+}
+
+fn without_first_segment(uri: &Uri, segment: &str) -> Option<Uri> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix('/')?.strip_prefix(segment)?;
+    let slash = if rest.starts_with('/') { "" } else { "/" };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(format!("{slash}{rest}")).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+async fn show_page(State(stack): State<Stack>) -> Html<String> {
+    Html(page::render(&stack.state().await))
+}
+
+async fn show_state(State(stack): State<Stack>) -> Json<state::State> {
+    Json(stack.state().await)
+}
+
+async fn stop(stack: State<Stack>, name: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    switch(&stack, &name, false, &headers)
+}
+
+async fn start(stack: State<Stack>, name: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+    switch(&stack, &name, true, &headers)
+}
+
+fn switch(stack: &Stack, service: &str, running: bool, headers: &HeaderMap) -> Result<Response, Problem> {
+    stack.set_running(service, running)?;
+    let accepts = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accepts.contains("text/html") {
+        return Ok(Redirect::to("/").into_response());
+    }
+    Ok(Json(json!({ "name": service, "running": running })).into_response())
+}
