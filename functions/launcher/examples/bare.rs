@@ -1,0 +1,79 @@
+//! What crm-service would be without the runtime: a bare axum handler that does the same single
+//! commit, with nothing around it. `scripts/bench` compares the two.
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use firestore::{
+    FirestoreDb, FirestoreDbOptions, FirestoreTransaction, FirestoreTransactionData,
+    FirestoreWritePrecondition,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpListener, sync::OnceCell};
+
+#[derive(Deserialize)]
+struct Envelope {
+    message: Message,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    data: String,
+    #[serde(rename = "messageId")]
+    id: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Contact {
+    user_id: String,
+    email: String,
+    name: String,
+}
+
+#[derive(Serialize)]
+struct Receipt {
+    id: String,
+}
+
+type Db = &'static OnceCell<FirestoreDb>;
+
+async fn push(State(db): State<Db>, Json(envelope): Json<Envelope>) -> Result<StatusCode, StatusCode> {
+    let data = STANDARD.decode(envelope.message.data).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let contact: Contact = serde_json::from_slice(&data).map_err(|_| StatusCode::BAD_REQUEST)?;
+    commit(db, envelope.message.id, contact).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn commit(db: Db, id: String, contact: Contact) -> Result<(), firestore::errors::FirestoreError> {
+    let project = std::env::var("GOOGLE_CLOUD_PROJECT").unwrap_or_default();
+    let connect = || FirestoreDb::with_options(FirestoreDbOptions::new(project));
+    let db = db.get_or_try_init(connect).await?;
+    let no_transaction =
+        FirestoreTransactionData::new(vec![], db.get_documents_path().clone(), tracing::Span::none(), vec![]);
+    let mut batch = FirestoreTransaction::from_data(db, no_transaction);
+    db.fluent()
+        .update()
+        .in_col("receipts")
+        .precondition(FirestoreWritePrecondition::Exists(false))
+        .document_id(&id)
+        .object(&Receipt { id: id.clone() })
+        .add_to_transaction(&mut batch)?;
+    db.fluent()
+        .update()
+        .in_col("contacts")
+        .precondition(FirestoreWritePrecondition::Exists(false))
+        .document_id(&contact.user_id)
+        .object(&contact)
+        .add_to_transaction(&mut batch)?;
+    batch.commit().await?;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() {
+    static DB: OnceCell<FirestoreDb> = OnceCell::const_new();
+    let port = std::env::var("PORT").expect("PORT");
+    let listener = TcpListener::bind(format!("0.0.0.0:{port}")).await.expect("a free port");
+    let app = Router::new().route("/", post(push)).with_state(&DB);
+    axum::serve(listener, app).await.expect("a server");
+}

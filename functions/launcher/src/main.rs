@@ -1,0 +1,52 @@
+//! The one binary: every service, the local stack, and the catalog.
+
+mod catalog;
+mod environment;
+mod local_stack;
+mod serve;
+mod systems;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Event-driven services on Google Cloud Pub/Sub and Cloud Run.
+#[derive(Parser)]
+#[command(name = "functions", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs all services in one process, with a broker and a page (this is the default)
+    Local,
+    /// Runs one service, as Cloud Run does
+    Serve {
+        /// Its name, such as crm-service
+        service: String,
+    },
+    /// Prints the list of services, events, topics and subscriptions as JSON
+    Catalog(catalog::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command.unwrap_or(Command::Local) {
+        Command::Local => block_on(local_stack::run()),
+        Command::Serve { service } => block_on(serve::run(&service)),
+        Command::Catalog(options) => catalog::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("functions: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn block_on(run: impl Future<Output = Result<(), String>>) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(run)
+}

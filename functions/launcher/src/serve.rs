@@ -1,0 +1,48 @@
+//! One service, as Cloud Run runs it.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use local::Emulator;
+use pushbox::{Catalog, Ports, serve};
+use tokio::net::TcpListener;
+
+use crate::{
+    environment::{Cloud, Serving, start_logging},
+    systems,
+};
+
+pub(crate) async fn run(name: &str) -> Result<(), String> {
+    start_logging("info")?;
+    let Serving { port, auth } = Serving::from_env()?;
+    let cloud = Cloud::from_env(None)?;
+    let ports = Ports::new(cloud.firestore(), cloud.pubsub());
+    let systems = systems::configured(&ports)?;
+    let catalog = Catalog::of(&systems);
+
+    let mut services = systems.into_iter().flat_map(|system| system.services);
+    let service = services.find(|service| service.name() == name).ok_or_else(|| {
+        let names: Vec<_> = catalog.services.iter().map(|service| service.name.as_str()).collect();
+        format!("there is no service {name}; there are {}", names.join(", "))
+    })?;
+
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
+        .await
+        .map_err(|error| format!("cannot listen on port {port}: {error}"))?;
+    if let Some(host) = &cloud.pubsub_emulator {
+        let emulator = Emulator::new(host, &cloud.project).map_err(|error| error.to_string())?;
+        tokio::spawn(wire(emulator, catalog.only(name), format!("http://localhost:{port}/")));
+    }
+    tracing::info!(service = name, port, "listening");
+    let background = ports.background.clone();
+    serve(listener, service.app(ports, auth), background).await.map_err(|error| error.to_string())
+}
+
+/// Nobody runs Terraform for an emulator, so the service makes its own topics and subscriptions;
+/// again and again, since a dependency that is down never stops a start.
+async fn wire(emulator: Emulator, catalog: Catalog, endpoint: String) {
+    while let Err(error) = emulator.provision(&catalog, |_| endpoint.clone()).await {
+        tracing::warn!(%error, "no topics and subscriptions yet");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tracing::info!("topics and subscriptions are there");
+}

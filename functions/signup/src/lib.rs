@@ -1,0 +1,42 @@
+//! The signup system: a user signs up; a mail, a tracked signup, a contact and a charge follow.
+//! None of the services knows of the others.
+
+mod analytics_service;
+mod billing_service;
+mod crm_service;
+mod email_service;
+mod user_service;
+
+use effects::{
+    mail::Mailer,
+    payments::{Gateway, Money},
+};
+use pushbox::System;
+
+/// What the services of this system need from outside.
+pub struct Config {
+    /// Sends the welcome mails.
+    pub mailer: Mailer,
+    /// Takes the money.
+    pub gateway: Gateway,
+    /// What a signup costs.
+    pub price: Money,
+    /// What is charged, such as Stripe's `pm_card_visa`: a signup asks for no card.
+    pub payment_method: String,
+}
+
+/// All services of the system.
+#[must_use]
+pub fn system(config: Config) -> System {
+    let Config { mailer, gateway, price, payment_method } = config;
+    System {
+        name: "signup",
+        services: vec![
+            user_service::service(),
+            email_service::service(mailer),
+            analytics_service::service(),
+            crm_service::service(),
+            billing_service::service(gateway, price, payment_method),
+        ],
+    }
+}

@@ -1,0 +1,87 @@
+//! Users: one for each e-mail address.
+
+use axum::{
+    Json, Router,
+    extract::Path,
+    http::StatusCode,
+    routing::{get, post},
+};
+use events::{EmailAddress, PersonName, UserCreated, UserId};
+use jiff::Timestamp;
+use pushbox::{Command, Context, Document, Documents, Failure, FieldErrors, Problem, Reply, Service};
+use serde::{Deserialize, Serialize};
+
+pub fn service() -> Service {
+    Service::new("user-service", "signs users up")
+        .public()
+        .publishes::<UserCreated>()
+        .routes(Router::new().route("/users", post(create_user)).route("/users/{id}", get(user)))
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct User {
+    user_id: UserId,
+    email: EmailAddress,
+    name: PersonName,
+    created_at: Timestamp,
+}
+
+/// Whose an address is. Its id is the address, so that there can be but one.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Address {
+    email: EmailAddress,
+    user_id: UserId,
+}
+
+#[derive(Deserialize)]
+struct NewUser {
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    name: String,
+}
+
+async fn create_user(command: Command<NewUser>) -> Result<Reply, Problem> {
+    let mut errors = FieldErrors::default();
+    let email = errors.parse("/email", &command.body.email);
+    let name = errors.parse("/name", &command.body.name);
+    let (Some(email), Some(name)) = (email, name) else { return Err(errors.into()) };
+    command.run((email, name), sign_up).await
+}
+
+async fn sign_up((email, name): (EmailAddress, PersonName), cx: Context) -> Result<Reply, Problem> {
+    let user_id: UserId = cx.new_id().parse().map_err(Failure::from)?;
+    let address = Address { email: email.clone(), user_id: user_id.clone() };
+    if cx.create(&address).is_err() {
+        let detail = "There is a user with this e-mail address already.";
+        return Err(Problem::new(StatusCode::CONFLICT, detail));
+    }
+    let user = User { user_id, email, name, created_at: cx.now() };
+    cx.put(&user);
+    cx.publish(&UserCreated {
+        user_id: user.user_id.clone(),
+        email: user.email.clone(),
+        name: user.name.clone(),
+    });
+    Ok(Reply::created(&user).at(format!("users/{}", user.user_id)))
+}
+
+async fn user(documents: Documents, Path(id): Path<UserId>) -> Result<Json<User>, Problem> {
+    documents.get(id.as_str()).await?.map(Json).ok_or_else(|| Problem::not_found("user"))
+}
+
+impl Document for User {
+    const COLLECTION: &'static str = "users";
+    fn id(&self) -> String {
+        self.user_id.to_string()
+    }
+}
+
+impl Document for Address {
+    const COLLECTION: &'static str = "addresses";
+    fn id(&self) -> String {
+        self.email.as_str().to_owned()
+    }
+}
