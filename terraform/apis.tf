@@ -1,0 +1,36 @@
+locals {
+  apis = toset([
+    "artifactregistry",
+    "cloudbuild",
+    "cloudresourcemanager", # grants on the project
+    "cloudscheduler",
+    "firestore",
+    "iam",
+    "iamcredentials", # the tokens of pushes
+    "logging",
+    "monitoring",
+    "pubsub",
+    "run",
+    "secretmanager",
+    "storage",
+  ])
+}
+
+resource "google_project_service" "api" {
+  for_each = local.apis
+
+  project = var.project_id
+  service = "${each.key}.googleapis.com"
+
+  # Something else in the project may use the same API.
+  disable_on_destroy = false
+}
+
+# Pub/Sub acts through its service agent, which does not exist before somebody asks for it: without
+# this, the grants of the first apply on a new project fail with "service account does not exist".
+resource "google_project_service_identity" "pubsub" {
+  provider = google-beta
+
+  project = var.project_id
+  service = google_project_service.api["pubsub"].service
+}

@@ -1,0 +1,47 @@
+resource "google_firestore_database" "documents" {
+  project     = var.project_id
+  name        = local.database
+  location_id = coalesce(var.firestore_location, var.region)
+  type        = "FIRESTORE_NATIVE"
+
+  # With protection, Google refuses to delete the database, and `terraform destroy` leaves it alone.
+  delete_protection_state = var.protect_data ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
+  deletion_policy         = var.protect_data ? "ABANDON" : "DELETE"
+
+  # A database cannot move. Another location in the variables must not mean a new, empty one.
+  lifecycle {
+    ignore_changes = [location_id]
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+# Receipts remove themselves. Their expiry is not indexed: nobody queries it, and an index on a value
+# that only grows would send every write to the same place and cap the whole system's throughput.
+resource "google_firestore_field" "receipts_expire" {
+  project    = var.project_id
+  database   = google_firestore_database.documents.name
+  collection = local.receipts.collection
+  field      = local.receipts.ttlField
+
+  ttl_config {}
+  index_config {}
+}
+
+# Firestore takes one change of field settings or indexes per database at a time and makes the others wait.
+resource "google_firestore_index" "query" {
+  for_each = local.indexes
+
+  project     = var.project_id
+  database    = google_firestore_database.documents.name
+  collection  = each.value.collection
+  query_scope = "COLLECTION"
+
+  dynamic "fields" {
+    for_each = each.value.fields
+    content {
+      field_path = fields.value
+      order      = "ASCENDING"
+    }
+  }
+}

@@ -1,0 +1,346 @@
+# What the services say in their logs, as metrics.
+
+locals {
+  service_names = sort([for service in google_cloud_run_v2_service.service : service.name])
+
+  # One line per delivery. The services are named one by one, as another copy in the project logs the same.
+  delivery_lines = join(" AND ", [
+    "resource.type=\"cloud_run_revision\"",
+    "resource.labels.service_name=(${join(" OR ", [for name in local.service_names : "\"${name}\""])})",
+    "jsonPayload.message=~\"^delivery\"",
+    "jsonPayload.outcome=(\"handled\" OR \"duplicate\" OR \"ignored\" OR \"retry\" OR \"reject\")",
+  ])
+}
+
+resource "google_logging_metric" "deliveries" {
+  project     = var.project_id
+  name        = "${local.prefix}deliveries"
+  description = "Deliveries, by service, outcome (handled, duplicate, ignored, retry, reject) and event type."
+  filter      = local.delivery_lines
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "INT64"
+    unit        = "1"
+    labels {
+      key         = "service"
+      value_type  = "STRING"
+      description = "The service, as the catalog names it."
+    }
+    labels {
+      key         = "outcome"
+      value_type  = "STRING"
+      description = "What became of the delivery."
+    }
+    labels {
+      key         = "event_type"
+      value_type  = "STRING"
+      description = "The type of the event."
+    }
+  }
+
+  label_extractors = {
+    service    = "EXTRACT(jsonPayload.service)"
+    outcome    = "EXTRACT(jsonPayload.outcome)"
+    event_type = "EXTRACT(jsonPayload.eventType)"
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_logging_metric" "delivery_milliseconds" {
+  project         = var.project_id
+  name            = "${local.prefix}delivery_milliseconds"
+  description     = "How long a delivery took, by service and outcome."
+  filter          = local.delivery_lines
+  value_extractor = "EXTRACT(jsonPayload.milliseconds)"
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = "DISTRIBUTION"
+    unit        = "ms"
+    labels {
+      key         = "service"
+      value_type  = "STRING"
+      description = "The service, as the catalog names it."
+    }
+    labels {
+      key         = "outcome"
+      value_type  = "STRING"
+      description = "What became of the delivery."
+    }
+  }
+
+  label_extractors = {
+    service = "EXTRACT(jsonPayload.service)"
+    outcome = "EXTRACT(jsonPayload.outcome)"
+  }
+
+  # From 1 ms to a minute, in steps of a fifth to a half.
+  bucket_options {
+    exponential_buckets {
+      num_finite_buckets = 28
+      growth_factor      = 1.5
+      scale              = 1
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+# Who hears of it.
+
+resource "google_monitoring_notification_channel" "email" {
+  count = var.notification_email == null ? 0 : 1
+
+  project      = var.project_id
+  display_name = "${local.prefix}functions"
+  type         = "email"
+  labels       = { email_address = var.notification_email }
+
+  depends_on = [google_project_service.api]
+}
+
+locals {
+  channels = concat(google_monitoring_notification_channel.email[*].id, sort(var.notification_channels))
+
+  # Alerts name what they watch, as another copy in the project has alerts of its own. A filter holds
+  # at most 2,048 characters: some fifty names.
+  holder_names = sort([for holder in google_pubsub_subscription.holder : holder.name])
+  push_names   = sort([for push in google_pubsub_subscription.push : push.name])
+}
+
+resource "google_monitoring_alert_policy" "dead_letters" {
+  count = length(local.dead_letters) > 0 ? 1 : 0
+
+  project               = var.project_id
+  display_name          = "${local.prefix}functions: dead letters"
+  combiner              = "OR"
+  severity              = "ERROR"
+  notification_channels = local.channels
+
+  # It stays open until the letters are replayed or dropped.
+  conditions {
+    display_name = "A dead letter waits"
+    condition_threshold {
+      filter = join(" AND ", [
+        "resource.type = \"pubsub_subscription\"",
+        "metric.type = \"pubsub.googleapis.com/subscription/num_undelivered_messages\"",
+        "resource.labels.subscription_id = one_of(${join(", ", [for name in local.holder_names : "\"${name}\""])})",
+      ])
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
+      aggregations {
+        alignment_period   = "60s"
+        per_series_aligner = "ALIGN_MAX"
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = <<-EOT
+      A service rejected a message, or failed on it ${local.delivery.maxDeliveryAttempts} times. It is kept for
+      ${floor(local.delivery.deadLetterRetentionSeconds / 86400)} days in the subscription $${resource.label.subscription_id}. Read it, and its attribute
+      `dead-letter-reason` if the service rejected it, without removing it:
+
+          gcloud pubsub subscriptions pull $${resource.label.subscription_id} --project ${var.project_id} --limit 10 --format json
+    EOT
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_monitoring_alert_policy" "backlog" {
+  count = length(local.subscriptions) > 0 ? 1 : 0
+
+  project               = var.project_id
+  display_name          = "${local.prefix}functions: backlog"
+  combiner              = "OR"
+  severity              = "WARNING"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "The oldest message waits too long"
+    condition_threshold {
+      filter = join(" AND ", [
+        "resource.type = \"pubsub_subscription\"",
+        "metric.type = \"pubsub.googleapis.com/subscription/oldest_unacked_message_age\"",
+        "resource.labels.subscription_id = one_of(${join(", ", [for name in local.push_names : "\"${name}\""])})",
+      ])
+      comparison      = "COMPARISON_GT"
+      threshold_value = var.backlog_alert_seconds
+      duration        = "0s"
+      aggregations {
+        alignment_period   = "60s"
+        per_series_aligner = "ALIGN_MAX"
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = <<-EOT
+      A message in $${resource.label.subscription_id} has waited for more than ${var.backlog_alert_seconds} seconds. Either its service fails on it (look
+      for the outcome `retry` in the service's logs), or there is more to do than ${var.max_instances} instances can.
+    EOT
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_monitoring_alert_policy" "errors" {
+  project               = var.project_id
+  display_name          = "${local.prefix}functions: errors"
+  combiner              = "OR"
+  severity              = "WARNING"
+  notification_channels = local.channels
+
+  conditions {
+    display_name = "Too many requests fail with 5xx"
+    condition_threshold {
+      filter             = "${local.requests} AND metric.labels.response_code_class = \"5xx\""
+      denominator_filter = local.requests
+      comparison         = "COMPARISON_GT"
+      threshold_value    = var.error_alert_share
+      duration           = "300s"
+      aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+        group_by_fields      = ["resource.labels.service_name"]
+      }
+      denominator_aggregations {
+        alignment_period     = "300s"
+        per_series_aligner   = "ALIGN_DELTA"
+        cross_series_reducer = "REDUCE_SUM"
+        group_by_fields      = ["resource.labels.service_name"]
+      }
+    }
+  }
+
+  documentation {
+    mime_type = "text/markdown"
+    content   = <<-EOT
+      More than ${floor(100 * var.error_alert_share)} % of the requests to $${resource.label.service_name} fail. 503 is a retry: what the service depends on
+      is away, and Pub/Sub delivers again. 500 is a fault of the service. Its logs say which.
+    EOT
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+locals {
+  requests = join(" AND ", [
+    "resource.type = \"cloud_run_revision\"",
+    "metric.type = \"run.googleapis.com/request_count\"",
+    "resource.labels.service_name = one_of(${join(", ", [for name in local.service_names : "\"${name}\""])})",
+  ])
+}
+
+# One dashboard per system, one row per service. (A dashboard holds a hundred charts, so one for all would not do.)
+
+locals {
+  # The charts of a row, from left to right.
+  charts = {
+    for name, service in local.services : name => concat(
+      [
+        {
+          title = "${name}: ${length(service.subscriptions) > 0 ? "deliveries" : "requests"} by answer, per minute"
+          lines = [{
+            filter   = "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.service_name=\"${local.prefix}${name}\""
+            aligner  = "ALIGN_DELTA"
+            reducer  = "REDUCE_SUM"
+            group_by = "metric.label.response_code_class"
+          }]
+        },
+      ],
+      [for shown in [name] : {
+        title = "${name}: outcomes, per minute"
+        lines = [{
+          filter   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.deliveries.name}\" resource.type=\"cloud_run_revision\" resource.label.service_name=\"${local.prefix}${name}\""
+          aligner  = "ALIGN_DELTA"
+          reducer  = "REDUCE_SUM"
+          group_by = "metric.label.outcome"
+        }]
+      } if length(service.subscriptions) > 0],
+      [
+        {
+          title = "${name}: latency in ms, median and 95 %"
+          lines = [for percentile in ["50", "95"] : {
+            filter   = "metric.type=\"run.googleapis.com/request_latencies\" resource.type=\"cloud_run_revision\" resource.label.service_name=\"${local.prefix}${name}\""
+            aligner  = "ALIGN_DELTA"
+            reducer  = "REDUCE_PERCENTILE_${percentile}"
+            group_by = "resource.label.service_name"
+          }]
+        },
+      ],
+      [for shown in [name] : {
+        title = "${name}: backlog"
+        lines = [for subscription in service.subscriptions : {
+          filter   = "metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\" resource.type=\"pubsub_subscription\" resource.label.subscription_id=\"${local.prefix}${subscription.name}\""
+          aligner  = "ALIGN_MAX"
+          reducer  = "REDUCE_MAX"
+          group_by = "resource.label.subscription_id"
+        }]
+      } if length(service.subscriptions) > 0],
+      [for shown in [name] : {
+        title = "${name}: dead letters"
+        lines = [for topic in distinct(service.subscriptions[*].deadLetterTopic) : {
+          filter   = "metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\" resource.type=\"pubsub_subscription\" resource.label.subscription_id=\"${local.prefix}${topic}\""
+          aligner  = "ALIGN_MAX"
+          reducer  = "REDUCE_MAX"
+          group_by = "resource.label.subscription_id"
+        }]
+      } if length(service.subscriptions) > 0],
+    )
+  }
+}
+
+resource "google_monitoring_dashboard" "system" {
+  for_each = local.systems
+
+  project = var.project_id
+  dashboard_json = jsonencode({
+    displayName = "${local.prefix}${each.key}"
+    labels      = { functions = "" }
+    mosaicLayout = {
+      columns = 40
+      tiles = flatten([
+        for row, name in [for service in local.catalog.services : service.name if service.system == each.key] : [
+          for column, chart in local.charts[name] : {
+            xPos   = column * 8
+            yPos   = row * 8
+            width  = 8
+            height = 8
+            widget = {
+              title = chart.title
+              xyChart = {
+                dataSets = [
+                  for line in chart.lines : {
+                    plotType   = "LINE"
+                    targetAxis = "Y1"
+                    timeSeriesQuery = {
+                      timeSeriesFilter = {
+                        filter = line.filter
+                        aggregation = {
+                          alignmentPeriod    = "60s"
+                          perSeriesAligner   = line.aligner
+                          crossSeriesReducer = line.reducer
+                          groupByFields      = [line.group_by]
+                        }
+                      }
+                    }
+                  }
+                ]
+              }
+            }
+          }
+        ]
+      ])
+    }
+  })
+
+  depends_on = [google_project_service.api]
+}

@@ -1,0 +1,89 @@
+# Where the image is built and kept.
+
+resource "google_artifact_registry_repository" "images" {
+  # checkov:skip=CKV_GCP_84: Google's own keys encrypt the images, which hold no data; a customer key costs money and is one more thing to lose.
+  project       = var.project_id
+  location      = var.region
+  repository_id = "${local.prefix}functions"
+  description   = "Images of the functions"
+  format        = "DOCKER"
+
+  # The free tier ends at 0.5 GB. Old images are deleted; enough stay to roll back.
+  cleanup_policies {
+    id     = "keep-newest"
+    action = "KEEP"
+    most_recent_versions {
+      keep_count = 5
+    }
+  }
+  cleanup_policies {
+    id     = "delete-old"
+    action = "DELETE"
+    condition {
+      tag_state  = "ANY"
+      older_than = "1209600s"
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+# Builds have their own identity, as the default one may do nothing in new organizations and nearly
+# everything elsewhere.
+resource "google_service_account" "build" {
+  project      = var.project_id
+  account_id   = "${local.prefix}functions-build"
+  display_name = "Builds the image"
+
+  depends_on = [google_project_service.api]
+}
+
+locals {
+  # The address is put together instead of read from `.email`, so that a plan shows who is granted
+  # what, before the account exists.
+  build_member = "serviceAccount:${google_service_account.build.account_id}@${google_service_account.build.project}.iam.gserviceaccount.com"
+}
+
+resource "google_storage_bucket" "build" {
+  # checkov:skip=CKV_GCP_62: It holds uploaded sources for a week; nobody needs a log of who read them.
+  # checkov:skip=CKV_GCP_78: The sources are in git; old uploads are deleted, not kept as versions.
+  project                     = var.project_id
+  name                        = "${var.project_id}-${local.prefix}functions-build"
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = true
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age = 7
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_storage_bucket_iam_member" "build_reads_sources" {
+  bucket = google_storage_bucket.build.name
+  role   = "roles/storage.objectViewer"
+  member = local.build_member
+}
+
+resource "google_artifact_registry_repository_iam_member" "build_pushes" {
+  project    = var.project_id
+  location   = google_artifact_registry_repository.images.location
+  repository = google_artifact_registry_repository.images.name
+  role       = "roles/artifactregistry.writer"
+  member     = local.build_member
+}
+
+resource "google_project_iam_member" "build_logs" {
+  project = var.project_id
+  role    = "roles/logging.logWriter"
+  member  = local.build_member
+
+  depends_on = [google_project_service.api]
+}

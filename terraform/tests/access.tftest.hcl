@@ -1,0 +1,140 @@
+# Who may do what. The members are addresses here, not references: what counts is who ends up with a grant.
+
+mock_provider "google" {
+  source          = "./tests/mocks/google"
+  override_during = plan
+}
+
+mock_provider "google-beta" {
+  source          = "./tests/mocks/google-beta"
+  override_during = plan
+}
+
+variables {
+  project_id = "demo-project"
+  image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
+}
+
+run "calling" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for grant in concat(values(google_cloud_run_v2_service_iam_member.everyone), values(google_cloud_run_v2_service_iam_member.delivery)) :
+      local.services[grant.name].public if contains(["allUsers", "allAuthenticatedUsers"], grant.member)
+    ])
+    error_message = "a private service has a public invoker"
+  }
+  assert {
+    condition     = alltrue([for name, service in google_cloud_run_v2_service.service : (service.ingress == "INGRESS_TRAFFIC_ALL") == local.services[name].public])
+    error_message = "a private service can be reached from the internet, or a public one cannot"
+  }
+  assert {
+    condition     = toset([for grant in google_cloud_run_v2_service_iam_member.everyone : grant.name]) == toset([for service in local.catalog.services : service.name if service.public])
+    error_message = "a public service does not admit everyone"
+  }
+  assert {
+    condition = alltrue([
+      for service in distinct(values(local.subscriptions)[*].service) : length([
+        for grant in google_cloud_run_v2_service_iam_member.delivery : grant
+        if grant.name == service && grant.role == "roles/run.invoker" && grant.member == "serviceAccount:${service}-push@demo-project.iam.gserviceaccount.com"
+      ]) == 1
+    ])
+    error_message = "a service does not admit its own deliveries"
+  }
+  # Each delivery identity may invoke the one service it belongs to.
+  assert {
+    condition     = length(distinct([for grant in google_cloud_run_v2_service_iam_member.delivery : grant.member])) == length(google_cloud_run_v2_service_iam_member.delivery)
+    error_message = "a delivery identity may invoke two services"
+  }
+  assert {
+    condition = alltrue([
+      for name, service in local.services :
+      contains([for env in google_cloud_run_v2_service.service[name].template[0].containers[0].env : "${env.name}=${coalesce(env.value, "-")}"], "PUSH_AUTH=${service.public ? "oidc" : "iam"}")
+    ])
+    error_message = "a public service trusts Cloud Run to have checked the token, or a private one checks a token whose signature Cloud Run has removed"
+  }
+  assert {
+    condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.custom_audiences == null ? local.services[name].public : !local.services[name].public])
+    error_message = "a public service must not have a custom audience, a private one needs it"
+  }
+}
+
+run "publishing" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for name, service in local.services :
+      toset([
+        for grant in concat(values(google_pubsub_topic_iam_member.publisher), values(google_pubsub_topic_iam_member.rejecter), values(google_pubsub_topic_iam_member.agent_parks)) :
+        grant.topic if grant.member == "serviceAccount:${name}@demo-project.iam.gserviceaccount.com"
+      ]) == toset(concat(service.publishesTo, service.subscriptions[*].deadLetterTopic))
+    ])
+    error_message = "a service may publish to other topics than its own and its dead-letter topic"
+  }
+  assert {
+    condition     = alltrue([for grant in concat(values(google_pubsub_topic_iam_member.publisher), values(google_pubsub_topic_iam_member.rejecter)) : grant.role == "roles/pubsub.publisher"])
+    error_message = "a service may do more to a topic than publish"
+  }
+}
+
+run "documents_and_secrets" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for name in keys(local.services) : [
+        for grant in google_project_iam_member.documents : grant.role if grant.member == "serviceAccount:${name}@demo-project.iam.gserviceaccount.com"
+      ] == ["roles/datastore.user"]
+    ])
+    error_message = "a service has another role on the project than that for documents"
+  }
+  assert {
+    condition     = alltrue([for grant in google_project_iam_member.documents : grant.condition[0].expression == "resource.name == \"projects/demo-project/databases/(default)\""])
+    error_message = "a service may use other databases than this copy's"
+  }
+  assert {
+    condition = alltrue([
+      for name, service in local.services :
+      toset([for grant in google_secret_manager_secret_iam_member.reader : grant.secret_id if grant.member == "serviceAccount:${name}@demo-project.iam.gserviceaccount.com"]) == toset(service.secrets[*].secret)
+    ])
+    error_message = "a service reads a secret that is not its own"
+  }
+  assert {
+    condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.template[0].service_account == "${name}@demo-project.iam.gserviceaccount.com"])
+    error_message = "a service runs as somebody else"
+  }
+}
+
+run "secrets_are_optional" {
+  command = plan
+
+  assert {
+    condition     = length(google_secret_manager_secret_version.value) == 0 && length(google_secret_manager_secret.secret) > 0
+    error_message = "without values, the secrets must exist and be empty"
+  }
+  assert {
+    condition     = alltrue([for service in google_cloud_run_v2_service.service : alltrue([for env in service.template[0].containers[0].env : length(env.value_source) == 0])])
+    error_message = "a service waits for a secret without value, and would not start"
+  }
+}
+
+run "given_secrets_are_mounted" {
+  command = plan
+
+  variables {
+    secrets         = { stripe-secret-key = "sk_test_1" }
+    secrets_present = ["mail-url"]
+  }
+
+  assert {
+    condition = flatten([
+      for name, service in google_cloud_run_v2_service.service : [
+        for env in service.template[0].containers[0].env :
+        "${name} ${env.name}=${env.value_source[0].secret_key_ref[0].secret}:${env.value_source[0].secret_key_ref[0].version}" if length(env.value_source) > 0
+      ]
+    ]) == ["billing-service STRIPE_SECRET_KEY=stripe-secret-key:7", "email-service MAIL_URL=mail-url:latest"]
+    error_message = "the secrets are not where they belong"
+  }
+}

@@ -1,0 +1,115 @@
+# Other catalogs: more systems need no other Terraform, and a broken one stops the plan.
+
+mock_provider "google" {
+  source          = "./tests/mocks/google"
+  override_during = plan
+}
+
+mock_provider "google-beta" {
+  source          = "./tests/mocks/google-beta"
+  override_during = plan
+}
+
+variables {
+  project_id   = "demo-project"
+  image        = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
+  catalog_file = "tests/fixtures/two-systems.json"
+}
+
+run "all_systems" {
+  command = plan
+
+  assert {
+    condition     = toset(keys(google_cloud_run_v2_service.service)) == toset(["a-service-with-a-rather-long-name", "crm-service", "log-service", "order-api", "order-service", "user-service"])
+    error_message = "without systems, everything is deployed"
+  }
+  assert {
+    condition     = toset(keys(google_pubsub_topic.events)) == toset(["log-events", "shop-events", "user-events"])
+    error_message = "topics that nobody uses are left out, all others are not"
+  }
+  assert {
+    condition     = toset(keys(google_pubsub_topic_iam_member.publisher)) == toset(["a-service-with-a-rather-long-name/log-events", "order-api/log-events", "order-api/shop-events", "order-service/shop-events", "user-service/user-events"])
+    error_message = "the grants to publish are not those of the catalog"
+  }
+  assert {
+    condition     = length([for name, push in google_pubsub_subscription.push : name if local.subscriptions[name].service == "order-service"]) == 2 && contains(keys(google_pubsub_subscription.holder), "order-service-dead-letter")
+    error_message = "two subscriptions of a service share its dead-letter topic"
+  }
+  assert {
+    condition     = toset(keys(google_monitoring_dashboard.system)) == toset(["shop", "signup"])
+    error_message = "there is one dashboard per system"
+  }
+  assert {
+    condition     = toset(keys(google_firestore_index.query)) == toset(["orders/userId,id"])
+    error_message = "an index of two fields is made, one of a single field is Firestore's own business"
+  }
+  assert {
+    condition     = alltrue([for account in concat(values(google_service_account.service), values(google_service_account.delivery)) : length(account.account_id) >= 6 && length(account.account_id) <= 30])
+    error_message = "the id of a service account does not fit"
+  }
+  assert {
+    condition     = length(distinct([for account in concat(values(google_service_account.service), values(google_service_account.delivery)) : account.account_id])) == length(google_service_account.service) + length(google_service_account.delivery)
+    error_message = "two service accounts share an id"
+  }
+}
+
+run "one_system" {
+  command = plan
+
+  variables {
+    systems = ["signup"]
+  }
+
+  assert {
+    condition     = toset(keys(google_cloud_run_v2_service.service)) == toset(["crm-service", "user-service"])
+    error_message = "systems does not select the services"
+  }
+  assert {
+    condition     = toset(keys(google_pubsub_topic.events)) == toset(["user-events"]) && toset(keys(google_pubsub_subscription.push)) == toset(["crm-service-user-events"]) && length(google_secret_manager_secret.secret) == 0
+    error_message = "systems does not select what belongs to the services"
+  }
+  assert {
+    condition     = toset(keys(google_monitoring_dashboard.system)) == toset(["signup"])
+    error_message = "systems does not select the dashboards"
+  }
+}
+
+run "slow_handler" {
+  command = plan
+  variables {
+    catalog_file = "tests/fixtures/slow-handler.json"
+  }
+  expect_failures = [terraform_data.catalog]
+}
+
+run "long_lease" {
+  command = plan
+  variables {
+    catalog_file = "tests/fixtures/long-lease.json"
+  }
+  expect_failures = [terraform_data.catalog]
+}
+
+run "short_request" {
+  command = plan
+  variables {
+    catalog_file = "tests/fixtures/short-request.json"
+  }
+  expect_failures = [terraform_data.catalog]
+}
+
+run "forgetful_receipts" {
+  command = plan
+  variables {
+    catalog_file = "tests/fixtures/forgetful-receipts.json"
+  }
+  expect_failures = [terraform_data.catalog]
+}
+
+run "shared_dead_letters" {
+  command = plan
+  variables {
+    catalog_file = "tests/fixtures/shared-dead-letters.json"
+  }
+  expect_failures = [terraform_data.catalog]
+}

@@ -1,0 +1,177 @@
+# What a message needs on its way: the subscription, its dead letters, and the grants of both.
+
+mock_provider "google" {
+  source          = "./tests/mocks/google"
+  override_during = plan
+}
+
+mock_provider "google-beta" {
+  source          = "./tests/mocks/google-beta"
+  override_during = plan
+}
+
+variables {
+  project_id = "demo-project"
+  image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
+}
+
+run "every_subscription" {
+  command = plan
+
+  assert {
+    condition     = length(google_pubsub_subscription.push) == length(local.subscriptions) && length(local.subscriptions) > 0
+    error_message = "the catalog's subscriptions are not all there"
+  }
+  assert {
+    condition     = alltrue([for name, push in google_pubsub_subscription.push : push.push_config[0].push_endpoint == "https://service.run.app/"])
+    error_message = "a subscription does not push to its service"
+  }
+  assert {
+    condition     = alltrue([for name, push in google_pubsub_subscription.push : push.filter == local.subscriptions[name].filter])
+    error_message = "a subscription lacks its filter"
+  }
+  assert {
+    condition     = alltrue([for push in google_pubsub_subscription.push : push.expiration_policy[0].ttl == ""])
+    error_message = "a subscription expires"
+  }
+  assert {
+    condition     = alltrue([for push in google_pubsub_subscription.push : push.retry_policy[0].minimum_backoff == "10s" && push.retry_policy[0].maximum_backoff == "600s"])
+    error_message = "a subscription has no back-off, so that a failing service is hammered"
+  }
+  assert {
+    condition     = alltrue([for push in google_pubsub_subscription.push : push.message_retention_duration == "604800s"])
+    error_message = "a subscription does not keep its backlog for seven days"
+  }
+  assert {
+    condition     = alltrue([for topic in google_pubsub_topic.events : topic.message_retention_duration == "604800s"])
+    error_message = "a topic cannot be replayed for seven days"
+  }
+}
+
+run "tokens" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for name, push in google_pubsub_subscription.push :
+      push.push_config[0].oidc_token[0].service_account_email == "${local.subscriptions[name].service}-push@demo-project.iam.gserviceaccount.com"
+    ])
+    error_message = "a subscription pushes under somebody else's identity"
+  }
+  assert {
+    condition     = length(distinct([for push in google_pubsub_subscription.push : push.push_config[0].oidc_token[0].audience])) == length(distinct(values(local.subscriptions)[*].service))
+    error_message = "two services share an audience, so that a token for one is good at the other"
+  }
+  # A private service: Cloud Run checks the audience, so it must know it.
+  assert {
+    condition = alltrue([
+      for name, push in google_pubsub_subscription.push :
+      contains(google_cloud_run_v2_service.service[local.subscriptions[name].service].custom_audiences, push.push_config[0].oidc_token[0].audience)
+      if !local.services[local.subscriptions[name].service].public
+    ])
+    error_message = "Cloud Run would refuse the audience of a push"
+  }
+  assert {
+    condition = alltrue([
+      for push in values(google_pubsub_subscription.push) : contains(
+        [for grant in google_service_account_iam_member.agent_signs : grant.member if grant.role == "roles/iam.serviceAccountTokenCreator"],
+        "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com",
+      )
+    ])
+    error_message = "Pub/Sub may not sign tokens"
+  }
+  assert {
+    condition     = toset(keys(google_service_account_iam_member.agent_signs)) == toset(values(local.subscriptions)[*].service)
+    error_message = "Pub/Sub must be able to sign for exactly the services with a subscription"
+  }
+}
+
+run "dead_letters" {
+  command = plan
+
+  # Which topic has which holder shows in the configuration only by name: ids are made up here.
+  assert {
+    condition     = alltrue([for push in google_pubsub_subscription.push : length(push.dead_letter_policy) == 1 && push.dead_letter_policy[0].max_delivery_attempts == 100])
+    error_message = "a subscription has no dead-letter policy"
+  }
+  assert {
+    condition     = alltrue([for subscription in local.subscriptions : contains(keys(google_pubsub_topic.dead_letters), subscription.deadLetterTopic)])
+    error_message = "a dead-letter topic is missing"
+  }
+  assert {
+    condition     = toset(keys(google_pubsub_subscription.holder)) == toset(keys(google_pubsub_topic.dead_letters))
+    error_message = "a dead-letter topic has no holder, so that its letters are lost"
+  }
+  assert {
+    condition     = alltrue([for name, holder in google_pubsub_subscription.holder : holder.name == google_pubsub_topic.dead_letters[name].name])
+    error_message = "a holder is not named like its topic"
+  }
+  assert {
+    condition     = alltrue([for holder in google_pubsub_subscription.holder : holder.expiration_policy[0].ttl == "" && holder.message_retention_duration == "2678400s" && length(holder.push_config) == 0])
+    error_message = "a holder expires, forgets before 31 days, or pushes"
+  }
+  # The two grants without which Pub/Sub never parks anything.
+  assert {
+    condition = alltrue([
+      for name, topic in google_pubsub_topic.dead_letters : anytrue([
+        for grant in google_pubsub_topic_iam_member.agent_parks : grant.topic == topic.name && grant.role == "roles/pubsub.publisher"
+        && grant.member == "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
+      ])
+    ])
+    error_message = "Pub/Sub may not publish to a dead-letter topic"
+  }
+  assert {
+    condition = alltrue([
+      for name, push in google_pubsub_subscription.push : anytrue([
+        for grant in google_pubsub_subscription_iam_member.agent_acknowledges : grant.subscription == push.name && grant.role == "roles/pubsub.subscriber"
+        && grant.member == "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
+      ])
+    ])
+    error_message = "Pub/Sub may not acknowledge what it has parked"
+  }
+}
+
+run "relays" {
+  command = plan
+
+  assert {
+    condition     = toset(keys(google_cloud_scheduler_job.relay)) == toset([for service in local.catalog.services : service.name if service.relays])
+    error_message = "exactly the services with producer routes need a relay job"
+  }
+  assert {
+    condition = alltrue([
+      for name, job in google_cloud_scheduler_job.relay :
+      job.http_target[0].uri == "https://service.run.app/relay" && job.http_target[0].http_method == "POST"
+      && job.http_target[0].oidc_token[0].service_account_email == "${name}-push@demo-project.iam.gserviceaccount.com"
+      && job.http_target[0].oidc_token[0].audience == output.push[name].audience
+    ])
+    error_message = "a relay job does not reach its service with the token that the service expects"
+  }
+}
+
+run "timing" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for name, push in google_pubsub_subscription.push :
+      local.timing.handlerSeconds < local.timing.leaseSeconds
+      && local.timing.leaseSeconds < push.ack_deadline_seconds
+      && push.ack_deadline_seconds <= tonumber(trimsuffix(google_cloud_run_v2_service.service[local.subscriptions[name].service].template[0].timeout, "s"))
+    ])
+    error_message = "handler < lease < ack deadline <= request timeout does not hold for a subscription and its service"
+  }
+}
+
+run "receipts" {
+  command = plan
+
+  assert {
+    condition     = length(google_firestore_field.receipts_expire.ttl_config) == 1 && google_firestore_field.receipts_expire.collection == "receipts" && google_firestore_field.receipts_expire.field == "expireAt"
+    error_message = "receipts are never removed"
+  }
+  assert {
+    condition     = length(google_firestore_field.receipts_expire.index_config) == 1 && try(length(google_firestore_field.receipts_expire.index_config[0].indexes), 0) == 0
+    error_message = "the expiry of receipts is indexed"
+  }
+}

@@ -1,0 +1,27 @@
+terraform {
+  # 1.11 brought write-only arguments, which keep the secrets out of the state.
+  required_version = ">= 1.11"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 7.12"
+    }
+    # For one resource only: the identity of the Pub/Sub service agent, in apis.tf.
+    google-beta = {
+      source  = "hashicorp/google-beta"
+      version = "~> 7.12"
+    }
+  }
+}
+
+provider "google" {
+  project        = var.project_id
+  region         = var.region
+  default_labels = local.labels
+}
+
+provider "google-beta" {
+  project = var.project_id
+  region  = var.region
+}
