@@ -174,4 +174,8 @@ run "receipts" {
     condition     = length(google_firestore_field.receipts_expire.index_config) == 1 && try(length(google_firestore_field.receipts_expire.index_config[0].indexes), 0) == 0
     error_message = "the expiry of receipts is indexed"
   }
+  assert {
+    condition     = setunion(keys(google_firestore_field.receipts_unindexed), [local.receipts.ttlField]) == toset(local.receipts.unindexed)
+    error_message = "a field of receipts is indexed that nobody queries"
+  }
 }

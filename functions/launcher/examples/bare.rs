@@ -30,7 +30,7 @@ struct Contact {
     name: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Receipt {
     id: String,
 }

@@ -67,8 +67,8 @@ impl Scenario for Signups {
             let charge = world.get("billing-service", &format!("/charges/{user}")).await.body;
             expect("charge", &charge["status"], &json!("paid"))?;
         }
-        expect("mails in the mailbox", &world.count("local-mailbox/mails").await, &users.len())?;
-        expect("charges at the gateway", &world.count("local-payment-gateway/charges").await, &users.len())?;
+        expect("mails in the mailbox", &world.documents("local-mailbox/mails").await.len(), &users.len())?;
+        expect("charges at the gateway", &world.documents("local-payment-gateway/charges").await.len(), &users.len())?;
         expect("dead letters", &world.dead_letters(), &Vec::new())
     }
 }

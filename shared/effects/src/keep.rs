@@ -20,7 +20,9 @@ where
         Err(CommitError::Conflict) => {
             let kept = store.get(&path).await?;
             let kept = kept.ok_or_else(|| Failure::Retry(format!("{path} vanished")))?;
-            Ok(serde_json::from_value(kept.fields.into())?)
+            // Without serde's words: they repeat values.
+            let unreadable = |_| Failure::Retry(format!("{path} holds something else"));
+            serde_json::from_value(kept.fields.into()).map_err(unreadable)
         }
         Err(CommitError::Refused(error)) => Err(reject(error)),
         // It may have been kept; the next attempt finds it then.

@@ -4,6 +4,7 @@
 //! that services publish through. `push` is the loop that delivers over HTTP.
 
 mod filter;
+mod limits;
 mod policy;
 pub(crate) mod push;
 mod recent;
@@ -13,11 +14,13 @@ mod tests;
 mod topics;
 
 pub use filter::InvalidFilter;
+pub use limits::Refused;
+pub(crate) use limits::check;
 pub use policy::DeliveryPolicy;
 pub(crate) use recent::event_type;
 pub use recent::{Fate, RecentEvent, RecentEvents, Stage};
 pub use subscription::{Delivery, DeliveryId, Published};
-pub use topics::{Refused, Topics, UnknownSubscription};
+pub use topics::{Topics, UnknownSubscription};
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -20,7 +20,7 @@ use pushbox::Message;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, DeliveryId, Refused, UnknownSubscription, push::MessageBody};
+use crate::broker::{Broker, DeliveryId, Refused, UnknownSubscription, check, push::MessageBody};
 
 /// A request to publish may have 10 MB, which grow by a third in base64.
 pub(crate) const LARGEST_BODY: usize = 14 << 20;
@@ -128,6 +128,8 @@ fn publish(broker: &Broker, topic: &str, request: Publish) -> Result<Json<Value>
     if messages.is_empty() {
         return Err(ApiError::invalid("there is no message to publish"));
     }
+    // All or none: a request of which one message is refused publishes nothing.
+    messages.iter().try_for_each(check)?;
     let publish = |message| broker.with(|topics, now| topics.publish(message, now));
     let ids: Vec<String> = messages.into_iter().map(publish).collect::<Result<_, _>>()?;
     Ok(Json(json!({ "messageIds": ids })))

@@ -1,8 +1,20 @@
 //! The local stack over real HTTP, with services that are as small as can be.
 
-use std::{future::Future, time::Duration};
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use axum::routing::get;
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use events::UserCreated;
 use local::{Broker, DeliveryPolicy, Mail, Stack};
 use pushbox::{Catalog, Context, Document, Failure, Ports, PushAuth, Service, System, reject, store::Memory};
@@ -26,7 +38,7 @@ impl Document for Contact {
 
 fn crm_service() -> Service {
     Service::new("crm-service", "keeps contacts").on(add_contact).routes(
-        axum::Router::new()
+        Router::new()
             .route("/contacts", get(list_contacts))
             .route("/echo", get(|uri: axum::http::Uri| async move { uri.to_string() })),
     )
@@ -224,6 +236,7 @@ async fn errors_have_the_form_that_their_callers_know() {
     let topic = "/v1/projects/p/topics/user-events";
     for (path, body, status, name) in [
         (format!("{topic}:publish"), publish(json!([{}])), 400, "INVALID_ARGUMENT"),
+        (format!("{topic}:publish"), publish(json!([{ "data": "aGk" }, {}])), 400, "INVALID_ARGUMENT"),
         (format!("{topic}:publish"), publish(json!([])), 400, "INVALID_ARGUMENT"),
         (format!("{topic}:publish"), publish(json!([{ "data": "?" }])), 400, "INVALID_ARGUMENT"),
         (format!("{topic}:publish"), json!("no"), 400, "INVALID_ARGUMENT"),
@@ -243,6 +256,7 @@ async fn errors_have_the_form_that_their_callers_know() {
         assert_eq!(error["error"]["status"], name, "{path} {body}: {error}");
         assert_eq!(error["error"]["code"], status);
     }
+    assert_eq!(local.state().await["events"], json!([]), "nothing was published");
 }
 
 #[tokio::test]
@@ -263,4 +277,24 @@ async fn a_form_on_the_page_leads_back_to_it() {
     let response = form.header("accept", "text/html,*/*").send().await.unwrap();
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
     assert!(local.get("/").await.1.contains("/_local/services/crm-service/start"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_service_relays_each_minute() {
+    let service =
+        || Service::new("user-service", "signs up").routes(Router::new()).publishes::<UserCreated>();
+    let catalog = Catalog::of(&[System { name: "signup", services: vec![service(), crm_service()] }]);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = calls.clone();
+    let relay = async move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    };
+    let counting = Router::new().route("/relay", post(relay));
+    let broker = Broker::new(&catalog, DeliveryPolicy::local()).unwrap();
+    // The other one has nothing to relay.
+    let services = [("user-service", counting.clone()), ("crm-service", counting)];
+    let stack = Stack::on_broker(&catalog, broker, services);
+    let running = tokio::time::timeout(Duration::from_secs(130), stack.run(1));
+    assert!(running.await.is_err(), "it runs until it is dropped");
+    assert_eq!(calls.load(Ordering::Relaxed), 3);
 }

@@ -166,6 +166,7 @@ impl Catalog {
                 "collection": receipt::COLLECTION,
                 "ttlField": TTL_FIELD,
                 "keepSeconds": timing::RECEIPT_RETENTION.as_secs(),
+                "unindexed": receipt::UNINDEXED,
             }),
             topics: topics.into_iter().map(|(name, events)| Topic { name, events }).collect(),
             services,

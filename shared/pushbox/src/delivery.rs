@@ -176,11 +176,12 @@ impl Delivery {
     }
 
     /// What makes two deliveries one event. Message ids alone would not do: a relay that publishes
-    /// again gets a new one.
+    /// again gets a new one. Where there is nothing else, the subscription belongs to it: a message
+    /// id is [unique within its topic](https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage).
     pub(crate) fn key(&self) -> String {
         match (self.attribute(attribute::SOURCE), self.attribute(attribute::ID)) {
             (Some(source), Some(id)) => format!("{source} {id}"),
-            _ => format!("message {}", self.message_id),
+            _ => format!("{} {}", self.subscription.as_deref().unwrap_or("message"), self.message_id),
         }
     }
 
@@ -197,8 +198,12 @@ impl Delivery {
         if data.is_empty() {
             return Ok(None);
         }
-        let typed: Typed = serde_json::from_slice(data)
-            .map_err(|_| "the data is not a JSON object with a text field `event`")?;
+        let not_one = "the data is not a JSON object with a text field `event`";
+        // serde would take an array for the fields in their order.
+        if !data.trim_ascii_start().starts_with(b"{") {
+            return Err(not_one);
+        }
+        let typed: Typed = serde_json::from_slice(data).map_err(|_| not_one)?;
         Ok(typed.event)
     }
 

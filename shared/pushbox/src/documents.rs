@@ -118,7 +118,9 @@ impl Documents {
     /// # Errors
     /// [`Failure::Retry`] when the store fails, or holds something that is not a `D`.
     pub async fn after<D: Document>(&self, after: &str, limit: usize) -> Result<Vec<D>, Failure> {
-        let found = self.list::<D>(Vec::new(), Some(after.to_owned()), limit).await?;
+        // Firestore knows no empty id to begin after.
+        let after = Some(after.to_owned()).filter(|id| !id.is_empty());
+        let found = self.list::<D>(Vec::new(), after, limit).await?;
         found.into_iter().map(document).collect()
     }
 

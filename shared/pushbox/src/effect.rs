@@ -22,11 +22,14 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Effect {
     claim: Step<Option<String>>,
-    perform: Arc<dyn Fn(&str, String) -> BoxFuture<'static, Result<Performed, Failure>> + Send + Sync>,
-    complete: Arc<dyn Fn(&str, &Performed, Context) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>,
+    perform: Arc<Perform>,
+    complete: Arc<Complete>,
 }
 
 type Performed = Arc<dyn Any + Send + Sync>;
+type Perform = dyn Fn(&str, String) -> Running<Performed> + Send + Sync;
+type Complete = dyn Fn(&str, &Performed, Context) -> Running<()> + Send + Sync;
+type Running<T> = BoxFuture<'static, Result<T, Failure>>;
 
 impl Effect {
     pub(crate) fn new<E, C, O, ClaimFut, PerformFut, CompleteFut>(

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::Router;
-use futures::future::try_join_all;
+use futures::{StreamExt, future::try_join_all, stream};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
@@ -17,7 +17,7 @@ use crate::{
     publisher::Publisher,
     receipt::{self, Receipt},
     service::Handler,
-    store::{Precondition, Query, Store, Version},
+    store::{Precondition, Query, Store, Stored, Version},
     timing,
     trace::Trace,
 };
@@ -156,16 +156,11 @@ impl Runtime {
             let found = self.0.ports.store.list(&query).await?;
             query.after = found.last().map(|stored| stored.id.clone());
             let page_is_full = found.len() == query.limit;
-            for stored in found {
-                let receipt: Receipt = serde_json::from_value(stored.fields.into())?;
-                if self.now().duration_since(receipt.created_at) < timing::RELAY_AFTER.try_into()? {
-                    continue;
-                }
-                let path = receipt::path(self.0.name, &receipt.key);
-                let events = receipt.events.len();
-                // One event that cannot be published must not hold back the others.
-                match self.relay_pending(path, receipt, stored.version).await {
+            let mut relays = stream::iter(found).map(|stored| self.relay_if_due(stored)).buffered(16);
+            while let Some((events, result)) = relays.next().await {
+                match result {
                     Ok(()) => relayed.events += events,
+                    // One event that cannot be published must not hold back the others.
                     Err(Failure::Retry(error) | Failure::Reject(error)) => {
                         tracing::warn!(error, "events stay pending");
                         relayed.failed += events;
@@ -176,5 +171,19 @@ impl Runtime {
                 return Ok(relayed);
             }
         }
+    }
+
+    /// Returns how many events this was about, and whether they are published.
+    async fn relay_if_due(&self, stored: Stored) -> (usize, Result<(), Failure>) {
+        let receipt: Receipt = match serde_json::from_value(stored.fields.into()) {
+            Ok(receipt) => receipt,
+            Err(error) => return (1, Err(error.into())),
+        };
+        let due = receipt.created_at.saturating_add(timing::RELAY_AFTER).unwrap_or_default();
+        if self.now() < due {
+            return (0, Ok(()));
+        }
+        let (path, events) = (receipt::path(self.0.name, &receipt.key), receipt.events.len());
+        (events, self.relay_pending(path, receipt, stored.version).await)
     }
 }

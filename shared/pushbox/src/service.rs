@@ -160,6 +160,10 @@ where
 }
 
 fn decode<E: Event>(data: &[u8]) -> Result<E, Failure> {
+    // serde would take an array for the fields in their order.
+    if data.trim_ascii_start().starts_with(b"[") {
+        return Err(reject(format_args!("not a {}: not a JSON object", E::TYPE)));
+    }
     let reader = &mut serde_json::Deserializer::from_slice(data);
     serde_path_to_error::deserialize(reader).map_err(|error| {
         let (pointer, text) = describe(&error);

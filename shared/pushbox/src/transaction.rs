@@ -56,7 +56,7 @@ pub(crate) async fn transact<T, E: From<Failure>, Fut: Future<Output = Result<T,
         writes.extend(staged.writes());
         match commit(&**store, &writes).await {
             Ok(versions) => {
-                let version = versions.first().copied().ok_or_else(|| missing_version())?;
+                let version = versions.first().copied().ok_or_else(missing_version)?;
                 return Ok(Sealed::Ours(receipt, version));
             }
             Err(CommitError::Conflict) => {}

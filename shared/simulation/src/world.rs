@@ -184,11 +184,11 @@ impl World {
         letters.iter().map(|message| (reason(message).unwrap_or_default(), text(message))).collect()
     }
 
-    /// How many documents there are in a collection, such as `local-mailbox/mails`.
-    pub async fn count(&self, collection: &str) -> usize {
-        let query =
-            Query { collection: format!("services/{collection}"), limit: usize::MAX, ..Query::default() };
-        self.inner.store.list(&query).await.map_or(0, |found| found.len())
+    /// The documents of a collection, such as `local-mailbox/mails`.
+    pub async fn documents(&self, collection: &str) -> Vec<Value> {
+        let query = Query { collection: format!("services/{collection}"), limit: usize::MAX, ..Query::default() };
+        let found = self.inner.store.list(&query).await.unwrap_or_default();
+        found.into_iter().map(|stored| stored.fields.into()).collect()
     }
 
     pub(crate) fn history(&self) -> (Counts, Vec<String>) {

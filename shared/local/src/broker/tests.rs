@@ -241,17 +241,12 @@ fn a_started_service_gets_at_once_what_it_missed() {
 #[test]
 fn so_many_are_under_way_at_once() {
     let policy = DeliveryPolicy { max_in_flight: 2, ..production() };
-    let world = check(
-        policy,
-        &[
-            (0.0, Publish, &[1]),
-            (1.0, Publish, &[1]),
-            (2.0, Publish, &[]),
-            (3.0, Ack(1, true), &[1]),
-            (4.0, Nack(0, true), &[]),
-        ],
-    );
+    let mut world = check(policy, &[(0.0, Publish, &[1]), (1.0, Publish, &[1]), (2.0, Publish, &[])]);
+    assert_eq!(world.next_wakeup(), Some(30.0), "nothing can be done before an answer or a deadline");
+    assert_eq!(world.act(3.0, Ack(1, true)), [1]);
+    assert_eq!(world.act(4.0, Nack(0, true)), NONE);
     assert_eq!(world.topics.backlog(SUBSCRIPTION), (1, 1));
+    assert_eq!(world.next_wakeup(), Some(14.0));
 }
 
 #[test]

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use pushbox::{Catalog, Message};
 
 use super::{
-    Delivery, DeliveryId, DeliveryPolicy, InvalidFilter, Published, RecentEvents, Stage,
+    Delivery, DeliveryId, DeliveryPolicy, InvalidFilter, Published, RecentEvents, Refused, Stage,
     filter::Filter,
+    limits,
     subscription::{Failed, Kind, Subscription},
 };
 
@@ -29,17 +30,6 @@ pub struct Topics {
     last_message: u64,
     next_delivery: DeliveryId,
     recent: RecentEvents,
-}
-
-/// Pub/Sub does not take this message.
-#[derive(Debug, PartialEq, thiserror::Error)]
-pub enum Refused {
-    /// There is no such topic.
-    #[error("there is no topic {0}")]
-    UnknownTopic(String),
-    /// The message breaks a limit. <https://cloud.google.com/pubsub/quotas#resource_limits>
-    #[error("{0}")]
-    Invalid(&'static str),
 }
 
 /// There is no such subscription, or messages are pushed to it and cannot be pulled.
@@ -88,7 +78,7 @@ impl Topics {
     /// # Errors
     /// Where Pub/Sub would refuse it.
     pub fn publish(&mut self, message: Message, now: Timestamp) -> Result<String, Refused> {
-        check(&message)?;
+        limits::check(&message)?;
         self.enqueue(message, None, now)
     }
 
@@ -270,25 +260,6 @@ impl Topics {
     pub fn backlog(&self, subscription: &str) -> (usize, usize) {
         self.subscriptions.get(subscription).map(Subscription::backlog).unwrap_or_default()
     }
-}
-
-/// <https://cloud.google.com/pubsub/quotas#resource_limits>
-fn check(message: &Message) -> Result<(), Refused> {
-    let Message { attributes, data, .. } = message;
-    let refused = if data.is_empty() && attributes.is_empty() {
-        "a message needs data or an attribute"
-    } else if data.len() > 10_000_000 {
-        "the data is larger than 10 MB"
-    } else if attributes.len() > 100 {
-        "there are more than 100 attributes"
-    } else if attributes.keys().any(|key| key.is_empty() || key.len() > 256 || key.starts_with("goog")) {
-        "an attribute's name is empty, is longer than 256 bytes, or begins with goog"
-    } else if attributes.values().any(|value| value.len() > 1024) {
-        "an attribute's value is longer than 1024 bytes"
-    } else {
-        return Ok(());
-    };
-    Err(Refused::Invalid(refused))
 }
 
 /// <https://cloud.google.com/pubsub/docs/handling-failures#track_forwarded_messages>

@@ -1,0 +1,33 @@
+//! What Pub/Sub does not take.
+
+use pushbox::Message;
+
+/// Pub/Sub does not take this message.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// There is no such topic.
+    #[error("there is no topic {0}")]
+    UnknownTopic(String),
+    /// The message breaks a limit. <https://cloud.google.com/pubsub/quotas#resource_limits>
+    #[error("{0}")]
+    Invalid(&'static str),
+}
+
+/// <https://cloud.google.com/pubsub/quotas#resource_limits>
+pub(crate) fn check(message: &Message) -> Result<(), Refused> {
+    let Message { attributes, data, .. } = message;
+    let refused = if data.is_empty() && attributes.is_empty() {
+        "a message needs data or an attribute"
+    } else if data.len() > 10_000_000 {
+        "the data is larger than 10 MB"
+    } else if attributes.len() > 100 {
+        "there are more than 100 attributes"
+    } else if attributes.keys().any(|key| key.is_empty() || key.len() > 256 || key.starts_with("goog")) {
+        "an attribute's name is empty, is longer than 256 bytes, or begins with goog"
+    } else if attributes.values().any(|value| value.len() > 1024) {
+        "an attribute's value is longer than 1024 bytes"
+    } else {
+        return Ok(());
+    };
+    Err(Refused::Invalid(refused))
+}
