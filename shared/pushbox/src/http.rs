@@ -33,9 +33,8 @@ const LARGEST_BODY: usize = 256 << 10;
 pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
     Router::new()
         .route("/", post(push).layer(DefaultBodyLimit::max(LARGEST_PUSH)))
-        .route("/relay", post(relay))
         .route("/healthz", get(|| async { "ok" }))
-        .merge(routes.layer(from_fn_with_state(runtime.clone(), log_request)))
+        .merge(routes.route("/relay", post(relay)).layer(from_fn_with_state(runtime.clone(), log_request)))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn(deadline))
         .layer(CatchPanicLayer::custom(|_| {
@@ -46,16 +45,13 @@ pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
         .with_state(runtime)
 }
 
-async fn push(State(runtime): State<Runtime>, request: Request) -> Result<StatusCode, Response> {
+async fn push(State(runtime): State<Runtime>, request: Request) -> Result<StatusCode, Problem> {
     let began = Instant::now();
-    // Before the body is read: strangers do not get to send 16 MB.
-    runtime.auth().check(request.headers()).await.map_err(IntoResponse::into_response)?;
-    let headers = request.headers().clone();
-    let body = Bytes::from_request(request, &()).await.map_err(IntoResponse::into_response)?;
-    let refuse = |error| Problem::new(StatusCode::BAD_REQUEST, error).into_response();
-    let delivery = Delivery::parse(&headers, body).map_err(refuse)?;
-
-    let trace = Trace::continued(delivery.attribute(TRACEPARENT).or_else(|| traceparent(&headers)));
+    let traceparent = traceparent(request.headers()).map(str::to_owned);
+    let delivery = receive(&runtime, request).await.inspect_err(|problem| {
+        tracing::warn!(service = runtime.name(), reason = %problem, "push refused");
+    })?;
+    let trace = Trace::continued(delivery.attribute(TRACEPARENT).or(traceparent.as_deref()));
     let span = info_span!("delivery", service = runtime.name(), traceparent = %trace);
     async {
         let outcome = consume(&runtime, &delivery, trace).await;
@@ -64,6 +60,15 @@ async fn push(State(runtime): State<Runtime>, request: Request) -> Result<Status
     }
     .instrument(span)
     .await
+}
+
+async fn receive(runtime: &Runtime, request: Request) -> Result<Delivery, Problem> {
+    // Before the body is read: strangers do not get to send 16 MB.
+    runtime.auth().check(request.headers()).await?;
+    let headers = request.headers().clone();
+    let body = Bytes::from_request(request, &()).await;
+    let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+    Delivery::parse(&headers, body).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error))
 }
 
 /// One line for each delivery.

@@ -50,6 +50,12 @@ impl Problem {
     }
 }
 
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status.as_u16(), self.cause.as_ref().unwrap_or(&self.detail))
+    }
+}
+
 /// Collects what is wrong with the fields of a request body, so that the caller sees it all at once.
 #[derive(Debug, Default)]
 pub struct FieldErrors(Vec<FieldError>);
