@@ -68,8 +68,9 @@ pub(crate) fn port() -> Result<u16, String> {
 }
 
 /// The filter of the log, and the project if it is to be Cloud Logging's JSON.
-pub(crate) fn start_logging(quiet: &str) -> Result<(), String> {
-    let filter = variable("LOG").unwrap_or_else(|| quiet.to_owned());
+pub(crate) fn start_logging() -> Result<(), String> {
+    // The Firestore client says with each connection that it has one.
+    let filter = variable("LOG").unwrap_or_else(|| "info,firestore=warn".to_owned());
     let project = variable("K_SERVICE").map(|_| variable("GOOGLE_CLOUD_PROJECT").unwrap_or_default());
     pushbox::telemetry::start(&filter, project.as_deref())
         .map_err(|_| malformed("LOG", "which lines to log", "info,pushbox=debug"))

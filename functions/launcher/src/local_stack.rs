@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(crate) async fn run() -> Result<(), String> {
-    start_logging("info")?;
+    start_logging()?;
     let cloud = Cloud::from_env(Some("local"))?;
     let port = environment::port()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| {
@@ -94,7 +94,7 @@ fn screen(catalog: &Catalog, cloud: &Cloud, port: u16) -> String {
     };
     let mut screen = format!("\n  {base}   services, events, dead letters, mails\n\n");
     for service in &catalog.services {
-        screen += &format!("  {base}/{:<20} {}\n", service.name, service.about);
+        screen += &format!("  {base}/{:<24} {}\n", service.name, service.about);
     }
     screen += &format!(
         "

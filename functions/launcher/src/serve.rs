@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(crate) async fn run(name: &str) -> Result<(), String> {
-    start_logging("info")?;
+    start_logging()?;
     let Serving { port, auth } = Serving::from_env()?;
     let cloud = Cloud::from_env(None)?;
     let ports = Ports::new(cloud.firestore(), cloud.pubsub());

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Service, receipt, store::TTL_FIELD, timing};
 
@@ -17,12 +17,15 @@ pub struct System {
 }
 
 /// What there is, and how it is wired.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Catalog {
-    timing: Value,
-    delivery: Value,
-    receipts: Value,
+    /// How long things may take.
+    pub timing: Timing,
+    /// How Pub/Sub delivers, keeps and gives up.
+    pub delivery: DeliveryRules,
+    /// How long a receipt tells that something was handled.
+    pub receipts: ReceiptRules,
     /// By name.
     pub topics: Vec<Topic>,
     /// By system, in the order in which the system lists them.
@@ -31,8 +34,45 @@ pub struct Catalog {
     pub events: Vec<EventEntry>,
 }
 
+/// handler < lease < ack deadline <= request timeout.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names of the constants in `timing`, which are documented")]
+pub struct Timing {
+    pub handler_seconds: u64,
+    pub lease_seconds: u64,
+    pub ack_deadline_seconds: u64,
+    pub request_timeout_seconds: u64,
+}
+
+/// How Pub/Sub delivers, keeps and gives up.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the names of the constants in `timing`, which are documented")]
+pub struct DeliveryRules {
+    pub min_backoff_seconds: u64,
+    pub max_backoff_seconds: u64,
+    pub max_delivery_attempts: u32,
+    pub retention_seconds: u64,
+    pub dead_letter_retention_seconds: u64,
+}
+
+/// Where receipts are, and how long.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReceiptRules {
+    /// The collection of each service that holds them.
+    pub collection: String,
+    /// The field that Firestore removes them by.
+    pub ttl_field: String,
+    /// How long they are kept.
+    pub keep_seconds: u64,
+    /// The fields that no query filters by, which need no index.
+    pub unindexed: Vec<String>,
+}
+
 /// A topic and what it carries.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Topic {
     /// Its short name.
     pub name: String,
@@ -41,7 +81,7 @@ pub struct Topic {
 }
 
 /// A service and its wiring.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceEntry {
     /// Its name.
@@ -69,7 +109,7 @@ pub struct ServiceEntry {
 }
 
 /// A push subscription.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscription {
     /// Its short name.
@@ -85,7 +125,7 @@ pub struct Subscription {
 }
 
 /// A secret that a service gets as an environment variable.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Secret {
     /// The variable.
     pub env: String,
@@ -94,7 +134,7 @@ pub struct Secret {
 }
 
 /// An event, who publishes it and who handles it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventEntry {
     /// Its type.
@@ -149,25 +189,25 @@ impl Catalog {
             topics.entry(event.topic.clone()).or_default().push(event.r#type.clone());
         }
         Self {
-            timing: json!({
-                "handlerSeconds": timing::HANDLER_DEADLINE.as_secs(),
-                "leaseSeconds": timing::LEASE.as_secs(),
-                "ackDeadlineSeconds": timing::ACK_DEADLINE.as_secs(),
-                "requestTimeoutSeconds": timing::REQUEST_TIMEOUT.as_secs(),
-            }),
-            delivery: json!({
-                "minBackoffSeconds": timing::BACKOFF.0.as_secs(),
-                "maxBackoffSeconds": timing::BACKOFF.1.as_secs(),
-                "maxDeliveryAttempts": timing::MAX_DELIVERY_ATTEMPTS,
-                "retentionSeconds": timing::RETENTION.as_secs(),
-                "deadLetterRetentionSeconds": timing::DEAD_LETTER_RETENTION.as_secs(),
-            }),
-            receipts: json!({
-                "collection": receipt::COLLECTION,
-                "ttlField": TTL_FIELD,
-                "keepSeconds": timing::RECEIPT_RETENTION.as_secs(),
-                "unindexed": receipt::UNINDEXED,
-            }),
+            timing: Timing {
+                handler_seconds: timing::HANDLER_DEADLINE.as_secs(),
+                lease_seconds: timing::LEASE.as_secs(),
+                ack_deadline_seconds: timing::ACK_DEADLINE.as_secs(),
+                request_timeout_seconds: timing::REQUEST_TIMEOUT.as_secs(),
+            },
+            delivery: DeliveryRules {
+                min_backoff_seconds: timing::BACKOFF.0.as_secs(),
+                max_backoff_seconds: timing::BACKOFF.1.as_secs(),
+                max_delivery_attempts: timing::MAX_DELIVERY_ATTEMPTS,
+                retention_seconds: timing::RETENTION.as_secs(),
+                dead_letter_retention_seconds: timing::DEAD_LETTER_RETENTION.as_secs(),
+            },
+            receipts: ReceiptRules {
+                collection: receipt::COLLECTION.to_owned(),
+                ttl_field: TTL_FIELD.to_owned(),
+                keep_seconds: timing::RECEIPT_RETENTION.as_secs(),
+                unindexed: receipt::UNINDEXED.map(str::to_owned).to_vec(),
+            },
             topics: topics.into_iter().map(|(name, events)| Topic { name, events }).collect(),
             services,
             events,
@@ -261,11 +301,47 @@ impl ServiceEntry {
     }
 }
 
-/// <https://cloud.google.com/pubsub/docs/subscription-message-filter>
+/// What Pub/Sub takes at most, in bytes.
+/// <https://cloud.google.com/pubsub/docs/subscription-message-filter#create_a_subscription_with_a_filter>
+const LONGEST_FILTER: usize = 256;
+
+/// Passes these types, and what has none. Where this gets too long, it passes all types that begin
+/// as they do up to the dot; the service acks those that it does not handle.
 fn filter(types: &[String]) -> String {
-    let mut filter = "NOT attributes:\"ce-type\"".to_owned();
-    for name in types {
-        filter += &format!(" OR attributes.\"ce-type\" = \"{name}\"");
+    const UNTYPED: &str = "NOT attributes:\"ce-type\"";
+    let exact = types.iter().map(|name| format!("attributes.\"ce-type\" = \"{name}\""));
+    let filter = any(UNTYPED, exact);
+    if filter.len() <= LONGEST_FILTER {
+        return filter;
     }
-    filter
+    let stems: BTreeSet<&str> = types.iter().map(|name| name.split('.').next().unwrap_or(name)).collect();
+    any(UNTYPED, stems.into_iter().map(|stem| format!("hasPrefix(attributes.\"ce-type\", \"{stem}.\")")))
+}
+
+fn any(first: &str, others: impl Iterator<Item = String>) -> String {
+    others.fold(first.to_owned(), |filter, other| filter + " OR " + &other)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_filter_is_never_too_long() {
+        let filter =
+            |types: &[&str]| super::filter(&types.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            filter(&["payment.failed", "order.rejected"]),
+            r#"NOT attributes:"ce-type" OR attributes."ce-type" = "payment.failed" OR attributes."ce-type" = "order.rejected""#
+        );
+        assert_eq!(
+            filter(&[
+                "invoice.created",
+                "order.cancelled",
+                "order.persisted",
+                "order.rejected",
+                "payment.failed",
+                "payment.succeeded"
+            ]),
+            r#"NOT attributes:"ce-type" OR hasPrefix(attributes."ce-type", "invoice.") OR hasPrefix(attributes."ce-type", "order.") OR hasPrefix(attributes."ce-type", "payment.")"#
+        );
+    }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     Context, Failure, Problem, Runtime,
-    failure::describe,
+    json::read_object,
     receipt::{self, Answer, digest},
     store::Precondition,
     timing,
@@ -175,12 +175,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let reader = &mut serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(reader).map_err(|error| {
-        let (pointer, text) = describe(&error);
-        let is_json = error.inner().is_data();
-        let status = if is_json { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
-        let detail = if is_json { text } else { format!("not JSON: {text}") };
-        Problem::field(status, &pointer, detail)
+    read_object(body).map_err(|error| {
+        let status = if error.is_json { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
+        let kind = if error.is_json { "" } else { "not JSON: " };
+        Problem::field(status, &error.pointer, format_args!("{kind}{}", error.reason))
     })
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::message::attribute;
+use crate::{json::read_object, message::attribute};
 
 const STRUCTURED: &str = "application/cloudevents+json";
 
@@ -198,13 +198,8 @@ impl Delivery {
         if data.is_empty() {
             return Ok(None);
         }
-        let not_one = "the data is not a JSON object with a text field `event`";
-        // serde would take an array for the fields in their order.
-        if !data.trim_ascii_start().starts_with(b"{") {
-            return Err(not_one);
-        }
-        let typed: Typed = serde_json::from_slice(data).map_err(|_| not_one)?;
-        Ok(typed.event)
+        let typed: Result<Typed, _> = read_object(data);
+        typed.map(|typed| typed.event).map_err(|_| "the data is not a JSON object with a text field `event`")
     }
 
     /// When the event happened, as far as the message tells.

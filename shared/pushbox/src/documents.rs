@@ -108,7 +108,21 @@ impl Documents {
         filters: Vec<(&'static str, Value)>,
         page: &PageQuery,
     ) -> Result<Page<D>, Problem> {
-        let found = self.list::<D>(filters, page.after()?, page.limit() + 1).await?;
+        self.page_after(filters, "", page).await
+    }
+
+    /// One page of those among them whose ids are greater than `after`.
+    ///
+    /// # Errors
+    /// 400 for a cursor that is none, 503 when the store fails.
+    pub async fn page_after<D: Document>(
+        &self,
+        filters: Vec<(&'static str, Value)>,
+        after: &str,
+        page: &PageQuery,
+    ) -> Result<Page<D>, Problem> {
+        let after = page.after()?.unwrap_or_default().max(after.to_owned());
+        let found = self.list::<D>(filters, &after, page.limit() + 1).await?;
         let Page { items, next } = Page::cut(found, page.limit(), |last| last.id.clone());
         Ok(Page { items: items.into_iter().map(document).collect::<Result<_, _>>()?, next })
     }
@@ -118,19 +132,18 @@ impl Documents {
     /// # Errors
     /// [`Failure::Retry`] when the store fails, or holds something that is not a `D`.
     pub async fn after<D: Document>(&self, after: &str, limit: usize) -> Result<Vec<D>, Failure> {
-        // Firestore knows no empty id to begin after.
-        let after = Some(after.to_owned()).filter(|id| !id.is_empty());
-        let found = self.list::<D>(Vec::new(), after, limit).await?;
-        found.into_iter().map(document).collect()
+        self.list::<D>(Vec::new(), after, limit).await?.into_iter().map(document).collect()
     }
 
     async fn list<D: Document>(
         &self,
         filters: Vec<(&'static str, Value)>,
-        after: Option<String>,
+        after: &str,
         limit: usize,
     ) -> Result<Vec<Stored>, Failure> {
         let collection = Path::collection_of(self.runtime.name(), D::COLLECTION);
+        // Firestore knows no empty id to begin after.
+        let after = Some(after.to_owned()).filter(|id| !id.is_empty());
         Ok(self.runtime.ports().store.list(&Query { collection, filters, after, limit }).await?)
     }
 }

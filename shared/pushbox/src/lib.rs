@@ -27,6 +27,7 @@ mod effect;
 mod failure;
 mod fault;
 mod http;
+mod json;
 mod message;
 mod problem;
 pub mod publisher;
@@ -40,7 +41,10 @@ mod trace;
 mod transaction;
 
 pub use auth::{Oidc, PushAuth};
-pub use catalog::{Catalog, EventEntry, Secret, ServiceEntry, Subscription, System, Topic};
+pub use catalog::{
+    Catalog, DeliveryRules, EventEntry, ReceiptRules, Secret, ServiceEntry, Subscription, System, Timing,
+    Topic,
+};
 pub use clock::Clock;
 pub use command::{Command, Reply};
 pub use context::{AlreadyExists, Context};

@@ -7,7 +7,7 @@ use events::Event;
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Context, Failure, Runtime, effect::Effect, failure::describe, reject};
+use crate::{Context, Failure, Runtime, effect::Effect, json::read_object, reject};
 
 /// A service's name, such as `crm-service`; it is the Cloud Run service's too.
 pub type ServiceName = &'static str;
@@ -160,17 +160,5 @@ where
 }
 
 fn decode<E: Event>(data: &[u8]) -> Result<E, Failure> {
-    // serde would take an array for the fields in their order.
-    if data.trim_ascii_start().starts_with(b"[") {
-        return Err(reject(format_args!("not a {}: not a JSON object", E::TYPE)));
-    }
-    let reader = &mut serde_json::Deserializer::from_slice(data);
-    serde_path_to_error::deserialize(reader).map_err(|error| {
-        let (pointer, text) = describe(&error);
-        reject(format_args!(
-            "not a {}: {text} at {}",
-            E::TYPE,
-            if pointer.is_empty() { "/" } else { &pointer }
-        ))
-    })
+    read_object(data).map_err(|error| reject(format_args!("not a {}: {error}", E::TYPE)))
 }

@@ -130,7 +130,7 @@ fn for_people(level: Level, mut fields: Map<String, Value>) -> String {
     let time = jiff::Timestamp::now().strftime("%H:%M:%S").to_string();
     let service = fields.remove("service").map(text).unwrap_or_default();
     let message = fields.remove("message").map(text).unwrap_or_default();
-    let mut line = format!("{time} {level:>5} {service:<20} {message}");
+    let mut line = format!("{time} {level:>5} {service:<22} {message}");
     for name in [TRACEPARENT, "key", "messageId", "subscription", "outcome"] {
         fields.remove(name);
     }
@@ -168,6 +168,6 @@ mod tests {
             "outcome": "handled", "attempt": 1, TRACEPARENT: "00-…" });
         let Value::Object(fields) = fields else { panic!("not an object") };
         let line = for_people(Level::INFO, fields);
-        assert_eq!(&line[9..], " INFO crm-service          delivery: handled attempt=1");
+        assert_eq!(&line[9..], " INFO crm-service            delivery: handled attempt=1");
     }
 }
