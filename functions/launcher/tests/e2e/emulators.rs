@@ -1,0 +1,151 @@
+//! Google's emulators, through their REST APIs.
+
+use std::{collections::BTreeMap, env};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::{Client, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What `scripts/emulators -- …` says.
+pub(crate) fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set; run: scripts/emulators -- cargo test -p launcher --test e2e")
+    })
+}
+
+/// A project on a Pub/Sub emulator.
+pub(crate) struct PubSub {
+    pub(crate) host: String,
+    pub(crate) project: String,
+    pub(crate) http: Client,
+}
+
+/// A message as Pub/Sub's REST API has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Message {
+    /// In base64.
+    #[serde(default)]
+    pub(crate) data: String,
+    #[serde(default)]
+    pub(crate) attributes: BTreeMap<String, String>,
+}
+
+impl Message {
+    pub(crate) fn new(data: impl AsRef<[u8]>) -> Self {
+        Self { data: STANDARD.encode(data), attributes: BTreeMap::new() }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let data = STANDARD.decode(&self.data).expect("the data is base64");
+        String::from_utf8(data).expect("the data is text")
+    }
+
+    /// As Pub/Sub pushes it.
+    pub(crate) fn envelope(&self, message_id: &str) -> Value {
+        json!({
+            "message": { "data": self.data, "attributes": self.attributes, "messageId": message_id },
+            "subscription": "projects/local/subscriptions/by-hand",
+        })
+    }
+}
+
+impl PubSub {
+    /// Publishes to `user-events` and returns the new message's id.
+    pub(crate) async fn publish(&self, message: &Message) -> String {
+        let answer = self.post("topics/user-events:publish", &json!({ "messages": [message] })).await;
+        answer["messageIds"][0].as_str().expect("a message id").to_owned()
+    }
+
+    /// Keeps what `user-events` carries from now on.
+    pub(crate) async fn keep_events(&self) {
+        let topic = format!("projects/{}/topics/user-events", self.project);
+        let request = self.http.put(self.at("subscriptions/kept-events")).json(&json!({ "topic": topic }));
+        let answer = request.send().await.expect("the Pub/Sub emulator answers");
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
+    pub(crate) async fn kept_events(&self) -> Vec<Message> {
+        self.pull("kept-events").await
+    }
+
+    /// What a service has parked since the last time.
+    pub(crate) async fn dead_letters(&self, service: &str) -> Vec<Message> {
+        self.pull(&format!("{service}-dead-letter")).await
+    }
+
+    async fn pull(&self, subscription: &str) -> Vec<Message> {
+        let wanted = json!({ "maxMessages": 100, "returnImmediately": true });
+        let answer = self.post(&format!("subscriptions/{subscription}:pull"), &wanted).await;
+        let received = answer["receivedMessages"].as_array().cloned().unwrap_or_default();
+        if !received.is_empty() {
+            let ids: Vec<&Value> = received.iter().map(|received| &received["ackId"]).collect();
+            self.post(&format!("subscriptions/{subscription}:acknowledge"), &json!({ "ackIds": ids })).await;
+        }
+        let message = |received: Value| serde_json::from_value(received["message"].clone());
+        received.into_iter().map(|received| message(received).expect("a message")).collect()
+    }
+
+    /// Where a service's subscription pushes to, if there is one.
+    pub(crate) async fn push_endpoint(&self, service: &str) -> Result<String, String> {
+        let request = self.http.get(self.at(&format!("subscriptions/{service}-user-events")));
+        let answer = request.send().await.map_err(|error| error.to_string())?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("the subscription is {}", answer.status()));
+        }
+        let subscription: Value = answer.json().await.map_err(|error| error.to_string())?;
+        Ok(subscription["pushConfig"]["pushEndpoint"].as_str().unwrap_or_default().to_owned())
+    }
+
+    async fn post(&self, call: &str, body: &Value) -> Value {
+        let request = self.http.post(self.at(call)).json(body);
+        let answer = request.send().await.expect("the Pub/Sub emulator answers");
+        let (status, text) = (answer.status(), answer.text().await.expect("an answer"));
+        assert!(status.is_success(), "{call}: {status} {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("http://{}/v1/projects/{}/{path}", self.host, self.project)
+    }
+}
+
+/// A project on the Firestore emulator.
+pub(crate) struct Firestore {
+    pub(crate) host: String,
+    pub(crate) project: String,
+    pub(crate) http: Client,
+}
+
+impl Firestore {
+    /// All documents of `services/<collection>`, as plain JSON.
+    pub(crate) async fn documents(&self, collection: &str) -> Vec<Value> {
+        let Self { host, project, http } = self;
+        let url = format!(
+            "http://{host}/v1/projects/{project}/databases/(default)/documents/services/{collection}?pageSize=300"
+        );
+        let request = http.get(url).bearer_auth("owner");
+        let answer = request.send().await.expect("the Firestore emulator answers");
+        let page: Value = answer.json().await.expect("JSON");
+        assert!(page["nextPageToken"].is_null(), "more than a page of {collection}");
+        let documents = page["documents"].as_array().into_iter().flatten();
+        documents.map(|document| object(&document["fields"])).collect()
+    }
+}
+
+/// Firestore's JSON names the type of each value; this takes that away.
+fn plain(value: &Value) -> Value {
+    let typed = value.as_object().and_then(|value| value.iter().next());
+    match typed.map(|(name, value)| (name.as_str(), value)) {
+        Some(("mapValue", map)) => object(&map["fields"]),
+        Some(("arrayValue", array)) => array["values"].as_array().into_iter().flatten().map(plain).collect(),
+        Some(("integerValue", text)) => text.as_str().and_then(|text| text.parse::<i64>().ok()).into(),
+        Some((_, value)) => value.clone(),
+        None => Value::Null,
+    }
+}
+
+fn object(fields: &Value) -> Value {
+    let fields = fields.as_object().into_iter().flatten();
+    Value::Object(fields.map(|(name, value)| (name.clone(), plain(value))).collect())
+}

@@ -1,0 +1,18 @@
+//! The signup system end to end: each service its own process, on Google's emulators.
+//!
+//! `scripts/emulators -- cargo test -p launcher --test e2e`
+
+mod emulators;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod outcome;
+mod world;
+
+mod crashes;
+mod duplicates;
+mod logs;
+mod outages;
+mod poison;
+mod readme;
+mod shutdown;
+mod stand_ins;

@@ -1,0 +1,78 @@
+//! Messages that can never be handled are parked with a reason, and hold nobody up.
+
+use std::time::{Duration, Instant};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::StatusCode;
+use serde_json::json;
+
+use crate::{emulators::Message, harness::eventually, world::World};
+
+/// One that handles events in a transaction, one that performs an effect.
+const CONSUMERS: [&str; 2] = ["crm-service", "billing-service"];
+
+#[tokio::test]
+async fn poison_is_parked_with_a_reason_and_the_next_message_is_handled() {
+    let world = World::plan("poison").services(&["user-service", CONSUMERS[0], CONSUMERS[1]]).start().await;
+    // As much as Pub/Sub takes, with room for what the request needs beside it.
+    let junk = vec![b'?'; 10_000_000 - 4096];
+    let not_an_object = "the data is not a JSON object with a text field `event`";
+    let published: [(&[u8], Option<&str>); 10] = [
+        (b"{}", Some("neither the attribute ce-type nor the field `event` says what this is")),
+        (br#"["user.created","u","u@example.com","U"]"#, Some(not_an_object)),
+        (b"\x00\xff not JSON", Some(not_an_object)),
+        (br#"{"event":"user.created","userId":"u","email":"cut@"#, Some(not_an_object)),
+        (
+            br#"{"event":"user.created","userId":"u","email":"u@example.com"}"#,
+            Some("missing field `name` at /"),
+        ),
+        (br#"{"event":"user.created","userId":7,"email":"u@example.com","name":"U"}"#, Some("at /userId")),
+        (br#"{"event":"user.created","userId":"u","email":"u","name":"U"}"#, Some("at /email")),
+        (br#"{"event":["user.created"]}"#, Some(not_an_object)),
+        (br#"{"event":"user.unheard-of"}"#, None),
+        (&junk, Some(not_an_object)),
+    ];
+    for (data, _) in &published {
+        world.pubsub.publish(&Message::new(data)).await;
+    }
+    // Pub/Sub itself sends nothing but base64.
+    let garbled = json!({ "message": { "data": "%%%", "messageId": "garbled" } });
+    for service in CONSUMERS {
+        let answer = world.post(service, "/").json(&garbled).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+        let answer = world.post(service, "/").body("no envelope").send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+    }
+
+    let began = Instant::now();
+    let user = world.sign_up("ann@example.com", "Ann").await;
+    world.each_is_handled_once(&[user]).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "it was held up for {:?}", began.elapsed());
+
+    let mut expected: Vec<(String, &str)> = published
+        .into_iter()
+        .filter_map(|(data, reason)| Some((STANDARD.encode(data), reason?)))
+        .chain([(STANDARD.encode("%%%"), "the data is not base64")])
+        .collect();
+    expected.sort_unstable();
+    for service in CONSUMERS {
+        let parked = std::cell::RefCell::new(Vec::new());
+        eventually(&format!("{service} parks it all"), async || {
+            parked.borrow_mut().extend(world.pubsub.dead_letters(service).await);
+            let count = parked.borrow().len();
+            if count >= expected.len() { Ok(()) } else { Err(format!("{count} so far")) }
+        })
+        .await;
+        let mut parked = parked.into_inner();
+        parked.sort_unstable_by(|a, b| a.data.cmp(&b.data));
+        assert_eq!(parked.len(), expected.len(), "{service}");
+        for (letter, (data, reason)) in parked.iter().zip(&expected) {
+            assert!(letter.data == *data, "other data is parked for {reason}");
+            assert!(letter.attributes["dead-letter-reason"].contains(reason), "{:?}", letter.attributes);
+            assert_eq!(letter.attributes["dead-letter-service"], service);
+        }
+        // None of them was delivered again.
+        world.delivered(service, "reject", expected.len()).await;
+        world.delivered(service, "ignored", 1).await;
+    }
+}

@@ -1,0 +1,250 @@
+//! A world of its own for each test: a project on the emulators, and services as processes.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use futures::future::join_all;
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+
+use crate::{
+    emulators::{Firestore, PubSub, variable},
+    harness::{FUNCTIONS, Process, eventually, free_port, read},
+};
+
+pub(crate) const CONSUMERS: [&str; 4] =
+    ["email-service", "analytics-service", "crm-service", "billing-service"];
+
+/// A project, and the services that run in it. They are killed when this is dropped.
+pub(crate) struct World {
+    pub(crate) pubsub: PubSub,
+    pub(crate) firestore: Firestore,
+    http: Client,
+    variables: Vec<(&'static str, String)>,
+    ports: BTreeMap<&'static str, u16>,
+    running: Mutex<BTreeMap<&'static str, Process>>,
+    logs: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    pub(crate) id: String,
+    pub(crate) email: String,
+}
+
+/// Makes a [`World`].
+pub(crate) struct Plan {
+    name: &'static str,
+    services: Vec<&'static str>,
+    pubsub: Option<String>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Plan {
+    /// Only these, instead of all services.
+    pub(crate) fn services(mut self, services: &[&'static str]) -> Self {
+        self.services = services.to_vec();
+        self
+    }
+
+    /// For all services.
+    pub(crate) fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    /// Another Pub/Sub emulator than the one that all tests share.
+    pub(crate) fn pubsub(mut self, host: String) -> Self {
+        self.pubsub = Some(host);
+        self
+    }
+
+    /// Starts the services. They are ready then, and subscribed.
+    pub(crate) async fn start(self) -> World {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let project = format!("{}-{}", self.name, since_1970.as_micros());
+        let logs = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("e2e").join(&project);
+        fs::create_dir_all(&logs).expect("a folder for the logs");
+        let http = Client::builder().no_proxy().build().expect("an HTTP client");
+        let host = self.pubsub.unwrap_or_else(|| variable("PUBSUB_EMULATOR_HOST"));
+        let firestore = variable("FIRESTORE_EMULATOR_HOST");
+        let world = World {
+            pubsub: PubSub { host, project: project.clone(), http: http.clone() },
+            firestore: Firestore { host: firestore, project, http: http.clone() },
+            http,
+            variables: self.variables,
+            ports: self.services.into_iter().map(|service| (service, free_port())).collect(),
+            running: Mutex::default(),
+            logs,
+        };
+        world.start_all().await;
+        world
+    }
+}
+
+impl World {
+    /// All services.
+    pub(crate) async fn start(name: &'static str) -> Self {
+        Self::plan(name).start().await
+    }
+
+    pub(crate) fn plan(name: &'static str) -> Plan {
+        let services = [&["user-service"], &CONSUMERS[..]].concat();
+        Plan { name, services, pubsub: None, variables: Vec::new() }
+    }
+
+    /// Starts each service, or starts it again.
+    pub(crate) async fn start_all(&self) {
+        join_all(self.services().map(|service| self.start_service(service))).await;
+    }
+
+    pub(crate) async fn start_service(&self, service: &'static str) {
+        self.start_with(service, &[]).await;
+    }
+
+    /// Starts a service, which is killed first if it runs, with variables of its own.
+    pub(crate) async fn start_with(&self, service: &'static str, variables: &[(&str, &str)]) {
+        self.kill(service);
+        let mut command = Command::new(FUNCTIONS);
+        command.args(["serve", service]).env_clear().envs([
+            ("GOOGLE_CLOUD_PROJECT", self.pubsub.project.as_str()),
+            ("PUBSUB_EMULATOR_HOST", &self.pubsub.host),
+            ("FIRESTORE_EMULATOR_HOST", &self.firestore.host),
+            ("PORT", &self.ports[service].to_string()),
+            // As on Cloud Run: its logs can be read by programs.
+            ("K_SERVICE", service),
+            ("PUSH_AUTH", "iam"),
+        ]);
+        let of_all = self.variables.iter().map(|(name, value)| (*name, value.as_str()));
+        command.envs(of_all).envs(variables.iter().copied());
+        let process = Process::spawn(&mut command, self.logs.join(service));
+        self.running().insert(service, process);
+
+        let (url, is_consumer) = (self.url(service) + "/", CONSUMERS.contains(&service));
+        eventually(&format!("{service} is ready"), async || {
+            self.get(service, "/healthz").await?;
+            if is_consumer && self.pubsub.push_endpoint(service).await? != url {
+                return Err("it is not subscribed".to_owned());
+            }
+            Ok(())
+        })
+        .await;
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&self, service: &str) {
+        // Dropping it kills it.
+        let _killed = self.running().remove(service);
+    }
+
+    /// Takes the process out of the world, which no longer cares for it.
+    pub(crate) fn release(&self, service: &str) -> Process {
+        self.running().remove(service).expect("it runs")
+    }
+
+    /// Those that this world is about, whether they run or not.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &'static str> {
+        self.ports.keys().copied()
+    }
+
+    pub(crate) fn url(&self, service: &str) -> String {
+        format!("http://localhost:{}", self.ports[service])
+    }
+
+    pub(crate) fn post(&self, service: &str, path: &str) -> RequestBuilder {
+        self.http.post(self.url(service) + path)
+    }
+
+    pub(crate) async fn get(&self, service: &str, path: &str) -> Result<String, String> {
+        let answer =
+            self.http.get(self.url(service) + path).send().await.map_err(|error| error.to_string())?;
+        let answer = answer.error_for_status().map_err(|error| error.to_string())?;
+        answer.text().await.map_err(|error| error.to_string())
+    }
+
+    pub(crate) async fn get_json(&self, service: &str, path: &str) -> Result<Value, String> {
+        serde_json::from_str(&self.get(service, path).await?).map_err(|error| error.to_string())
+    }
+
+    /// The items of all pages.
+    pub(crate) async fn list(&self, service: &str, path: &str) -> Result<Vec<Value>, String> {
+        let mut items = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.get_json(service, &format!("{path}?limit=40{cursor}")).await?;
+            items.extend(page["items"].as_array().cloned().unwrap_or_default());
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    /// What a service has said so far, in all of its lives.
+    pub(crate) fn log(&self, service: &str) -> String {
+        read(&self.logs.join(service))
+    }
+
+    pub(crate) async fn logged(&self, service: &str, text: &str) {
+        eventually(&format!("{service} logs {text:?}"), async || {
+            if self.log(service).contains(text) { Ok(()) } else { Err("it does not".to_owned()) }
+        })
+        .await;
+    }
+
+    /// What became of each delivery.
+    pub(crate) fn deliveries(&self, service: &str) -> Vec<Value> {
+        let lines = self.log(service);
+        // The last line may not be whole yet.
+        let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .filter(|line| line["message"].as_str().is_some_and(|text| text.starts_with("delivery: ")))
+            .collect()
+    }
+
+    /// Waits until so many deliveries have had this outcome, and no more.
+    pub(crate) async fn delivered(&self, service: &str, outcome: &str, count: usize) {
+        eventually(&format!("{service} has {count} deliveries {outcome}"), async || {
+            let deliveries = self.deliveries(service);
+            let found = deliveries.iter().filter(|line| line["outcome"] == outcome).count();
+            if found == count { Ok(()) } else { Err(format!("{found} found")) }
+        })
+        .await;
+    }
+
+    pub(crate) async fn sign_up(&self, email: &str, name: &str) -> User {
+        let request = self.post("user-service", "/users").json(&json!({ "email": email, "name": name }));
+        let answer = request.send().await.expect("user-service answers");
+        let (status, text) = (answer.status(), answer.text().await.expect("an answer"));
+        assert_eq!(status, StatusCode::CREATED, "{text}");
+        User::from(&serde_json::from_str(&text).expect("JSON"))
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<&'static str, Process>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.running().clear();
+        if !std::thread::panicking() {
+            // Nobody needs the logs of a test that passed.
+            let _ = fs::remove_dir_all(&self.logs);
+        }
+    }
+}
+
+impl From<&Value> for User {
+    /// From what has the fields `userId` and `email`.
+    fn from(json: &Value) -> Self {
+        let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
+        Self { id: text("userId"), email: text("email") }
+    }
+}

@@ -1,0 +1,102 @@
+//! The README's own commands, run as a reader would paste them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    process::Command,
+};
+
+use reqwest::Client;
+use serde_json::Value;
+
+use super::{eventually, expect};
+
+/// Stands above each ```` ```sh ```` block that is run.
+const MARKER: &str = "<!-- test: signup -->";
+
+/// Where the processes are that the commands reach.
+pub(crate) struct Reached {
+    /// By service.
+    pub(crate) urls: BTreeMap<&'static str, String>,
+    /// Where Pub/Sub's REST API is.
+    pub(crate) pubsub_url: String,
+    pub(crate) project: String,
+}
+
+const SERVICES: [&str; 5] =
+    ["user-service", "email-service", "analytics-service", "crm-service", "billing-service"];
+
+impl Reached {
+    /// All of them at the URL of a local stack.
+    pub(crate) fn local_stack(url: &str) -> Self {
+        Self {
+            urls: SERVICES.map(|service| (service, format!("{url}/{service}"))).into(),
+            pubsub_url: format!("{url}/"),
+            project: "local".to_owned(),
+        }
+    }
+}
+
+/// Runs the commands, one of which signs a user up and one of which publishes `test-123` by hand,
+/// and waits until each of the two has a contact, a signup, a mail and a charge.
+pub(crate) async fn follow(reached: Reached) {
+    let Reached { urls, pubsub_url, project } = reached;
+    let mut bash = Command::new("bash");
+    bash.arg("-eu").arg("-c").arg(commands()).current_dir(root());
+    for (service, url) in &urls {
+        // USER_SERVICE_URL, and so on.
+        bash.env(format!("{}_URL", service.to_uppercase().replace('-', "_")), url);
+    }
+    bash.env("CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB", pubsub_url)
+        .env("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
+        .env("CLOUDSDK_CORE_PROJECT", project)
+        .env("CLOUDSDK_CORE_DISABLE_PROMPTS", "true")
+        .env("CLOUDSDK_CONFIG", concat!(env!("CARGO_TARGET_TMPDIR"), "/gcloud"));
+    let output = bash.output().expect("bash is there");
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "the README's commands failed:\n{said}\n{errors}");
+
+    let http = Client::builder().no_proxy().build().expect("an HTTP client");
+    let get = async |service: &str, path: &str| -> Result<Value, String> {
+        let answer =
+            http.get(format!("{}{path}", urls[service])).send().await.map_err(|error| error.to_string())?;
+        let answer = answer.error_for_status().map_err(|error| error.to_string())?;
+        answer.json().await.map_err(|error| error.to_string())
+    };
+    let users = eventually("two users have a contact", async || {
+        let contacts = get("crm-service", "/contacts").await?;
+        let contacts = contacts["items"].as_array().into_iter().flatten();
+        let users: BTreeSet<_> =
+            contacts.map(|contact| contact["userId"].as_str().unwrap_or_default().to_owned()).collect();
+        if users.len() == 2 { Ok(users) } else { Err(format!("{users:?}")) }
+    });
+    let users = users.await;
+    assert!(users.contains("test-123"), "{users:?}");
+    eventually("each of them has all the rest", async || {
+        for user in &users {
+            let emails = get("email-service", &format!("/emails?userId={user}")).await?;
+            let charge = get("billing-service", &format!("/charges/{user}")).await?;
+            expect("mails", &emails["items"].as_array().map_or(0, Vec::len), &1)?;
+            expect("mail", &emails["items"][0]["status"], &"sent".into())?;
+            expect("charge", &charge["status"], &"paid".into())?;
+        }
+        expect("signups", &get("analytics-service", "/signups").await?["total"], &2.into())
+    })
+    .await;
+}
+
+/// All blocks that the marker stands above, as one script.
+fn commands() -> String {
+    let readme = root().join("README.md");
+    let text = fs::read_to_string(&readme).expect("there is a README.md");
+    let begin = format!("{MARKER}\n```sh\n");
+    let blocks: Vec<&str> =
+        text.split(&begin).skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0)).collect();
+    assert!(!blocks.is_empty(), "README.md has no ```sh block directly below the line {MARKER}");
+    blocks.join("\n")
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
