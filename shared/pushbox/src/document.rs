@@ -6,8 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// A type that is stored as one Firestore document, at `services/<service>/<COLLECTION>/<id>`.
 ///
-/// Fields of type `Option` that are `None` should be skipped when serialized, and there must be
-/// no list directly inside of a list: Firestore stores neither.
+/// Firestore stores up to 1 MiB, no list directly inside of a list, and no number beyond an `i64`.
 pub trait Document: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The collection, such as `contacts`.
     const COLLECTION: &'static str;

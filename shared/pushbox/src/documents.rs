@@ -142,9 +142,8 @@ impl Documents {
         limit: usize,
     ) -> Result<Vec<Stored>, Failure> {
         let collection = Path::collection_of(self.runtime.name(), D::COLLECTION);
-        // Firestore knows no empty id to begin after.
-        let after = Some(after.to_owned()).filter(|id| !id.is_empty());
-        Ok(self.runtime.ports().store.list(&Query { collection, filters, after, limit }).await?)
+        let query = Query { collection, filters, after: Some(after.to_owned()), limit };
+        Ok(self.runtime.ports().store.list(&query).await?)
     }
 }
 

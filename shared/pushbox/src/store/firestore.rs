@@ -1,8 +1,9 @@
 //! Firestore in native mode, or its emulator.
 //!
-//! Commits go through the generated client, since this needs the exact status codes and a commit
-//! without a transaction; the `firestore` crate supplies the connection, the credentials and the
-//! mapping of serde types.
+//! Calls go through the generated client, since this needs the exact status codes and a commit
+//! without a transaction; the `firestore` crate supplies the connection and the credentials.
+
+mod value;
 
 use std::time::Duration;
 
@@ -28,9 +29,8 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use tonic::{Code, Request, Status};
 
-use super::{
-    Change, CommitError, Fields, Precondition, Query, Store, StoreError, Stored, TTL_FIELD, Version, Write,
-};
+use self::value::{to_document, to_fields, to_value};
+use super::{Change, CommitError, Precondition, Query, Store, StoreError, Stored, Version, Write};
 use crate::{Path, timing};
 
 /// Firestore. It connects when it is first used, and honours `FIRESTORE_EMULATOR_HOST`.
@@ -167,7 +167,8 @@ fn to_write(db: &FirestoreDb, write: &Write) -> Result<FirestoreWrite, Status> {
     let operation = match &write.change {
         Change::Set(fields) => Operation::Update(to_document(name, fields)?),
         Change::Add { fields, amounts } => {
-            result.update_mask = Some(DocumentMask { field_paths: fields.keys().map(quoted).collect() });
+            result.update_mask =
+                Some(DocumentMask { field_paths: fields.keys().map(|field| quoted(field)).collect() });
             result.update_transforms = amounts
                 .iter()
                 .map(|(field, amount)| FieldTransform {
@@ -193,8 +194,8 @@ fn to_write(db: &FirestoreDb, write: &Write) -> Result<FirestoreWrite, Status> {
 }
 
 /// <https://firebase.google.com/docs/firestore/reference/rpc/google.firestore.v1#documentmask>
-fn quoted(field: &String) -> String {
-    format!("`{field}`")
+fn quoted(field: &str) -> String {
+    format!("`{}`", field.replace('\\', "\\\\").replace('`', "\\`"))
 }
 
 fn to_query(db: &FirestoreDb, query: &Query) -> Result<RunQueryRequest, Status> {
@@ -204,7 +205,7 @@ fn to_query(db: &FirestoreDb, query: &Query) -> Result<RunQueryRequest, Status> 
     let equals = |(name, value): &(&str, Value)| {
         Ok(Filter {
             filter_type: Some(FilterType::FieldFilter(FieldFilter {
-                field: field(name),
+                field: field(&quoted(name)),
                 op: field_filter::Operator::Equal.into(),
                 value: Some(to_value(value)?),
             })),
@@ -212,7 +213,8 @@ fn to_query(db: &FirestoreDb, query: &Query) -> Result<RunQueryRequest, Status> 
     };
     let filters = query.filters.iter().map(equals).collect::<Result<Vec<_>, Status>>()?;
     let filter = CompositeFilter { op: composite_filter::Operator::And.into(), filters };
-    let after = query.after.as_ref().map(|id| Cursor {
+    // There is no empty id, and Firestore takes none to begin after.
+    let after = query.after.as_ref().filter(|id| !id.is_empty()).map(|id| Cursor {
         values: vec![FirestoreValue {
             value_type: Some(ValueType::ReferenceValue(format!("{documents}/{}/{id}", query.collection))),
         }],
@@ -237,35 +239,8 @@ fn to_query(db: &FirestoreDb, query: &Query) -> Result<RunQueryRequest, Status> 
     })
 }
 
-fn to_document(name: String, fields: &Fields) -> Result<Document, Status> {
-    let mut document = FirestoreDb::serialize_to_doc(&name, fields)
-        .map_err(|error| Status::invalid_argument(error.to_string()))?;
-    if let Some(Value::String(text)) = fields.get(TTL_FIELD) {
-        let time: jiff::Timestamp = text.parse().map_err(|_| Status::invalid_argument(TTL_FIELD))?;
-        let time = ProtoTimestamp { seconds: time.as_second(), nanos: time.subsec_nanosecond() };
-        let value = FirestoreValue { value_type: Some(ValueType::TimestampValue(time)) };
-        document.fields.insert(TTL_FIELD.to_owned(), value);
-    }
-    Ok(document)
-}
-
-fn to_value(value: &Value) -> Result<FirestoreValue, Status> {
-    let fields = Fields::from_iter([("value".to_owned(), value.clone())]);
-    let mut document = to_document(String::new(), &fields)?;
-    Ok(document.fields.remove("value").unwrap_or_default())
-}
-
 fn stored(document: &Document) -> Result<Stored, StoreError> {
-    let mut plain = document.clone();
-    let expires = plain.fields.remove(TTL_FIELD).and_then(|value| value.value_type);
-    let mut fields: Fields = FirestoreDb::deserialize_doc_to(&plain)
-        .map_err(|error| StoreError(format!("unreadable document: {error}")))?;
-    // The crate adds the document's name and times under such names.
-    fields.retain(|name, _| !name.starts_with("_firestore_"));
-    if let Some(ValueType::TimestampValue(time)) = expires {
-        let time = jiff::Timestamp::new(time.seconds, time.nanos).unwrap_or_default();
-        fields.insert(TTL_FIELD.to_owned(), time.to_string().into());
-    }
     let id = document.name.rsplit('/').next().unwrap_or_default().to_owned();
-    Ok(Stored { id, version: version(document.update_time.unwrap_or_default()), fields })
+    let version = version(document.update_time.unwrap_or_default());
+    Ok(Stored { id, version, fields: to_fields(document)? })
 }

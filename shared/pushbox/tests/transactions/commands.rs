@@ -123,7 +123,7 @@ async fn fifty_at_once_with_one_key_are_one() {
 async fn a_refusal_is_no_answer_to_keep() {
     let (world, running) = started();
     order(&running, Some("k"), "bad").await.is_problem(404);
-    assert_eq!(world.store.calls(), (0, 0));
+    assert_eq!(world.store.calls(), (0, 1), "one look whether it was answered before");
     is_number(&order(&running, Some("k"), "a").await, 1);
 }
 

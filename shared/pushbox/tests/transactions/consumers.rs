@@ -7,7 +7,7 @@ use pushbox::{
     Document, Failure, Path, Service, reject,
     store::{Change, Fields, Precondition, Write},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::suite::{
     Count, Fault, Log, Placed, Pushed, Recorder, Refusal, SERVICE, Shipped, World, are, at_once, count,
@@ -478,6 +478,6 @@ async fn what_cannot_be_committed_as_it_was_meant_is_not_committed() {
             async { Ok(()) }
         }));
         assert_eq!(running.push(&Pushed::order("a")).await, 503, "{mistake}");
-        assert_eq!(world.documents("receipts").await, [json!({}); 0], "{mistake}");
+        assert!(world.documents("receipts").await.is_empty(), "{mistake}");
     }
 }

@@ -12,7 +12,7 @@ use pushbox::{
     store::{Change, Precondition, Write},
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::suite::{
@@ -425,7 +425,7 @@ async fn a_claim_that_publishes_before_its_effect_is_a_mistake() {
         |_: String, (): (), _| async { Ok(()) },
     ));
     assert_eq!(running.push(&Pushed::order("a")).await, 503);
-    assert_eq!(world.documents("receipts").await, [json!({}); 0]);
+    assert!(world.documents("receipts").await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,121 @@
+//! The store contract on Firestore, and what only Firestore can show.
+
+use std::time::{Duration, Instant};
+
+use pushbox::{
+    Path,
+    store::{Change, CommitError, Firestore, Precondition, Query, Store, TTL_FIELD, Write},
+    timing::STORE_DEADLINE,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    emulator, fresh_project, nobody,
+    proxy::Proxy,
+    silent,
+    suite::contract::{fields, set},
+};
+
+const HOST: &str = "FIRESTORE_EMULATOR_HOST";
+
+pub fn fresh() -> Firestore {
+    emulator(HOST);
+    Firestore::new(&fresh_project(), "(default)")
+}
+
+mod contract {
+    crate::suite::contract::store_contract!(super::fresh());
+}
+
+#[tokio::test]
+async fn the_field_that_expires_is_a_native_timestamp_and_no_other_is() {
+    let (host, project) = (emulator(HOST), fresh_project());
+    let store = Firestore::new(&project, "(default)");
+    let time = "2027-01-02T03:04:05.123456Z";
+    let document = json!({ TTL_FIELD: time, "createdAt": time, "n": 7, "float": 7.0, "no": null });
+    store.commit(&[set("a", document, Precondition::Absent)]).await.expect("a commit");
+    let url = format!(
+        "http://{host}/v1/projects/{project}/databases/(default)/documents/services/a-service/things/a"
+    );
+    let raw = reqwest::Client::new().get(url).bearer_auth("owner").send().await.expect("an answer");
+    let raw: Value = raw.json().await.expect("JSON");
+    let expected = json!({
+        TTL_FIELD: { "timestampValue": time },
+        "createdAt": { "stringValue": time },
+        "n": { "integerValue": "7" },
+        "float": { "doubleValue": 7.0 },
+        "no": { "nullValue": null },
+    });
+    assert_eq!(raw["fields"], expected, "{raw}");
+}
+
+#[tokio::test]
+async fn what_can_never_be_stored_is_refused() {
+    let store = fresh();
+    for document in [
+        json!({ "text": "x".repeat(1_100_000) }),
+        json!({ "lists": [[1], [2]] }),
+        json!({ TTL_FIELD: "tomorrow" }),
+        json!({ "too large": u64::MAX }),
+    ] {
+        let refused = store.commit(&[set("a", document, Precondition::Absent)]).await;
+        assert!(matches!(refused, Err(CommitError::Refused(_))), "{refused:?}");
+    }
+    let path = Path::new("a-service", "things", "a");
+    assert!(store.get(&path).await.expect("an answer").is_none());
+}
+
+/// Every call fails, as unknown, within its deadline.
+async fn fails_in_time(store: &Firestore) {
+    let began = Instant::now();
+    let path = Path::new("a-service", "things", "a");
+    let query = Query { collection: path.collection().to_owned(), limit: 1, ..Query::default() };
+    let write =
+        Write { path: path.clone(), change: Change::Set(fields(json!({}))), only_if: Precondition::None };
+    let writes = [write];
+    let (got, committed, listed) = tokio::join!(store.get(&path), store.commit(&writes), store.list(&query));
+    assert!(got.is_err() && listed.is_err());
+    assert!(matches!(committed, Err(CommitError::Unknown(_))), "{committed:?}");
+    assert!(began.elapsed() < STORE_DEADLINE + Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_is_an_error() {
+    emulator(HOST);
+    fails_in_time(&Firestore::new("p", "(default)").through(&format!("http://{}", nobody()))).await;
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_an_error() {
+    emulator(HOST);
+    let (_listener, address) = silent();
+    fails_in_time(&Firestore::new("p", "(default)").through(&format!("http://{address}"))).await;
+}
+
+#[tokio::test]
+async fn a_server_that_stops_to_answer_is_an_error() {
+    let proxy = Proxy::to(&emulator(HOST)).await;
+    let store = fresh().through(&proxy.url);
+    store.commit(&[set("a", json!({}), Precondition::Absent)]).await.expect("a commit");
+    proxy.hang();
+    fails_in_time(&store).await;
+}
+
+#[tokio::test]
+async fn it_connects_once_the_server_is_there() {
+    let address = nobody();
+    let proxy = Proxy::to(&emulator(HOST)).await;
+    let store = fresh().through(&format!("http://{address}"));
+    let path = Path::new("a-service", "things", "a");
+    assert!(store.get(&path).await.is_err());
+    let listener = tokio::net::TcpListener::bind(&address).await.expect("the port");
+    let target = proxy.url.trim_start_matches("http://").to_owned();
+    tokio::spawn(async move {
+        loop {
+            let (mut from, _) = listener.accept().await.expect("a connection");
+            let mut to = tokio::net::TcpStream::connect(&target).await.expect("the proxy");
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
+        }
+    });
+    assert!(store.get(&path).await.expect("an answer").is_none());
+}

@@ -1,0 +1,258 @@
+//! Who may push: tokens of a local issuer, whose keys are fetched over HTTP.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use aws_lc_rs::{
+    encoding::AsDer,
+    rsa::{KeyPair, KeySize, PublicKeyComponents},
+    signature::KeyPair as _,
+};
+use axum::{Json, Router, extract::State, http::Method, http::StatusCode, routing::get};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use gcloud_sdk::{
+    IdTokenAudience,
+    id_token_verify::{IdTokenKeys, IdTokenKeysSource, IdTokenVerifier},
+};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use pushbox::{Context, Oidc, PushAuth, Service};
+use serde_json::{Value, json};
+
+use crate::suite::{Placed, Pushed, Running, World, at_once, request, service};
+
+const AUDIENCE: &str = "user-service.us-central1.my-project";
+const ACCOUNT: &str = "user-service-push@my-project.iam.gserviceaccount.com";
+
+/// A key with its id, as the issuer signs with it and publishes it.
+struct Key {
+    id: &'static str,
+    pem: String,
+    public: Value,
+}
+
+impl Key {
+    fn new(id: &'static str) -> Self {
+        let pair = KeyPair::generate(KeySize::Rsa2048).expect("a key");
+        let der = pair.as_der().expect("DER");
+        let lines = STANDARD.encode(der.as_ref());
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{lines}\n-----END PRIVATE KEY-----\n");
+        let public = PublicKeyComponents::<Vec<u8>>::from(pair.public_key());
+        let (n, e) = (URL_SAFE_NO_PAD.encode(public.n), URL_SAFE_NO_PAD.encode(public.e));
+        let public = json!({ "kty": "RSA", "alg": "RS256", "use": "sig", "kid": id, "n": n, "e": e });
+        Self { id, pem, public }
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        let header = Header { kid: Some(self.id.to_owned()), ..Header::new(Algorithm::RS256) };
+        let key = EncodingKey::from_rsa_pem(self.pem.as_bytes()).expect("a key");
+        jsonwebtoken::encode(&header, claims, &key).expect("a token")
+    }
+}
+
+/// Publishes keys, and counts how often they are fetched.
+#[derive(Clone, Default)]
+struct Issuer {
+    published: Arc<Mutex<Vec<Value>>>,
+    down: Arc<Mutex<bool>>,
+    /// How long the keys may be used: an hour, or no longer than for one token.
+    short_lived: bool,
+    fetches: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    fn of(keys: &[&Key]) -> Self {
+        let issuer = Self::default();
+        issuer.publish(keys);
+        issuer
+    }
+
+    fn publish(&self, keys: &[&Key]) {
+        *self.published.lock().expect("a lock") = keys.iter().map(|key| key.public.clone()).collect();
+    }
+
+    /// A service that takes this issuer's tokens.
+    async fn guard(&self, world: &World) -> Running {
+        let keys = |State(issuer): State<Self>| async move {
+            issuer.fetches.fetch_add(1, Ordering::SeqCst);
+            let keys = issuer.published.lock().expect("a lock").clone();
+            match *issuer.down.lock().expect("a lock") {
+                true => Err(StatusCode::INTERNAL_SERVER_ERROR),
+                false => Ok(Json(json!({ "keys": keys }))),
+            }
+        };
+        let app = Router::new().route("/keys", get(keys)).with_state(self.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/keys", listener.local_addr().expect("an address"));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let max_age = Duration::from_secs(if self.short_lived { 0 } else { 3600 });
+        let source = Fetched { url, client: reqwest::Client::new(), max_age };
+        let verifier = IdTokenVerifier::with_keys_source(IdTokenAudience::new(AUDIENCE), source);
+        world.run_guarded(guarded(), PushAuth::Oidc(Arc::new(Oidc::new(verifier, ACCOUNT))))
+    }
+
+    fn fetches(&self) -> usize {
+        self.fetches.load(Ordering::SeqCst)
+    }
+}
+
+struct Fetched {
+    url: String,
+    client: reqwest::Client,
+    max_age: Duration,
+}
+
+#[async_trait::async_trait]
+impl IdTokenKeysSource for Fetched {
+    async fn fetch_keys(&self) -> gcloud_sdk::error::Result<IdTokenKeys> {
+        let answer = self.client.get(&self.url).send().await?.error_for_status()?;
+        Ok(IdTokenKeys::new(answer.json().await?, self.max_age))
+    }
+}
+
+fn guarded() -> Service {
+    service()
+        .on(|_: Placed, _: Context| async { Ok(()) })
+        .routes(Router::new().route("/open", get(|| async { "for everybody" })))
+}
+
+/// What a good token says, with these changes.
+fn claims(changes: Value) -> Value {
+    let now = jiff::Timestamp::now().as_second();
+    let mut claims = json!({
+        "iss": "https://accounts.google.com", "aud": AUDIENCE, "sub": "1234", "iat": now, "exp": now + 3600,
+        "email": ACCOUNT, "email_verified": true,
+    });
+    for (name, value) in changes.as_object().expect("an object") {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+/// The authorization of a good token.
+fn good(key: &Key) -> String {
+    format!("Bearer {}", key.sign(&claims(json!({}))))
+}
+
+async fn push(running: &Running, authorization: &str) -> u16 {
+    let headers = [("authorization", authorization), ("content-type", "application/json")];
+    let body = Pushed::order("a").envelope().to_string();
+    let headers = if authorization.is_empty() { &headers[1..] } else { &headers };
+    let answer = running.send(request(Method::POST, "/", headers, body)).await;
+    if answer.status != 204 {
+        answer.is_problem(answer.status);
+    }
+    answer.status
+}
+
+#[tokio::test]
+async fn only_the_right_token_gets_through() {
+    let (key, stranger) = (Key::new("k1"), Key::new("k1"));
+    let issuer = Issuer::of(&[&key]);
+    let running = issuer.guard(&World::new()).await;
+    let now = jiff::Timestamp::now().as_second();
+    let bearer = |changes: Value| format!("Bearer {}", key.sign(&claims(changes)));
+
+    // A key of the issuer's, taken for the secret of another algorithm.
+    let public = serde_json::to_vec(&key.public).expect("JSON");
+    let header = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::HS256) };
+    let confused = jsonwebtoken::encode(&header, &claims(json!({})), &EncodingKey::from_secret(&public));
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let none = format!("{}.{}.", part(&json!({ "alg": "none", "kid": "k1" })), part(&claims(json!({}))));
+    let unsigned = key.sign(&claims(json!({})));
+    let unsigned = unsigned.rsplit_once('.').expect("a signature").0;
+
+    for (case, authorization, status) in [
+        ("good", bearer(json!({})), 204),
+        ("the short issuer", bearer(json!({ "iss": "accounts.google.com" })), 204),
+        ("another spelling of the scheme", bearer(json!({})).replace("Bearer", "bearer"), 204),
+        ("none", String::new(), 401),
+        ("another scheme", bearer(json!({})).replace("Bearer", "Basic"), 401),
+        ("garbage", "Bearer garbage".to_owned(), 401),
+        ("wrong audience", bearer(json!({ "aud": "crm-service.us-central1.my-project" })), 401),
+        ("wrong issuer", bearer(json!({ "iss": "https://example.com" })), 401),
+        ("expired", bearer(json!({ "exp": now - 60 })), 401),
+        ("not yet valid", bearer(json!({ "nbf": now + 60 })), 401),
+        ("issued in the future", bearer(json!({ "iat": now + 60 })), 401),
+        ("without expiry", bearer(json!({ "exp": null })), 401),
+        ("somebody else's", bearer(json!({ "email": "eve@my-project.iam.gserviceaccount.com" })), 403),
+        ("an unverified address", bearer(json!({ "email_verified": false })), 403),
+        ("no word of verification", bearer(json!({ "email_verified": null })), 403),
+        ("no address", bearer(json!({ "email": null })), 403),
+        ("another key with the same id", format!("Bearer {}", stranger.sign(&claims(json!({})))), 401),
+        ("HS256 with the public key", format!("Bearer {}", confused.expect("a token")), 401),
+        ("no algorithm", format!("Bearer {none}"), 401),
+        ("no signature", format!("Bearer {unsigned}."), 401),
+    ] {
+        assert_eq!(push(&running, &authorization).await, status, "{case}");
+    }
+    assert_eq!(issuer.fetches(), 1);
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_looked_for_once() {
+    let (known, unknown) = (Key::new("known"), Key::new("unknown"));
+    let issuer = Issuer::of(&[&known]);
+    let running = issuer.guard(&World::new()).await;
+    for key in [&unknown, &unknown, &known, &unknown] {
+        let expected = if key.id == "known" { 204 } else { 401 };
+        assert_eq!(push(&running, &good(key)).await, expected);
+    }
+    assert_eq!(issuer.fetches(), 1, "made-up key ids must not make us ask again and again");
+}
+
+#[tokio::test]
+async fn keys_rotate() {
+    let (old, new) = (Key::new("old"), Key::new("new"));
+    let issuer = Issuer { short_lived: true, ..Issuer::of(&[&old]) };
+    let running = issuer.guard(&World::new()).await;
+    assert_eq!(push(&running, &good(&old)).await, 204);
+    issuer.publish(&[&old, &new]);
+    assert_eq!((push(&running, &good(&old)).await, push(&running, &good(&new)).await), (204, 204));
+    issuer.publish(&[&new]);
+    assert_eq!((push(&running, &good(&old)).await, push(&running, &good(&new)).await), (401, 204));
+}
+
+#[tokio::test]
+async fn while_there_are_no_keys_pub_sub_tries_again() {
+    let key = Key::new("k1");
+    let issuer = Issuer::of(&[&key]);
+    *issuer.down.lock().expect("a lock") = true;
+    let running = issuer.guard(&World::new()).await;
+    assert_eq!(push(&running, &good(&key)).await, 503);
+}
+
+#[tokio::test]
+async fn many_at_once_fetch_the_keys_once() {
+    let key = Key::new("k1");
+    let issuer = Issuer::of(&[&key]);
+    let running = issuer.guard(&World::new()).await;
+    let authorization = good(&key);
+    let statuses = at_once(64, |_| {
+        let (running, authorization) = (running.clone(), authorization.clone());
+        Box::pin(async move { push(&running, &authorization).await })
+    });
+    assert_eq!(statuses.await, vec![204; 64]);
+    assert_eq!(issuer.fetches(), 1);
+}
+
+#[tokio::test]
+async fn it_guards_pushes_and_the_relay_and_nothing_else() {
+    let running = Issuer::of(&[]).guard(&World::new()).await;
+    for (method, path, status) in [
+        (Method::POST, "/", 401),
+        (Method::POST, "/relay", 401),
+        (Method::GET, "/open", 200),
+        (Method::GET, "/healthz", 200),
+    ] {
+        let answer = running.send(request(method, path, &[], "")).await;
+        assert_eq!(answer.status, status, "{path}");
+    }
+}
