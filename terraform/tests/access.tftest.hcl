@@ -129,12 +129,17 @@ run "given_secrets_are_mounted" {
   }
 
   assert {
-    condition = flatten([
+    condition = toset(flatten([
       for name, service in google_cloud_run_v2_service.service : [
         for env in service.template[0].containers[0].env :
         "${name} ${env.name}=${env.value_source[0].secret_key_ref[0].secret}:${env.value_source[0].secret_key_ref[0].version}" if length(env.value_source) > 0
       ]
-    ]) == ["billing-service STRIPE_SECRET_KEY=stripe-secret-key:7", "email-service MAIL_URL=mail-url:latest"]
+      ])) == toset(flatten([
+      for service in local.catalog.services : [
+        for use in service.secrets :
+        "${service.name} ${use.env}=${use.secret}:${use.secret == "stripe-secret-key" ? "7" : "latest"}"
+      ]
+    ]))
     error_message = "the secrets are not where they belong"
   }
 }

@@ -1,6 +1,7 @@
-//! The one binary: every service, the local stack, and the catalog.
+//! The one binary: every service, the local stack, the catalog, and the doctor.
 
 mod catalog;
+mod doctor;
 mod environment;
 mod local_stack;
 mod serve;
@@ -29,6 +30,8 @@ enum Command {
     },
     /// Prints the list of services, events, topics and subscriptions as JSON
     Catalog(catalog::Options),
+    /// Looks for what silently breaks event systems, in the catalog and in a Terraform plan or state
+    Doctor(doctor::Options),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::Local => block_on(local_stack::run()),
         Command::Serve { service } => block_on(serve::run(&service)),
         Command::Catalog(options) => catalog::run(&options),
+        Command::Doctor(options) => return doctor::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

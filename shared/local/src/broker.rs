@@ -13,7 +13,7 @@ mod subscription;
 mod tests;
 mod topics;
 
-pub use filter::InvalidFilter;
+pub use filter::{InvalidFilter, passes};
 pub use limits::Refused;
 pub(crate) use limits::check;
 pub use policy::DeliveryPolicy;

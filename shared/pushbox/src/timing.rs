@@ -51,8 +51,9 @@ pub const RETENTION: Duration = Duration::from_secs(7 * DAY);
 /// How long a dead letter is kept: the most that Pub/Sub allows.
 pub const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(31 * DAY);
 
-/// How long a receipt is kept: a message may be delivered a last time at the end of its topic's
-/// retention, be parked, and be replayed at the end of the dead letter's; a week is to spare.
+/// How long a receipt is kept: as long as its message can come back. It may be delivered a last time
+/// at the end of its topic's retention, be parked, be replayed at the end of the dead letter's, and
+/// then wait for as long as before.
 pub const RECEIPT_RETENTION: Duration = Duration::from_secs(45 * DAY);
 
 const DAY: u64 = 24 * 60 * 60;
@@ -66,5 +67,5 @@ const _: () = {
     // A rejected delivery is published after its handler has ended.
     assert!(HANDLER_DEADLINE.as_secs() + PUBLISH_DEADLINE.as_secs() <= REQUEST_DEADLINE.as_secs());
     assert!(REQUEST_DEADLINE.as_secs() < ACK_DEADLINE.as_secs());
-    assert!(RECEIPT_RETENTION.as_secs() >= RETENTION.as_secs() + DEAD_LETTER_RETENTION.as_secs());
+    assert!(RECEIPT_RETENTION.as_secs() >= 2 * RETENTION.as_secs() + DEAD_LETTER_RETENTION.as_secs());
 };

@@ -14,6 +14,15 @@ pub struct InvalidFilter {
     reason: String,
 }
 
+/// Whether a subscription with this filter passes a message with these attributes.
+///
+/// # Errors
+/// Says what Pub/Sub would not take of the filter.
+pub fn passes(filter: &str, attributes: &[(&str, &str)]) -> Result<bool, InvalidFilter> {
+    let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Ok(Filter::parse(filter)?.passes(&attributes.collect()))
+}
+
 #[derive(Debug, PartialEq)]
 pub(super) enum Filter {
     Has(String),

@@ -1,0 +1,229 @@
+//! What a plan or a state holds of what a catalog asks for. It is read once; whatever a check needs
+//! is here, by name, and no check looks at Terraform's JSON.
+
+mod grants;
+mod read;
+
+use std::collections::BTreeMap;
+
+use pushbox::Catalog;
+use serde_json::Value;
+
+pub(super) use self::grants::{Grant, Member, On};
+use super::terraform::Document;
+
+/// For names that a plan cannot tell.
+pub(super) const UNKNOWN: &str = "what nobody knows before it is applied";
+
+pub(super) struct Plan {
+    /// Whether it is a plan or a state.
+    pub(super) kind: &'static str,
+    /// What all names of this copy begin with.
+    pub(super) prefix: String,
+    /// The systems that were asked for, if the plan tells.
+    systems: Option<Vec<String>>,
+    pub(super) services: Vec<Run>,
+    pub(super) topics: Vec<Topic>,
+    pub(super) subscriptions: Vec<Subscription>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) grants: Vec<Grant>,
+    /// Addresses of grants that take a role from everybody else.
+    pub(super) authoritative: Vec<String>,
+    pub(super) fields: Vec<Field>,
+    pub(super) alerts: Vec<Alert>,
+}
+
+/// A Cloud Run service.
+pub(super) struct Run {
+    pub(super) name: String,
+    /// The service of the catalog that its container runs.
+    pub(super) serves: Option<String>,
+    pub(super) account: Option<String>,
+    pub(super) timeout_seconds: u64,
+    pub(super) env: BTreeMap<String, String>,
+    /// Audiences that Cloud Run accepts besides its own addresses.
+    pub(super) custom_audiences: Vec<String>,
+    pub(super) urls: Vec<String>,
+    /// Whether it lets callers in without looking at grants.
+    pub(super) is_open: bool,
+}
+
+pub(super) struct Topic {
+    pub(super) name: String,
+    pub(super) retention_seconds: Option<u64>,
+}
+
+pub(super) struct Subscription {
+    pub(super) name: String,
+    /// `None` if the plan cannot tell; so is every name below.
+    pub(super) topic: Option<String>,
+    pub(super) filter: String,
+    pub(super) ack_deadline_seconds: u64,
+    pub(super) retention_seconds: u64,
+    pub(super) expires: bool,
+    pub(super) push: Option<Delivery>,
+    pub(super) dead_letters: Option<DeadLetters>,
+    /// The shortest and the longest pause before the next delivery.
+    pub(super) backoff_seconds: Option<(u64, u64)>,
+}
+
+pub(super) struct DeadLetters {
+    pub(super) topic: Option<String>,
+    pub(super) max_delivery_attempts: u64,
+}
+
+/// A Cloud Scheduler job.
+pub(super) struct Job {
+    pub(super) name: String,
+    pub(super) posts: bool,
+    pub(super) paused: bool,
+    pub(super) delivery: Delivery,
+}
+
+/// Where requests go, and whose token they carry.
+pub(super) struct Delivery {
+    pub(super) service: Option<String>,
+    /// A first plan knows no path.
+    pub(super) path: Option<String>,
+    pub(super) token: Option<Token>,
+}
+
+pub(super) struct Token {
+    pub(super) account: Option<String>,
+    pub(super) audience: Option<String>,
+}
+
+/// Settings of a Firestore field.
+pub(super) struct Field {
+    pub(super) database: String,
+    pub(super) collection: String,
+    pub(super) field: String,
+    pub(super) expires: bool,
+    pub(super) is_indexed: bool,
+}
+
+pub(super) struct Alert {
+    pub(super) enabled: bool,
+    pub(super) filters: Vec<String>,
+}
+
+impl Run {
+    pub(super) fn variable(&self, name: &str) -> Option<&str> {
+        self.env.get(name).map(String::as_str)
+    }
+
+    pub(super) fn database(&self) -> String {
+        self.variable("FIRESTORE_DATABASE").unwrap_or("(default)").to_owned()
+    }
+
+    fn prefix(&self) -> Option<String> {
+        self.name.strip_suffix(self.serves.as_ref()?).map(str::to_owned)
+    }
+}
+
+impl Delivery {
+    pub(super) fn reaches(&self, service: &str, path: &str) -> bool {
+        self.service.as_deref() == Some(service) && self.path.as_deref().is_none_or(|known| known == path)
+    }
+
+    pub(super) fn shown(&self) -> String {
+        match (&self.service, &self.path) {
+            (Some(service), Some(path)) => format!("{path} of {service}"),
+            (Some(service), None) => service.clone(),
+            (None, path) => path.as_deref().unwrap_or(UNKNOWN).to_owned(),
+        }
+    }
+}
+
+impl Plan {
+    pub(super) fn read(json: &str, catalog: &Catalog) -> Result<Self, String> {
+        let document = Document::read(json)?;
+        let reader = read::Reader { document: &document, catalog };
+        let services: Vec<Run> = document.of_kind("google_cloud_run_v2_service").map(read::run).collect();
+        let systems = document.variable("systems").map(|systems| match systems.as_array() {
+            Some(systems) => systems.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            None => catalog.services.iter().map(|service| service.system.clone()).collect(),
+        });
+        let (grants, authoritative) = grants::read(&reader);
+        Ok(Self {
+            kind: if document.is_plan { "a plan" } else { "a state" },
+            prefix: services.iter().find_map(Run::prefix).unwrap_or_default(),
+            systems,
+            topics: document.of_kind("google_pubsub_topic").map(read::topic).collect(),
+            subscriptions: (document.of_kind("google_pubsub_subscription"))
+                .map(|resource| reader.subscription(resource, &services))
+                .collect(),
+            jobs: (document.of_kind("google_cloud_scheduler_job"))
+                .map(|resource| reader.job(resource, &services))
+                .collect(),
+            grants,
+            authoritative,
+            fields: document.of_kind("google_firestore_field").map(read::field).collect(),
+            alerts: document.of_kind("google_monitoring_alert_policy").map(read::alert).collect(),
+            services,
+        })
+    }
+
+    /// What of the catalog ought to be there, under the names that it ought to have there.
+    pub(super) fn expected(&self, catalog: &Catalog) -> Catalog {
+        let mut expected = catalog.clone();
+        let rename = |name: &mut String| name.insert_str(0, &self.prefix);
+        expected.services.iter_mut().for_each(|service| {
+            rename(&mut service.name);
+            rename(&mut service.dead_letter_topic);
+            service.publishes_to.iter_mut().for_each(rename);
+            for subscription in &mut service.subscriptions {
+                rename(&mut subscription.name);
+                rename(&mut subscription.topic);
+                rename(&mut subscription.dead_letter_topic);
+            }
+        });
+        // A state does not say which systems were asked for, nor does a plan that has all this in a
+        // module: those that a service is there of. If there is none at all, everything is missing.
+        let there: Vec<String> = (expected.services.iter())
+            .filter(|service| self.service(&service.name).is_some())
+            .map(|service| service.system.clone())
+            .collect();
+        let systems = self.systems.as_ref().unwrap_or(&there);
+        if !systems.is_empty() {
+            expected.services.retain(|service| systems.contains(&service.system));
+        }
+        expected.topics.iter_mut().for_each(|topic| rename(&mut topic.name));
+        expected.topics.retain(|topic| {
+            expected.services.iter().any(|service| {
+                service.publishes_to.contains(&topic.name)
+                    || service.subscriptions.iter().any(|subscription| subscription.topic == topic.name)
+            })
+        });
+        expected
+    }
+
+    pub(super) fn service(&self, name: &str) -> Option<&Run> {
+        self.services.iter().find(|service| service.name == name)
+    }
+
+    pub(super) fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topics.iter().find(|topic| topic.name == name)
+    }
+
+    pub(super) fn subscription(&self, name: &str) -> Option<&Subscription> {
+        self.subscriptions.iter().find(|subscription| subscription.name == name)
+    }
+
+    /// What keeps the messages of a dead-letter topic until somebody looks.
+    pub(super) fn holders(&self, topic: &str) -> impl Iterator<Item = &Subscription> {
+        self.subscriptions
+            .iter()
+            .filter(move |each| each.push.is_none() && each.topic.as_deref() == Some(topic))
+    }
+
+    pub(super) fn relay_jobs(&self, service: &str) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().filter(move |job| job.posts && job.delivery.reaches(service, "/relay"))
+    }
+
+    pub(super) fn is_granted(&self, on: &On, roles: &[&str], member: &Member) -> bool {
+        self.grants
+            .iter()
+            .any(|grant| grant.on == *on && grant.member == *member && roles.contains(&grant.role.as_str()))
+    }
+}

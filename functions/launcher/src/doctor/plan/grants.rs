@@ -1,0 +1,127 @@
+//! Who may do what on what.
+
+use super::{
+    super::terraform::Resource,
+    read::{Reader, last_segment},
+};
+
+pub(in crate::doctor) struct Grant {
+    pub(in crate::doctor) on: On,
+    pub(in crate::doctor) role: String,
+    pub(in crate::doctor) member: Member,
+    /// An expression that has to be true for the grant to count.
+    pub(in crate::doctor) condition: Option<String>,
+}
+
+#[derive(PartialEq)]
+pub(in crate::doctor) enum On {
+    Project,
+    Topic(String),
+    Subscription(String),
+    Service(String),
+    /// A service account, by its address.
+    Account(String),
+}
+
+#[derive(PartialEq)]
+pub(in crate::doctor) enum Member {
+    /// The account that Pub/Sub itself acts as.
+    PubsubAgent,
+    Everyone,
+    /// A service account, by its address.
+    Account(String),
+    Other(String),
+}
+
+impl Member {
+    pub(in crate::doctor) fn shown(&self) -> &str {
+        match self {
+            Self::PubsubAgent => "the Pub/Sub service agent",
+            Self::Everyone => "everyone",
+            Self::Account(address) | Self::Other(address) => address,
+        }
+    }
+}
+
+type OnWhat = fn(String) -> On;
+
+/// The kind of resource without `_member` or `_binding`, and what the grant is on.
+const KINDS: [(&str, &str, OnWhat); 5] = [
+    ("google_project_iam", "/project", |_| On::Project),
+    ("google_pubsub_topic_iam", "/topic", On::Topic),
+    ("google_pubsub_subscription_iam", "/subscription", On::Subscription),
+    ("google_service_account_iam", "/service_account_id", On::Account),
+    ("google_cloud_run_v2_service_iam", "/name", On::Service),
+];
+
+/// All grants, and the addresses of those that are not additive.
+pub(super) fn read(reader: &Reader<'_>) -> (Vec<Grant>, Vec<String>) {
+    let (mut grants, mut authoritative) = (Vec::new(), Vec::new());
+    for resource in &reader.document.resources {
+        let Some((pointer, on, form)) = KINDS.iter().find_map(|(kind, pointer, on)| {
+            resource.kind.strip_prefix(kind).map(|form| (*pointer, *on, form))
+        }) else {
+            continue;
+        };
+        if matches!(form, "_binding" | "_policy") {
+            authoritative.push(resource.address().to_owned());
+        }
+        let members = match form {
+            "_member" => vec![member(reader, resource)],
+            "_binding" => resource.texts("/members").iter().map(|text| known_member(reader, text)).collect(),
+            _ => Vec::new(),
+        };
+        for member in members {
+            // Without the name of what it is on, a grant cannot count for anything.
+            let Some(name) = reader.name(resource, pointer) else { continue };
+            grants.push(Grant {
+                on: on(name),
+                role: resource.text("/role").unwrap_or_default().to_owned(),
+                member,
+                condition: resource.text("/condition/0/expression").map(str::to_owned),
+            });
+        }
+    }
+    (grants, authoritative)
+}
+
+fn member(reader: &Reader<'_>, resource: &Resource) -> Member {
+    if let Some(text) = resource.text("/member") {
+        return known_member(reader, text);
+    }
+    match reader.source(resource, "/member") {
+        Some(source) if is_agent(source) => Member::PubsubAgent,
+        Some(source) if source.kind == "google_service_account" => {
+            Member::Account(account(source).unwrap_or_default())
+        }
+        _ => Member::Other(format!("whom {} will name", resource.address())),
+    }
+}
+
+fn known_member(reader: &Reader<'_>, text: &str) -> Member {
+    let mut agents = reader.document.resources.iter().filter(|resource| is_agent(resource));
+    if text.ends_with("@gcp-sa-pubsub.iam.gserviceaccount.com")
+        || agents.any(|agent| agent.text("/member") == Some(text))
+    {
+        return Member::PubsubAgent;
+    }
+    match (text, text.split_once(':')) {
+        ("allUsers" | "allAuthenticatedUsers", _) => Member::Everyone,
+        (_, Some(("serviceAccount", address))) => Member::Account(address.to_owned()),
+        _ => Member::Other(text.to_owned()),
+    }
+}
+
+fn is_agent(resource: &Resource) -> bool {
+    resource.kind == "google_project_service_identity"
+        && resource.text("/service") == Some("pubsub.googleapis.com")
+}
+
+/// The address of a service account, which is known before the account exists.
+pub(super) fn account(resource: &Resource) -> Option<String> {
+    let composed = || {
+        let (id, project) = (resource.text("/account_id")?, resource.text("/project")?);
+        Some(format!("{id}@{project}.iam.gserviceaccount.com"))
+    };
+    resource.text("/email").map(last_segment).or_else(composed)
+}

@@ -1,0 +1,185 @@
+//! From Terraform's resources to what a plan holds.
+
+use pushbox::Catalog;
+use serde_json::Value;
+
+use super::{
+    super::terraform::{Document, Resource},
+    Alert, DeadLetters, Delivery, Field, Job, Run, Subscription, Token, Topic, grants,
+};
+
+/// Pub/Sub's, where a subscription says nothing.
+mod default {
+    pub(super) const ACK_DEADLINE_SECONDS: u64 = 10;
+    pub(super) const RETENTION_SECONDS: u64 = 7 * 24 * 60 * 60;
+    pub(super) const MAX_DELIVERY_ATTEMPTS: u64 = 5;
+    pub(super) const BACKOFF_SECONDS: (u64, u64) = (10, 600);
+    /// Cloud Run's.
+    pub(super) const TIMEOUT_SECONDS: u64 = 300;
+}
+
+pub(super) struct Reader<'a> {
+    pub(super) document: &'a Document,
+    pub(super) catalog: &'a Catalog,
+}
+
+impl Reader<'_> {
+    /// The name that a value holds, or will hold.
+    pub(super) fn name(&self, resource: &Resource, pointer: &str) -> Option<String> {
+        if let Some(known) = resource.text(pointer) {
+            return Some(last_segment(known));
+        }
+        let source = self.source(resource, pointer)?;
+        match source.kind.as_str() {
+            "google_service_account" => grants::account(source),
+            _ => source.text("/name").map(last_segment),
+        }
+    }
+
+    pub(super) fn source(&self, resource: &Resource, pointer: &str) -> Option<&Resource> {
+        self.document.source_of(resource, pointer, |key, field| each_value(self.catalog, key, field))
+    }
+
+    pub(super) fn subscription(&self, resource: &Resource, services: &[Run]) -> Subscription {
+        let (min, max) = default::BACKOFF_SECONDS;
+        let backoff = |_: &Value| {
+            let seconds = |name: &str| resource.seconds(&format!("/retry_policy/0/{name}_backoff"));
+            (seconds("minimum").unwrap_or(min), seconds("maximum").unwrap_or(max))
+        };
+        let dead_letters = |_: &Value| DeadLetters {
+            topic: self.name(resource, "/dead_letter_policy/0/dead_letter_topic"),
+            max_delivery_attempts: resource
+                .number("/dead_letter_policy/0/max_delivery_attempts")
+                .unwrap_or(default::MAX_DELIVERY_ATTEMPTS),
+        };
+        let push = |_: &Value| {
+            self.delivery(resource, "/push_config/0/push_endpoint", "/push_config/0/oidc_token", services)
+        };
+        Subscription {
+            name: name(resource),
+            topic: self.name(resource, "/topic"),
+            filter: resource.text("/filter").unwrap_or_default().to_owned(),
+            ack_deadline_seconds: resource
+                .number("/ack_deadline_seconds")
+                .unwrap_or(default::ACK_DEADLINE_SECONDS),
+            retention_seconds: resource
+                .seconds("/message_retention_duration")
+                .unwrap_or(default::RETENTION_SECONDS),
+            // An empty time to live is an endless one; none at all is one of 31 days.
+            expires: resource.text("/expiration_policy/0/ttl") != Some(""),
+            push: resource.list("/push_config").first().map(push),
+            dead_letters: resource.list("/dead_letter_policy").first().map(dead_letters),
+            backoff_seconds: resource.list("/retry_policy").first().map(backoff),
+        }
+    }
+
+    pub(super) fn job(&self, resource: &Resource, services: &[Run]) -> Job {
+        Job {
+            name: name(resource),
+            posts: resource.text("/http_target/0/http_method").is_none_or(|method| method == "POST"),
+            paused: resource.value("/paused") == Some(&Value::Bool(true)),
+            delivery: self.delivery(resource, "/http_target/0/uri", "/http_target/0/oidc_token", services),
+        }
+    }
+
+    fn delivery(&self, resource: &Resource, url: &str, token: &str, services: &[Run]) -> Delivery {
+        let (service, path) = match resource.text(url) {
+            Some(url) => services
+                .iter()
+                .flat_map(|service| service.urls.iter().map(move |base| (service, base)))
+                .find_map(|(service, base)| Some((&service.name, url.strip_prefix(base.as_str())?)))
+                .filter(|(_, path)| path.is_empty() || path.starts_with('/'))
+                .map_or((None, Some(url.to_owned())), |(name, path)| {
+                    (Some(name.clone()), Some(if path.is_empty() { "/" } else { path }.to_owned()))
+                }),
+            None => (self.name(resource, url), None),
+        };
+        let read = |_: &Value| Token {
+            account: self.name(resource, &format!("{token}/0/service_account_email")),
+            audience: resource.text(&format!("{token}/0/audience")).map(str::to_owned),
+        };
+        Delivery { service, path, token: resource.list(token).first().map(read) }
+    }
+}
+
+pub(super) fn run(resource: &Resource) -> Run {
+    const CONTAINER: &str = "/template/0/containers/0";
+    let args = resource.texts(&format!("{CONTAINER}/args"));
+    let env = |variable: &Value| {
+        Some((
+            variable["name"].as_str()?.to_owned(),
+            variable["value"].as_str().unwrap_or_default().to_owned(),
+        ))
+    };
+    Run {
+        name: name(resource),
+        serves: match args.as_slice() {
+            [command, service, ..] if command == "serve" => Some(service.clone()),
+            _ => None,
+        },
+        account: resource.text("/template/0/service_account").map(last_segment),
+        timeout_seconds: resource.seconds("/template/0/timeout").unwrap_or(default::TIMEOUT_SECONDS),
+        env: resource.list(&format!("{CONTAINER}/env")).iter().filter_map(env).collect(),
+        custom_audiences: resource.texts("/custom_audiences"),
+        urls: resource.text("/uri").map(str::to_owned).into_iter().chain(resource.texts("/urls")).collect(),
+        is_open: resource.value("/invoker_iam_disabled") == Some(&Value::Bool(true)),
+    }
+}
+
+pub(super) fn topic(resource: &Resource) -> Topic {
+    Topic { name: name(resource), retention_seconds: resource.seconds("/message_retention_duration") }
+}
+
+pub(super) fn field(resource: &Resource) -> Field {
+    let text = |pointer| resource.text(pointer).unwrap_or_default().to_owned();
+    Field {
+        database: resource.text("/database").map_or_else(|| "(default)".to_owned(), last_segment),
+        collection: text("/collection"),
+        field: text("/field"),
+        expires: !resource.list("/ttl_config").is_empty(),
+        // A block without indexes takes away those that every field has by default.
+        is_indexed: resource.list("/index_config").is_empty()
+            || !resource.list("/index_config/0/indexes").is_empty(),
+    }
+}
+
+pub(super) fn alert(resource: &Resource) -> Alert {
+    let conditions = resource.list("/conditions").iter();
+    let filters = conditions.filter_map(|condition| condition["condition_threshold"][0]["filter"].as_str());
+    Alert {
+        enabled: resource.value("/enabled") != Some(&Value::Bool(false)),
+        filters: filters.map(str::to_owned).collect(),
+    }
+}
+
+/// The fields of what terraform/catalog.tf loops over: services, subscriptions, and
+/// `service/topic` for who publishes where.
+fn each_value(catalog: &Catalog, key: &str, field: &str) -> Option<String> {
+    let value = |pairs: &[(&str, &str)]| {
+        pairs.iter().find(|(name, _)| *name == field).map(|(_, value)| (*value).to_owned())
+    };
+    if let Some((service, topic)) = key.split_once('/') {
+        return value(&[("service", service), ("topic", topic)]);
+    }
+    catalog.services.iter().find_map(|service| {
+        if service.name == key {
+            return value(&[("name", key), ("deadLetterTopic", &service.dead_letter_topic)]);
+        }
+        let subscription = service.subscriptions.iter().find(|subscription| subscription.name == key)?;
+        value(&[
+            ("name", key),
+            ("service", &service.name),
+            ("topic", &subscription.topic),
+            ("deadLetterTopic", &subscription.dead_letter_topic),
+        ])
+    })
+}
+
+fn name(resource: &Resource) -> String {
+    resource.text("/name").map(last_segment).unwrap_or_default()
+}
+
+/// `projects/p/topics/t` is `t`.
+pub(super) fn last_segment(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,184 @@
+//! What `terraform show -json` prints, of a plan or of a state.
+//! <https://developer.hashicorp.com/terraform/internals/json-format>
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// The resources that there are, or that there will be.
+pub(super) struct Document {
+    pub(super) is_plan: bool,
+    /// The variables of a plan; a state does not tell them.
+    variables: Value,
+    pub(super) resources: Vec<Resource>,
+}
+
+/// One instance of a resource.
+pub(super) struct Resource {
+    pub(super) kind: String,
+    address: String,
+    /// Its key in `for_each`, or its number.
+    index: Option<String>,
+    values: Value,
+    /// What the values are computed from; a plan tells, a state does not.
+    expressions: Value,
+}
+
+impl Document {
+    pub(super) fn read(json: &str) -> Result<Self, String> {
+        let root: Value = serde_json::from_str(json)
+            .map_err(|error| format!("it is not what `terraform show -json` prints: {error}"))?;
+        let version = root["format_version"].as_str().unwrap_or_default();
+        if !version.starts_with("1.") {
+            return Err(format!(
+                "it is not what `terraform show -json` prints: format_version is \"{version}\", not 1.x"
+            ));
+        }
+        if root["errored"] == true {
+            return Err("it is a plan that failed, which holds a part only".to_owned());
+        }
+        let is_plan = !root["planned_values"].is_null();
+        let values = if is_plan { &root["planned_values"] } else { &root["values"] };
+        let mut expressions = BTreeMap::new();
+        collect_expressions(&root["configuration"]["root_module"], "", &mut expressions);
+        let mut resources = Vec::new();
+        collect_resources(&values["root_module"], &expressions, &mut resources);
+        if resources.is_empty() {
+            return Err("it holds no resource: nothing is deployed".to_owned());
+        }
+        Ok(Self { is_plan, variables: root["variables"].clone(), resources })
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Option<&Value> {
+        self.variables.get(name)?.get("value")
+    }
+
+    pub(super) fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Resource> {
+        self.resources.iter().filter(move |resource| resource.kind == kind)
+    }
+
+    /// The resource that a value will come from, where the plan does not know the value yet.
+    ///
+    /// The configuration says `google_pubsub_topic.events[each.value.topic]`, but not what
+    /// `each.value` is. `each_value` tells, from the resource's key and the field.
+    pub(super) fn source_of(
+        &self,
+        resource: &Resource,
+        pointer: &str,
+        each_value: impl Fn(&str, &str) -> Option<String>,
+    ) -> Option<&Resource> {
+        let references = resource.expressions.pointer(pointer)?.get("references")?.as_array()?;
+        let references: Vec<&str> = references.iter().filter_map(Value::as_str).collect();
+        let source = references.iter().find(|reference| reference.starts_with("google_"))?;
+        let mut parts = source.splitn(3, '.');
+        let (kind, rest) = (parts.next()?, parts.next()?);
+        let (name, literal) = match rest.split_once('[') {
+            Some((name, key)) => (name, Some(key.trim_end_matches(']').trim_matches('"').to_owned())),
+            None => (rest, None),
+        };
+        let key = literal.or_else(|| {
+            let index = resource.index.as_deref()?;
+            if references.contains(&"each.key") {
+                return Some(index.to_owned());
+            }
+            let field = references.iter().find_map(|reference| reference.strip_prefix("each.value."))?;
+            each_value(index, field)
+        });
+        let address = format!("{}{kind}.{name}", module(&resource.address));
+        let is_source = |other: &&Resource| address == without_keys(&other.address) && other.index == key;
+        self.resources.iter().filter(|other| other.kind == kind).find(is_source)
+    }
+}
+
+impl Resource {
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) fn value(&self, pointer: &str) -> Option<&Value> {
+        self.values.pointer(pointer).filter(|value| !value.is_null())
+    }
+
+    pub(super) fn text(&self, pointer: &str) -> Option<&str> {
+        self.value(pointer)?.as_str()
+    }
+
+    pub(super) fn texts(&self, pointer: &str) -> Vec<String> {
+        let texts = self.list(pointer).iter().filter_map(Value::as_str);
+        texts.map(str::to_owned).collect()
+    }
+
+    pub(super) fn number(&self, pointer: &str) -> Option<u64> {
+        self.value(pointer)?.as_u64()
+    }
+
+    /// Such as `"604800s"`.
+    pub(super) fn seconds(&self, pointer: &str) -> Option<u64> {
+        let text = self.text(pointer)?.strip_suffix('s')?;
+        text.split('.').next()?.parse().ok()
+    }
+
+    /// Blocks are lists too.
+    pub(super) fn list(&self, pointer: &str) -> &[Value] {
+        self.value(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn collect_resources(module: &Value, expressions: &BTreeMap<String, Value>, into: &mut Vec<Resource>) {
+    for resource in entries(&module["resources"]).filter(|resource| resource["mode"] == "managed") {
+        let address = resource["address"].as_str().unwrap_or_default();
+        into.push(Resource {
+            kind: resource["type"].as_str().unwrap_or_default().to_owned(),
+            address: address.to_owned(),
+            index: match &resource["index"] {
+                Value::Null => None,
+                Value::String(key) => Some(key.clone()),
+                number => Some(number.to_string()),
+            },
+            values: resource["values"].clone(),
+            expressions: expressions.get(&without_keys(address)).cloned().unwrap_or_default(),
+        });
+    }
+    for child in entries(&module["child_modules"]) {
+        collect_resources(child, expressions, into);
+    }
+}
+
+fn collect_expressions(module: &Value, path: &str, into: &mut BTreeMap<String, Value>) {
+    for resource in entries(&module["resources"]) {
+        let address = resource["address"].as_str().unwrap_or_default();
+        into.insert(format!("{path}{address}"), resource["expressions"].clone());
+    }
+    for (name, call) in module["module_calls"].as_object().into_iter().flatten() {
+        collect_expressions(&call["module"], &format!("{path}module.{name}."), into);
+    }
+}
+
+fn entries(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+/// `module.a["b"].google_x.y["z"]` is `module.a.google_x.y`.
+fn without_keys(address: &str) -> String {
+    let mut kept = String::new();
+    let (mut in_key, mut in_quotes) = (false, false);
+    for char in address.chars() {
+        match char {
+            '"' => in_quotes = !in_quotes,
+            '[' if !in_quotes => in_key = true,
+            ']' if !in_quotes => in_key = false,
+            _ if !in_key => kept.push(char),
+            _ => {}
+        }
+    }
+    kept
+}
+
+/// `module.a.` of `module.a["b"].google_x.y`.
+fn module(address: &str) -> String {
+    let address = without_keys(address);
+    match address.rfind("google_") {
+        Some(begin) => address[..begin].to_owned(),
+        None => String::new(),
+    }
+}
