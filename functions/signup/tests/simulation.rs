@@ -68,7 +68,11 @@ impl Scenario for Signups {
             expect("charge", &charge["status"], &json!("paid"))?;
         }
         expect("mails in the mailbox", &world.documents("local-mailbox/mails").await.len(), &users.len())?;
-        expect("charges at the gateway", &world.documents("local-payment-gateway/charges").await.len(), &users.len())?;
+        expect(
+            "charges at the gateway",
+            &world.documents("local-payment-gateway/charges").await.len(),
+            &users.len(),
+        )?;
         expect("dead letters", &world.dead_letters(), &Vec::new())
     }
 }

@@ -33,6 +33,9 @@ const PROCESSES: usize = 2;
 /// A world has settled long before, or it never will.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Twenty seconds before 1970: a year ends in each world.
+const START: Timestamp = Timestamp::constant(-20, 0);
+
 /// Starts all systems with these ports.
 pub(crate) type Systems = fn(&Ports) -> Vec<System>;
 
@@ -70,7 +73,7 @@ pub struct Answer {
 
 impl World {
     pub(crate) fn new(seed: u64, systems: Systems) -> Self {
-        let clock = Clock::following_tokio(Timestamp::UNIX_EPOCH);
+        let clock = Clock::following_tokio(START);
         let store = Arc::new(Memory::default());
         let broker = Broker::default();
         let ports = Ports {
@@ -149,6 +152,12 @@ impl World {
         self.inner.broker.accept(message);
     }
 
+    /// A number below `n`, by chance.
+    #[must_use]
+    pub fn pick(&self, n: usize) -> usize {
+        self.inner.chance.pick(n)
+    }
+
     /// Lets up to `longest` pass.
     pub async fn wait(&self, longest: Duration) {
         tokio::time::sleep(self.inner.chance.up_to(longest)).await;
@@ -186,7 +195,8 @@ impl World {
 
     /// The documents of a collection, such as `local-mailbox/mails`.
     pub async fn documents(&self, collection: &str) -> Vec<Value> {
-        let query = Query { collection: format!("services/{collection}"), limit: usize::MAX, ..Query::default() };
+        let query =
+            Query { collection: format!("services/{collection}"), limit: usize::MAX, ..Query::default() };
         let found = self.inner.store.list(&query).await.unwrap_or_default();
         found.into_iter().map(|stored| stored.fields.into()).collect()
     }
