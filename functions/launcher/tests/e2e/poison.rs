@@ -58,7 +58,8 @@ async fn poison_is_parked_with_a_reason_and_the_next_message_is_handled() {
     for service in CONSUMERS {
         let parked = std::cell::RefCell::new(Vec::new());
         eventually(&format!("{service} parks it all"), async || {
-            parked.borrow_mut().extend(world.pubsub.dead_letters(service).await);
+            let letters = world.pubsub.dead_letters(service).await;
+            parked.borrow_mut().extend(letters);
             let count = parked.borrow().len();
             if count >= expected.len() { Ok(()) } else { Err(format!("{count} so far")) }
         })

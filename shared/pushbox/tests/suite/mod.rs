@@ -4,8 +4,8 @@ pub mod contract;
 mod faulty;
 mod recorder;
 
-pub use faulty::{Fault, Faulty};
-pub use recorder::{Recorder, Refusal};
+pub use faulty::*;
+pub use recorder::*;
 
 use std::{
     collections::BTreeMap,
