@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, net::Ipv4Addr, sync::Arc};
 
-use axum::Router;
+use axum::{Router, body::Body, http::Request};
 use local::{Broker, DeliveryPolicy, Emulator, Mail, Stack};
 use pushbox::{
     Catalog, Clock, Ports, PushAuth, ServiceName,
@@ -12,6 +12,7 @@ use pushbox::{
 };
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
 
 use crate::{
     environment::{self, Cloud, start_logging},
@@ -53,6 +54,7 @@ pub(crate) async fn run() -> Result<(), String> {
     };
     let mailbox = store.clone();
     let stack = stack.with_mailbox(move || mails(mailbox.clone()));
+    seed(&stack.app()).await;
 
     print!("{}", screen(&catalog, &cloud, port));
     let pushing = tokio::spawn(stack.clone().run(port));
@@ -65,6 +67,19 @@ pub(crate) async fn run() -> Result<(), String> {
 fn apps(ports: &Ports) -> Result<Vec<(ServiceName, Router)>, String> {
     let services = systems::configured(ports)?.into_iter().flat_map(|system| system.services);
     Ok(services.map(|service| (service.name(), service.app(ports.clone(), PushAuth::None))).collect())
+}
+
+/// Gives the shop something to sell.
+async fn seed(app: &Router) {
+    for (path, body) in shop::SEED {
+        // On the emulators the next start finds what this one has left, and does not put it again.
+        let request = Request::put(path).header("idempotency-key", "seed").body(Body::from(body));
+        let Ok(request) = request else { continue };
+        let answer = app.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
+        if !answer.status().is_success() {
+            tracing::warn!(path, status = answer.status().as_u16(), "not seeded");
+        }
+    }
 }
 
 /// The local mailbox, the newest mail first.

@@ -8,12 +8,14 @@ use crate::environment;
 pub(crate) fn configured(ports: &Ports) -> Result<Vec<System>, String> {
     let mailer = environment::mailer(ports)?;
     let gateway = environment::gateway(ports)?;
-    Ok(vec![signup::system(signup::Config {
-        mailer,
-        gateway,
+    let signup = signup::Config {
+        mailer: mailer.clone(),
+        gateway: gateway.clone(),
         price: environment::signup_price()?,
         payment_method: environment::signup_payment_method(),
-    })])
+    };
+    let shop = shop::Config { mailer, gateway, stock_shards: shop::STOCK_SHARDS };
+    Ok(vec![signup::system(signup), shop::system(shop)])
 }
 
 /// The catalog. It is the same in every environment.

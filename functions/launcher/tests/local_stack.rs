@@ -28,6 +28,12 @@ async fn the_readmes_own_commands_work_on_the_local_stack() {
 }
 
 #[tokio::test]
+async fn the_readmes_own_orders_work_on_the_local_stack() {
+    let (url, _stack) = start_local_stack("readme-shop", &[]).await;
+    readme::follow_shop(readme::Reached::local_stack(&url)).await;
+}
+
+#[tokio::test]
 async fn it_says_where_everything_is_and_ends_on_ctrl_c() {
     let (url, stack) = start_local_stack("screen", &[]).await;
     let screen = stack.output();

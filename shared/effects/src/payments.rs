@@ -3,33 +3,13 @@
 mod local_gateway;
 mod stripe;
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, sync::Arc};
 
+pub use events::{Currency, InvalidCurrency, Money};
 use pushbox::{Clock, Failure, store::Store};
 use serde::{Deserialize, Serialize};
 
 use crate::Misconfigured;
-
-/// An amount of money.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Money {
-    /// In the currency's smallest unit: cents of a dollar, but whole yen
-    /// (<https://docs.stripe.com/currencies#zero-decimal>).
-    pub minor: u64,
-    /// Which currency.
-    pub currency: Currency,
-}
-
-/// An ISO 4217 code, in lower case, such as `usd`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Currency(String);
-
-/// Not the code of a currency.
-#[derive(Debug, PartialEq, thiserror::Error)]
-#[error("a currency is three lower-case letters, such as usd")]
-pub struct InvalidCurrency;
 
 /// What to charge to whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +37,8 @@ pub enum Outcome {
         /// The charge's id at the gateway, if it gave one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<String>,
-        /// Why, such as `insufficient_funds` (<https://docs.stripe.com/declines/codes>).
+        /// Why, such as `insufficient_funds` (<https://docs.stripe.com/declines/codes>), or
+        /// `resource_missing` where there is no such payment method.
         code: String,
     },
 }
@@ -123,53 +104,5 @@ impl Gateway {
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gateway({})", self.name())
-    }
-}
-
-impl Currency {
-    /// The code as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Currency {
-    type Err = InvalidCurrency;
-    fn from_str(text: &str) -> Result<Self, InvalidCurrency> {
-        let is_code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_lowercase());
-        if is_code { Ok(Self(text.to_owned())) } else { Err(InvalidCurrency) }
-    }
-}
-
-impl TryFrom<String> for Currency {
-    type Error = InvalidCurrency;
-    fn try_from(text: String) -> Result<Self, InvalidCurrency> {
-        text.parse()
-    }
-}
-
-impl From<Currency> for String {
-    fn from(currency: Currency) -> String {
-        currency.0
-    }
-}
-
-impl fmt::Display for Currency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_currency_is_three_lower_case_letters() {
-        assert_eq!("eur".parse::<Currency>().map(String::from), Ok("eur".to_owned()));
-        for bad in ["", "EUR", "euro", "eu", "e r", "äu"] {
-            assert_eq!(bad.parse::<Currency>(), Err(InvalidCurrency), "{bad:?}");
-        }
     }
 }

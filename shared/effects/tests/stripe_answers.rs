@@ -61,9 +61,13 @@ async fn each_answer_has_its_outcome() {
         "type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds",
         "message": "ann@example.com", "payment_intent": { "id": "pi_1", "status": "requires_payment_method" },
     });
-    let invalid = json!({
+    let unknown_method = json!({
         "type": "invalid_request_error", "code": "resource_missing", "param": "payment_method",
         "message": "No such PaymentMethod: 'ann@example.com'",
+    });
+    let invalid = json!({
+        "type": "invalid_request_error", "code": "parameter_invalid_integer", "param": "amount",
+        "message": "Invalid integer: 'ann@example.com'",
     });
     let refused = "reject Stripe refused the charge (request req_1): ";
     for (status, body, expected) in [
@@ -81,7 +85,13 @@ async fn each_answer_has_its_outcome() {
         (400, error(card), "declined pi_1 insufficient_funds".to_owned()),
         (402, error(json!({ "code": "expired_card" })), "declined  expired_card".to_owned()),
         (402, String::new(), "declined  card_declined".to_owned()),
-        (400, error(invalid), format!("{refused}invalid_request_error resource_missing payment_method")),
+        (400, error(unknown_method), "declined  resource_missing".to_owned()),
+        (
+            400,
+            error(json!({ "type": "invalid_request_error", "code": "amount_too_small", "param": "amount" })),
+            "declined  amount_too_small".to_owned(),
+        ),
+        (400, error(invalid), format!("{refused}invalid_request_error parameter_invalid_integer amount")),
         (400, error(json!({ "type": "idempotency_error" })), format!("{refused}idempotency_error")),
         (400, "bad gateway".to_owned(), "retry".to_owned()),
         (401, error(json!({ "type": "invalid_request_error" })), "retry".to_owned()),

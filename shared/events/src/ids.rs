@@ -74,6 +74,26 @@ id! {
     EventId
 }
 
+id! {
+    /// An order.
+    OrderId
+}
+
+id! {
+    /// A product that is sold ("stock keeping unit"), such as `tea-250g`.
+    Sku
+}
+
+id! {
+    /// An invoice's number, such as `2026-000042`: its year, and its place in that year.
+    InvoiceNumber
+}
+
+id! {
+    /// A payment method at the payment gateway, such as `pm_card_visa`; never a card's number.
+    PaymentMethod
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,11 +5,19 @@
 //! event that was ever released, and a test that all of them still decode.
 
 mod ids;
+mod money;
 mod person;
+mod shop;
 mod signup;
 
-pub use ids::{EventId, InvalidId, UserId};
+pub use ids::{EventId, InvalidId, InvoiceNumber, OrderId, PaymentMethod, Sku, UserId};
+pub use money::{Currency, InvalidCurrency, Money};
 pub use person::{EmailAddress, InvalidEmail, InvalidName, PersonName};
+pub use shop::{
+    InvalidLines, InvalidProductName, InvalidQuantity, InvoiceCreated, LogCreated, LogLevel, OrderCancelled,
+    OrderCreated, OrderLine, OrderLines, OrderPersisted, OrderRejected, PaymentFailed, PaymentSucceeded,
+    PricedLine, ProductName, Quantity, RejectedLine, RejectionReason,
+};
 pub use signup::UserCreated;
 
 use schemars::JsonSchema;

@@ -1,6 +1,9 @@
 //! Every event that was ever released still decodes, and means what it meant.
 
-use events::{Event, UserCreated};
+use events::{
+    Event, InvoiceCreated, LogCreated, OrderCancelled, OrderCreated, OrderPersisted, OrderRejected,
+    PaymentFailed, PaymentSucceeded, UserCreated,
+};
 use serde_json::Value;
 
 fn check<E: Event>(file: &str) {
@@ -14,6 +17,14 @@ fn check<E: Event>(file: &str) {
 #[test]
 fn released_events_still_decode() {
     check::<UserCreated>(include_str!("../golden/user.created.json"));
+    check::<OrderCreated>(include_str!("../golden/order.created.json"));
+    check::<OrderPersisted>(include_str!("../golden/order.persisted.json"));
+    check::<OrderRejected>(include_str!("../golden/order.rejected.json"));
+    check::<PaymentSucceeded>(include_str!("../golden/payment.succeeded.json"));
+    check::<PaymentFailed>(include_str!("../golden/payment.failed.json"));
+    check::<OrderCancelled>(include_str!("../golden/order.cancelled.json"));
+    check::<InvoiceCreated>(include_str!("../golden/invoice.created.json"));
+    check::<LogCreated>(include_str!("../golden/log.created.json"));
 }
 
 #[test]

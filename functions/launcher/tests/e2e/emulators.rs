@@ -87,8 +87,8 @@ impl PubSub {
     }
 
     /// Where a service's subscription pushes to, if there is one.
-    pub(crate) async fn push_endpoint(&self, service: &str) -> Result<String, String> {
-        let request = self.http.get(self.at(&format!("subscriptions/{service}-user-events")));
+    pub(crate) async fn push_endpoint(&self, service: &str, topic: &str) -> Result<String, String> {
+        let request = self.http.get(self.at(&format!("subscriptions/{service}-{topic}")));
         let answer = request.send().await.map_err(|error| error.to_string())?;
         if answer.status() != StatusCode::OK {
             return Err(format!("the subscription is {}", answer.status()));
@@ -122,14 +122,22 @@ impl Firestore {
     pub(crate) async fn documents(&self, collection: &str) -> Vec<Value> {
         let Self { host, project, http } = self;
         let url = format!(
-            "http://{host}/v1/projects/{project}/databases/(default)/documents/services/{collection}?pageSize=300"
+            "http://{host}/v1/projects/{project}/databases/(default)/documents/services/{collection}"
         );
-        let request = http.get(url).bearer_auth("owner");
-        let answer = request.send().await.expect("the Firestore emulator answers");
-        let page: Value = answer.json().await.expect("JSON");
-        assert!(page["nextPageToken"].is_null(), "more than a page of {collection}");
-        let documents = page["documents"].as_array().into_iter().flatten();
-        documents.map(|document| object(&document["fields"])).collect()
+        let mut found = Vec::new();
+        let mut token = String::new();
+        loop {
+            let request =
+                http.get(&url).query(&[("pageSize", "300"), ("pageToken", &token)]).bearer_auth("owner");
+            let answer = request.send().await.expect("the Firestore emulator answers");
+            let page: Value = answer.json().await.expect("JSON");
+            let documents = page["documents"].as_array().into_iter().flatten();
+            found.extend(documents.map(|document| object(&document["fields"])));
+            match page["nextPageToken"].as_str() {
+                Some(next) => token = next.to_owned(),
+                None => return found,
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The signup system end to end: each service its own process, on Google's emulators.
+//! The systems end to end: each service its own process, on Google's emulators.
 //!
 //! `scripts/emulators -- cargo test -p launcher --test e2e`
 
@@ -14,5 +14,6 @@ mod logs;
 mod outages;
 mod poison;
 mod readme;
+mod shop;
 mod shutdown;
 mod stand_ins;

@@ -28,4 +28,5 @@ async fn the_readmes_own_commands_work_on_the_local_stack_with_the_emulators() {
     ];
     let (url, _stack) = start_local_stack("emulators", &variables).await;
     readme::follow(readme::Reached::local_stack(&url)).await;
+    readme::follow_shop(readme::Reached::local_stack(&url)).await;
 }

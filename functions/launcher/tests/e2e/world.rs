@@ -21,6 +21,16 @@ use crate::{
 pub(crate) const CONSUMERS: [&str; 4] =
     ["email-service", "analytics-service", "crm-service", "billing-service"];
 
+/// What a service listens to.
+fn topic(service: &str) -> Option<&'static str> {
+    match service {
+        "user-service" => None,
+        "log-service" => Some("log-events"),
+        _ if CONSUMERS.contains(&service) => Some("user-events"),
+        _ => Some("shop-events"),
+    }
+}
+
 /// A project, and the services that run in it. They are killed when this is dropped.
 pub(crate) struct World {
     pub(crate) pubsub: PubSub,
@@ -126,13 +136,15 @@ impl World {
         let process = Process::spawn(&mut command, self.logs.join(service));
         self.running().insert(service, process);
 
-        let (url, is_consumer) = (self.url(service) + "/", CONSUMERS.contains(&service));
+        let url = self.url(service) + "/";
         eventually(&format!("{service} is ready"), async || {
             self.get(service, "/healthz").await?;
-            if is_consumer && self.pubsub.push_endpoint(service).await? != url {
-                return Err("it is not subscribed".to_owned());
+            match topic(service) {
+                Some(topic) if self.pubsub.push_endpoint(service, topic).await? != url => {
+                    Err("it is not subscribed".to_owned())
+                }
+                _ => Ok(()),
             }
-            Ok(())
         })
         .await;
     }
@@ -159,6 +171,10 @@ impl World {
 
     pub(crate) fn post(&self, service: &str, path: &str) -> RequestBuilder {
         self.http.post(self.url(service) + path)
+    }
+
+    pub(crate) fn put(&self, service: &str, path: &str) -> RequestBuilder {
+        self.http.put(self.url(service) + path)
     }
 
     pub(crate) async fn get(&self, service: &str, path: &str) -> Result<String, String> {

@@ -8,12 +8,13 @@ use std::{
 };
 
 use reqwest::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{eventually, expect};
 
-/// Stands above each ```` ```sh ```` block that is run.
-const MARKER: &str = "<!-- test: signup -->";
+/// Stand above the ```` ```sh ```` blocks that are run.
+const SIGNUP: &str = "<!-- test: signup -->";
+const SHOP: &str = "<!-- test: shop -->";
 
 /// Where the processes are that the commands reach.
 pub(crate) struct Reached {
@@ -24,8 +25,15 @@ pub(crate) struct Reached {
     pub(crate) project: String,
 }
 
-const SERVICES: [&str; 5] =
-    ["user-service", "email-service", "analytics-service", "crm-service", "billing-service"];
+const SERVICES: [&str; 7] = [
+    "user-service",
+    "email-service",
+    "analytics-service",
+    "crm-service",
+    "billing-service",
+    "order-api",
+    "order-service",
+];
 
 impl Reached {
     /// All of them at the URL of a local stack.
@@ -36,34 +44,39 @@ impl Reached {
             project: "local".to_owned(),
         }
     }
+
+    fn run(&self, marker: &str) {
+        let mut bash = Command::new("bash");
+        bash.arg("-eu").arg("-c").arg(commands(marker)).current_dir(root());
+        for (service, url) in &self.urls {
+            // USER_SERVICE_URL, and so on.
+            bash.env(format!("{}_URL", service.to_uppercase().replace('-', "_")), url);
+        }
+        bash.env("CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB", &self.pubsub_url)
+            .env("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
+            .env("CLOUDSDK_CORE_PROJECT", &self.project)
+            .env("CLOUDSDK_CORE_DISABLE_PROMPTS", "true")
+            .env("CLOUDSDK_CONFIG", concat!(env!("CARGO_TARGET_TMPDIR"), "/gcloud"));
+        let output = bash.output().expect("bash is there");
+        let (said, errors) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "the README's commands failed:\n{said}\n{errors}");
+    }
+
+    async fn get(&self, http: &Client, service: &str, path: &str) -> Result<Value, String> {
+        let url = format!("{}{path}", self.urls[service]);
+        let answer = http.get(url).send().await.map_err(|error| error.to_string())?;
+        let answer = answer.error_for_status().map_err(|error| error.to_string())?;
+        answer.json().await.map_err(|error| error.to_string())
+    }
 }
 
 /// Runs the commands, one of which signs a user up and one of which publishes `test-123` by hand,
 /// and waits until each of the two has a contact, a signup, a mail and a charge.
 pub(crate) async fn follow(reached: Reached) {
-    let Reached { urls, pubsub_url, project } = reached;
-    let mut bash = Command::new("bash");
-    bash.arg("-eu").arg("-c").arg(commands()).current_dir(root());
-    for (service, url) in &urls {
-        // USER_SERVICE_URL, and so on.
-        bash.env(format!("{}_URL", service.to_uppercase().replace('-', "_")), url);
-    }
-    bash.env("CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB", pubsub_url)
-        .env("CLOUDSDK_AUTH_DISABLE_CREDENTIALS", "true")
-        .env("CLOUDSDK_CORE_PROJECT", project)
-        .env("CLOUDSDK_CORE_DISABLE_PROMPTS", "true")
-        .env("CLOUDSDK_CONFIG", concat!(env!("CARGO_TARGET_TMPDIR"), "/gcloud"));
-    let output = bash.output().expect("bash is there");
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "the README's commands failed:\n{said}\n{errors}");
-
+    reached.run(SIGNUP);
     let http = Client::builder().no_proxy().build().expect("an HTTP client");
-    let get = async |service: &str, path: &str| -> Result<Value, String> {
-        let answer =
-            http.get(format!("{}{path}", urls[service])).send().await.map_err(|error| error.to_string())?;
-        let answer = answer.error_for_status().map_err(|error| error.to_string())?;
-        answer.json().await.map_err(|error| error.to_string())
-    };
+    let get = async |service: &str, path: &str| reached.get(&http, service, path).await;
     let users = eventually("two users have a contact", async || {
         let contacts = get("crm-service", "/contacts").await?;
         let contacts = contacts["items"].as_array().into_iter().flatten();
@@ -86,14 +99,28 @@ pub(crate) async fn follow(reached: Reached) {
     .await;
 }
 
+/// Runs the commands, one of which buys two teapots and one of which cannot pay for three, and waits
+/// until two are sold and the other three are free.
+pub(crate) async fn follow_shop(reached: Reached) {
+    reached.run(SHOP);
+    let http = Client::builder().no_proxy().build().expect("an HTTP client");
+    eventually("two of five teapots are sold", async || {
+        let products = reached.get(&http, "order-service", "/products").await?;
+        let teapot = products["items"].as_array().into_iter().flatten().find(|item| item["sku"] == "teapot");
+        let stock = teapot.map(|teapot| teapot["stock"].clone());
+        expect("teapots", &stock, &Some(json!({ "free": 3, "held": 0, "sold": 2 })))
+    })
+    .await;
+}
+
 /// All blocks that the marker stands above, as one script.
-fn commands() -> String {
+fn commands(marker: &str) -> String {
     let readme = root().join("README.md");
     let text = fs::read_to_string(&readme).expect("there is a README.md");
-    let begin = format!("{MARKER}\n```sh\n");
+    let begin = format!("{marker}\n```sh\n");
     let blocks: Vec<&str> =
         text.split(&begin).skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0)).collect();
-    assert!(!blocks.is_empty(), "README.md has no ```sh block directly below the line {MARKER}");
+    assert!(!blocks.is_empty(), "README.md has no ```sh block directly below the line {marker}");
     blocks.join("\n")
 }
 

@@ -52,6 +52,8 @@ pub(super) fn read(status: u16, request_id: &str, body: &[u8]) -> Result<Answer,
     match status {
         402 => Ok(problem.decline()),
         400 if kind == Some("card_error") => Ok(problem.decline()),
+        // Nothing is wrong with our program: this customer, or this amount, cannot be charged.
+        400 if problem.is_unpayable() => Ok(problem.decline()),
         // The same request gets the same answer. What names no type does not come from Stripe.
         400 if kind.is_some() => {
             let problem = problem.describe();
@@ -80,6 +82,14 @@ impl Problem {
     fn decline(self) -> Answer {
         let code = self.reason();
         Answer::Final(Outcome::Declined { id: self.payment_intent.map(|intent| intent.id), code })
+    }
+
+    fn is_unpayable(&self) -> bool {
+        match self.code.as_deref() {
+            Some("resource_missing") => self.param.as_deref() == Some("payment_method"),
+            Some("amount_too_small" | "amount_too_large") => true,
+            _ => false,
+        }
     }
 
     fn reason(&self) -> String {

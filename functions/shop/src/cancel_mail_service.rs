@@ -1,0 +1,151 @@
+//! Mails to customers who do not get what they ordered: one of each kind for an order.
+
+use axum::{Json, Router, extract::Query, routing::get};
+use effects::mail::{Mail, Mailer, Sent};
+use events::{EmailAddress, Money, OrderId, OrderRejected, PaymentFailed, RejectedLine, RejectionReason};
+use jiff::Timestamp;
+use maud::html;
+use pushbox::{Context, Document, Documents, Failure, Page, PageQuery, Problem, Service};
+use serde::{Deserialize, Serialize};
+
+pub fn service(mailer: Mailer) -> Service {
+    let send = move |notice: Notice, key| mailer.clone().send(render(notice), key);
+    Service::new("cancel-mail-service", "tells customers that they do not get what they ordered")
+        .effect(plan_cancelled, send.clone(), record)
+        .effect(plan_rejected, send, record)
+        .routes(Router::new().route("/emails", get(emails)))
+        .secret("MAIL_URL")
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Email {
+    order_id: OrderId,
+    kind: Kind,
+    status: Status,
+    at: Timestamp,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Kind {
+    Cancelled,
+    Rejected,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Status {
+    Sending,
+    Sent,
+    Refused(String),
+}
+
+/// What is to be told.
+#[derive(Serialize, Deserialize)]
+struct Notice {
+    order_id: OrderId,
+    to: EmailAddress,
+    reason: Reason,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Reason {
+    Unpaid(Money),
+    Unavailable(Vec<RejectedLine>),
+}
+
+async fn plan_cancelled(failed: PaymentFailed, cx: Context) -> Result<Option<Notice>, Failure> {
+    let PaymentFailed { order_id, customer_email, total, .. } = failed;
+    Ok(plan(Notice { order_id, to: customer_email, reason: Reason::Unpaid(total) }, &cx))
+}
+
+async fn plan_rejected(rejected: OrderRejected, cx: Context) -> Result<Option<Notice>, Failure> {
+    let OrderRejected { order_id, customer_email, lines } = rejected;
+    Ok(plan(Notice { order_id, to: customer_email, reason: Reason::Unavailable(lines) }, &cx))
+}
+
+fn plan(notice: Notice, cx: &Context) -> Option<Notice> {
+    // Another event about the same order, published by hand say: they know already.
+    cx.create(&notice.email(Status::Sending, cx)).is_ok().then_some(notice)
+}
+
+fn render(Notice { order_id, to, reason }: Notice) -> Mail {
+    let (subject, lines) = match reason {
+        Reason::Unpaid(total) => (
+            format!("Your order {order_id} is cancelled"),
+            vec![format!("Your payment of {total} was declined. You have not been charged.")],
+        ),
+        Reason::Unavailable(lines) => {
+            (format!("We cannot deliver your order {order_id}"), lines.iter().map(explain).collect())
+        }
+    };
+    Mail {
+        to,
+        subject,
+        text: format!("Hello,\n\n{}\n\nPlease order again.\n", lines.join("\n")),
+        html: html! {
+            p { "Hello," }
+            @for line in &lines { p { (line) } }
+            p { "Please order again." }
+        }
+        .into_string(),
+        attachments: Vec::new(),
+    }
+}
+
+fn explain(RejectedLine { sku, reason, quantity, available }: &RejectedLine) -> String {
+    match reason {
+        RejectionReason::UnknownSku => format!("{sku}: we do not sell this."),
+        RejectionReason::ShortOfStock => {
+            format!("{sku}: you ordered {quantity}, and we have {}.", available.unwrap_or_default())
+        }
+        RejectionReason::OtherCurrency => format!("{sku}: it is sold in another currency than the rest."),
+        RejectionReason::TotalTooLarge => format!("{sku}: the order costs more than we can charge at once."),
+    }
+}
+
+async fn record(notice: Notice, sent: Sent, cx: Context) -> Result<(), Failure> {
+    let status = match sent {
+        Sent::Accepted => Status::Sent,
+        // Such an address does not get better by trying again.
+        Sent::Refused { reason } => Status::Refused(reason),
+    };
+    cx.put(&notice.email(status, &cx));
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Of {
+    order_id: Option<OrderId>,
+}
+
+async fn emails(
+    documents: Documents,
+    Query(of): Query<Of>,
+    page: PageQuery,
+) -> Result<Json<Page<Email>>, Problem> {
+    let filters = of.order_id.map(|order| ("orderId", order.as_str().into()));
+    documents.page(filters.into_iter().collect(), &page).await.map(Json)
+}
+
+impl Notice {
+    fn email(&self, status: Status, cx: &Context) -> Email {
+        let kind = match self.reason {
+            Reason::Unpaid(_) => Kind::Cancelled,
+            Reason::Unavailable(_) => Kind::Rejected,
+        };
+        Email { order_id: self.order_id.clone(), kind, status, at: cx.now() }
+    }
+}
+
+impl Document for Email {
+    const COLLECTION: &'static str = "emails";
+    fn id(&self) -> String {
+        match self.kind {
+            Kind::Cancelled => format!("cancelled-{}", self.order_id),
+            Kind::Rejected => format!("rejected-{}", self.order_id),
+        }
+    }
+}

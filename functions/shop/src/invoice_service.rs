@@ -1,0 +1,85 @@
+//! Invoices: one for each paid order, numbered without a gap in each year.
+
+use axum::{Json, Router, extract::Path, routing::get};
+use events::{EmailAddress, InvoiceCreated, InvoiceNumber, Money, OrderId, PaymentSucceeded, PricedLine};
+use jiff::{Timestamp, tz::TimeZone};
+use pushbox::{Context, Document, Documents, Failure, Problem, Service};
+use serde::{Deserialize, Serialize};
+
+pub fn service() -> Service {
+    Service::new("invoice-service", "writes invoices")
+        .on(create_invoice)
+        .publishes::<InvoiceCreated>()
+        .routes(Router::new().route("/invoices/{number}", get(invoice)))
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Invoice {
+    number: InvoiceNumber,
+    order_id: OrderId,
+    customer_email: EmailAddress,
+    lines: Vec<PricedLine>,
+    total: Money,
+    issued_at: Timestamp,
+}
+
+/// Which order has an invoice. Its id is the order's, so that there can be but one.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Invoiced {
+    order_id: OrderId,
+}
+
+/// The last number of a year. All invoices go through this one document: numbers without a gap are
+/// given one after the other, so they cannot be spread over shards.
+#[derive(Serialize, Deserialize)]
+struct Year {
+    year: i16,
+    last: u32,
+}
+
+async fn create_invoice(paid: PaymentSucceeded, cx: Context) -> Result<(), Failure> {
+    let PaymentSucceeded { order_id, customer_email, lines, total, .. } = paid;
+    // Another event about the same order, published by hand say: it has its invoice.
+    if cx.create(&Invoiced { order_id: order_id.clone() }).is_err() {
+        return Ok(());
+    }
+    // The year in which it is issued, however late the event arrived: the numbers go with the dates.
+    let issued_at = cx.now();
+    let year = issued_at.to_zoned(TimeZone::UTC).year();
+    let mut counter = cx.get(year.to_string()).await?.unwrap_or(Year { year, last: 0 });
+    counter.last += 1;
+    cx.put(&counter);
+    let number: InvoiceNumber = format!("{year}-{:06}", counter.last).parse()?;
+    let invoice = Invoice { number, order_id, customer_email, lines, total, issued_at };
+    cx.put(&invoice);
+    let Invoice { number, order_id, customer_email, lines, total, issued_at } = invoice;
+    cx.publish(&InvoiceCreated { number, order_id, customer_email, lines, total, issued_at });
+    Ok(())
+}
+
+async fn invoice(documents: Documents, Path(number): Path<InvoiceNumber>) -> Result<Json<Invoice>, Problem> {
+    documents.get(number.as_str()).await?.map(Json).ok_or_else(|| Problem::not_found("invoice"))
+}
+
+impl Document for Invoice {
+    const COLLECTION: &'static str = "invoices";
+    fn id(&self) -> String {
+        self.number.to_string()
+    }
+}
+
+impl Document for Invoiced {
+    const COLLECTION: &'static str = "invoiced";
+    fn id(&self) -> String {
+        self.order_id.to_string()
+    }
+}
+
+impl Document for Year {
+    const COLLECTION: &'static str = "years";
+    fn id(&self) -> String {
+        self.year.to_string()
+    }
+}

@@ -1,0 +1,63 @@
+//! The shop system: an order takes its stock, is paid and gets its invoice, or it is cancelled and
+//! its stock is free again. None of the services knows of the others.
+
+mod cancel_mail_service;
+mod cancel_service;
+mod invoice_mail_service;
+mod invoice_service;
+mod log_service;
+mod order_api;
+mod order_service;
+mod payment_service;
+
+use effects::{mail::Mailer, payments::Gateway};
+use pushbox::System;
+
+/// What the services of this system need from outside.
+pub struct Config {
+    /// Sends the mails.
+    pub mailer: Mailer,
+    /// Takes the money.
+    pub gateway: Gateway,
+    /// Over how many documents the stock of a product is spread: [`STOCK_SHARDS`], or more. With
+    /// less than there were before, what is left in the others is not seen.
+    pub stock_shards: u64,
+}
+
+/// Enough for some 100 orders of one product in a second; see ARCHITECTURE.md.
+pub const STOCK_SHARDS: u64 = 16;
+
+/// What the local stack sells from the start: where to `PUT` what.
+pub const SEED: [(&str, &str); 3] = [
+    (
+        "/order-service/products/tea-250g",
+        r#"{"name":"Green tea, 250 g","price":{"minor":1250,"currency":"eur"},"stock":100}"#,
+    ),
+    (
+        "/order-service/products/teapot",
+        r#"{"name":"Teapot, cast iron","price":{"minor":4900,"currency":"eur"},"stock":5}"#,
+    ),
+    (
+        "/order-service/products/cup",
+        r#"{"name":"Cup, porcelain","price":{"minor":900,"currency":"eur"},"stock":40}"#,
+    ),
+];
+
+/// All services of the system.
+#[must_use]
+pub fn system(config: Config) -> System {
+    let Config { mailer, gateway, stock_shards } = config;
+    System {
+        name: "shop",
+        services: vec![
+            order_api::service(),
+            order_service::service(stock_shards),
+            payment_service::service(gateway),
+            cancel_service::service(),
+            cancel_mail_service::service(mailer.clone()),
+            invoice_service::service(),
+            invoice_mail_service::service(mailer),
+            log_service::service(),
+        ],
+    }
+}

@@ -1,0 +1,112 @@
+//! Payments: one charge for each order.
+
+use axum::{Json, Router, extract::Path, routing::get};
+use effects::payments::{Gateway, Money, Outcome, Payment};
+use events::{LogCreated, LogLevel, OrderId, OrderPersisted, PaymentFailed, PaymentSucceeded};
+use jiff::Timestamp;
+use pushbox::{Context, Document, Documents, Failure, Problem, Service};
+use serde::{Deserialize, Serialize};
+
+pub fn service(gateway: Gateway) -> Service {
+    let gateway_name = gateway.name();
+    let plan = move |order, cx| plan_charge(Charging { order, gateway: gateway_name.to_owned() }, cx);
+    let perform = move |charging: Charging, key| gateway.clone().charge(charging.payment(), key);
+    Service::new("payment-service", "charges the customers")
+        .effect(plan, perform, record_charge)
+        .publishes::<PaymentSucceeded>()
+        .publishes::<PaymentFailed>()
+        .publishes::<LogCreated>()
+        .routes(Router::new().route("/payments/{order_id}", get(payment)))
+        .secret("STRIPE_SECRET_KEY")
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Charge {
+    order_id: OrderId,
+    amount: Money,
+    /// `stripe`, or `local` for the local payment gateway, which takes no money.
+    gateway: String,
+    #[serde(flatten)]
+    state: State,
+    at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "camelCase")]
+enum State {
+    Pending,
+    Paid { id: String },
+    Declined { code: String },
+}
+
+/// What is charged by whom.
+#[derive(Serialize, Deserialize)]
+struct Charging {
+    order: OrderPersisted,
+    gateway: String,
+}
+
+async fn plan_charge(charging: Charging, cx: Context) -> Result<Option<Charging>, Failure> {
+    let pending = charging.charge(State::Pending, cx.now());
+    // Another event about the same order, published by hand say: it is charged already.
+    Ok(cx.create(&pending).is_ok().then_some(charging))
+}
+
+async fn record_charge(charging: Charging, outcome: Outcome, cx: Context) -> Result<(), Failure> {
+    let state = match outcome {
+        Outcome::Paid { id } => State::Paid { id },
+        // A declined card is an answer: to try again would not change it.
+        Outcome::Declined { code, .. } => State::Declined { code },
+    };
+    let charge = charging.charge(state, cx.now());
+    cx.put(&charge);
+    let OrderPersisted { order_id, customer_email, lines, total, .. } = charging.order;
+    match charge.state {
+        State::Paid { id: charge_id } => {
+            cx.publish(&PaymentSucceeded { order_id, customer_email, lines, total, charge_id });
+        }
+        State::Declined { code } => {
+            cx.publish(&LogCreated {
+                service: "payment-service".to_owned(),
+                level: LogLevel::Info,
+                message: format!("payment declined: {code}"),
+                reference: Some(order_id.to_string()),
+            });
+            cx.publish(&PaymentFailed { order_id, customer_email, total, code });
+        }
+        State::Pending => {}
+    }
+    Ok(())
+}
+
+async fn payment(documents: Documents, Path(id): Path<OrderId>) -> Result<Json<Charge>, Problem> {
+    documents.get(id.as_str()).await?.map(Json).ok_or_else(|| Problem::not_found("payment"))
+}
+
+impl Charging {
+    fn payment(&self) -> Payment {
+        Payment {
+            amount: self.order.total.clone(),
+            method: self.order.payment_method.to_string(),
+            reference: self.order.order_id.to_string(),
+        }
+    }
+
+    fn charge(&self, state: State, at: Timestamp) -> Charge {
+        Charge {
+            order_id: self.order.order_id.clone(),
+            amount: self.order.total.clone(),
+            gateway: self.gateway.clone(),
+            state,
+            at,
+        }
+    }
+}
+
+impl Document for Charge {
+    const COLLECTION: &'static str = "charges";
+    fn id(&self) -> String {
+        self.order_id.to_string()
+    }
+}

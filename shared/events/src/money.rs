@@ -1,0 +1,110 @@
+//! Amounts of money.
+
+use std::{fmt, str::FromStr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// An amount of money.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Money {
+    /// In the currency's smallest unit: cents of a dollar, but whole yen.
+    pub minor: u64,
+    /// Which currency.
+    pub currency: Currency,
+}
+
+/// An ISO 4217 code, in lower case, such as `usd`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct Currency(#[schemars(length(equal = 3))] String);
+
+/// Not the code of a currency.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("a currency is three lower-case letters, such as usd")]
+pub struct InvalidCurrency;
+
+impl Currency {
+    /// The code as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// How many digits stand behind the point: <https://docs.stripe.com/currencies#zero-decimal>.
+    fn decimals(&self) -> u32 {
+        match self.as_str() {
+            "bif" | "clp" | "djf" | "gnf" | "jpy" | "kmf" | "krw" | "mga" | "pyg" | "rwf" | "vnd" | "vuv"
+            | "xaf" | "xof" | "xpf" => 0,
+            "bhd" | "jod" | "kwd" | "omr" | "tnd" => 3,
+            _ => 2,
+        }
+    }
+}
+
+impl FromStr for Currency {
+    type Err = InvalidCurrency;
+    fn from_str(text: &str) -> Result<Self, InvalidCurrency> {
+        let is_code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_lowercase());
+        if is_code { Ok(Self(text.to_owned())) } else { Err(InvalidCurrency) }
+    }
+}
+
+impl TryFrom<String> for Currency {
+    type Error = InvalidCurrency;
+    fn try_from(text: String) -> Result<Self, InvalidCurrency> {
+        text.parse()
+    }
+}
+
+impl From<Currency> for String {
+    fn from(currency: Currency) -> String {
+        currency.0
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// For people, such as `12.50 EUR`.
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (decimals, code) = (self.currency.decimals(), self.currency.as_str().to_uppercase());
+        if decimals == 0 {
+            return write!(f, "{} {code}", self.minor);
+        }
+        let one = 10_u64.pow(decimals);
+        write!(f, "{}.{:0width$} {code}", self.minor / one, self.minor % one, width = decimals as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_currency_is_three_lower_case_letters() {
+        assert_eq!("eur".parse::<Currency>().map(String::from), Ok("eur".to_owned()));
+        for bad in ["", "EUR", "euro", "eu", "e r", "äu"] {
+            assert_eq!(bad.parse::<Currency>(), Err(InvalidCurrency), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_amount_reads_as_its_currency_is_written() {
+        for (minor, currency, expected) in [
+            (1250, "eur", "12.50 EUR"),
+            (5, "usd", "0.05 USD"),
+            (300, "jpy", "300 JPY"),
+            (1, "kwd", "0.001 KWD"),
+        ] {
+            let money = Money { minor, currency: currency.parse().expect("a currency") };
+            assert_eq!(money.to_string(), expected);
+        }
+    }
+}
