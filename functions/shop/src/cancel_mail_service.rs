@@ -1,7 +1,7 @@
 //! Mails to customers who do not get what they ordered: one of each kind for an order.
 
 use axum::{Json, Router, extract::Query, routing::get};
-use effects::mail::{Mail, Mailer, Sent};
+use effects::mail::{Mail, Mailer, Sent, Status};
 use events::{EmailAddress, Money, OrderId, OrderRejected, PaymentFailed, RejectedLine, RejectionReason};
 use jiff::Timestamp;
 use maud::html;
@@ -31,14 +31,6 @@ struct Email {
 enum Kind {
     Cancelled,
     Rejected,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Status {
-    Sending,
-    Sent,
-    Refused(String),
 }
 
 /// What is to be told.
@@ -106,12 +98,7 @@ fn explain(RejectedLine { sku, reason, quantity, available }: &RejectedLine) -> 
 }
 
 async fn record(notice: Notice, sent: Sent, cx: Context) -> Result<(), Failure> {
-    let status = match sent {
-        Sent::Accepted => Status::Sent,
-        // Such an address does not get better by trying again.
-        Sent::Refused { reason } => Status::Refused(reason),
-    };
-    cx.put(&notice.email(status, &cx));
+    cx.put(&notice.email(sent.into(), &cx));
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Mails with invoices: one for each order.
 
 use axum::{Json, Router, extract::Query, routing::get};
-use effects::mail::{Attachment, Mail, Mailer, Sent};
+use effects::mail::{Attachment, Mail, Mailer, Sent, Status};
 use events::{InvoiceCreated, InvoiceNumber, Money, OrderId};
 use jiff::{Timestamp, tz::TimeZone};
 use maud::{DOCTYPE, html};
@@ -22,14 +22,6 @@ struct Email {
     invoice: InvoiceNumber,
     status: Status,
     at: Timestamp,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Status {
-    Sending,
-    Sent,
-    Refused(String),
 }
 
 async fn plan(invoice: InvoiceCreated, cx: Context) -> Result<Option<InvoiceCreated>, Failure> {
@@ -87,12 +79,7 @@ fn page(invoice: &InvoiceCreated) -> String {
 }
 
 async fn record(invoice: InvoiceCreated, sent: Sent, cx: Context) -> Result<(), Failure> {
-    let status = match sent {
-        Sent::Accepted => Status::Sent,
-        // Such an address does not get better by trying again.
-        Sent::Refused { reason } => Status::Refused(reason),
-    };
-    cx.put(&Email::of(&invoice, status, &cx));
+    cx.put(&Email::of(&invoice, sent.into(), &cx));
     Ok(())
 }
 

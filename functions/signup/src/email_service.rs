@@ -1,7 +1,7 @@
 //! Mails: a welcome to each user.
 
 use axum::{Json, Router, extract::Query, routing::get};
-use effects::mail::{Mail, Mailer, Sent};
+use effects::mail::{Mail, Mailer, Sent, Status};
 use events::{EmailAddress, PersonName, UserCreated, UserId};
 use jiff::Timestamp;
 use maud::html;
@@ -28,14 +28,6 @@ struct Email {
 #[serde(rename_all = "camelCase")]
 enum Kind {
     Welcome,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Status {
-    Sending,
-    Sent,
-    Refused(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,12 +62,7 @@ fn render(Welcome { to, name, .. }: Welcome) -> Mail {
 }
 
 async fn record_welcome(welcome: Welcome, sent: Sent, cx: Context) -> Result<(), Failure> {
-    let status = match sent {
-        Sent::Accepted => Status::Sent,
-        // Such an address does not get better by trying again.
-        Sent::Refused { reason } => Status::Refused(reason),
-    };
-    cx.put(&Email { user_id: welcome.user_id, kind: Kind::Welcome, status, at: cx.now() });
+    cx.put(&Email { user_id: welcome.user_id, kind: Kind::Welcome, status: sent.into(), at: cx.now() });
     Ok(())
 }
 

@@ -58,6 +58,27 @@ pub enum Sent {
     },
 }
 
+/// How far a mail has come, for the document that records it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Status {
+    /// It is claimed, and may be on its way.
+    Sending,
+    /// A server has taken it.
+    Sent,
+    /// No server will: such an address does not get better by trying again.
+    Refused(String),
+}
+
+impl From<Sent> for Status {
+    fn from(sent: Sent) -> Self {
+        match sent {
+            Sent::Accepted => Self::Sent,
+            Sent::Refused { reason } => Self::Refused(reason),
+        }
+    }
+}
+
 /// Sends mails.
 #[derive(Clone)]
 pub struct Mailer(Arc<Adapter>);
