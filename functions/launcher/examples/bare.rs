@@ -7,6 +7,7 @@ use firestore::{
     FirestoreDb, FirestoreDbOptions, FirestoreTransaction, FirestoreTransactionData,
     FirestoreWritePrecondition,
 };
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::OnceCell};
 
@@ -28,18 +29,27 @@ struct Contact {
     user_id: String,
     email: String,
     name: String,
+    #[serde(default)]
+    since: Timestamp,
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Receipt {
-    id: String,
+    key: String,
+    message_id: String,
+    events: Vec<String>,
+    created_at: Timestamp,
+    #[serde(with = "firestore::serialize_as_timestamp")]
+    expire_at: Timestamp,
 }
 
 type Db = &'static OnceCell<FirestoreDb>;
 
 async fn push(State(db): State<Db>, Json(envelope): Json<Envelope>) -> Result<StatusCode, StatusCode> {
     let data = STANDARD.decode(envelope.message.data).map_err(|_| StatusCode::BAD_REQUEST)?;
-    let contact: Contact = serde_json::from_slice(&data).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let mut contact: Contact = serde_json::from_slice(&data).map_err(|_| StatusCode::BAD_REQUEST)?;
+    contact.since = Timestamp::now();
     commit(db, envelope.message.id, contact).await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -50,13 +60,21 @@ async fn commit(db: Db, id: String, contact: Contact) -> Result<(), firestore::e
     let db = db.get_or_try_init(connect).await?;
     let no_transaction =
         FirestoreTransactionData::new(vec![], db.get_documents_path().clone(), tracing::Span::none(), vec![]);
+    let now = Timestamp::now();
+    let receipt = Receipt {
+        key: format!("//bench {id}"),
+        message_id: id.clone(),
+        events: Vec::new(),
+        created_at: now,
+        expire_at: now + SignedDuration::from_hours(45 * 24),
+    };
     let mut batch = FirestoreTransaction::from_data(db, no_transaction);
     db.fluent()
         .update()
         .in_col("receipts")
         .precondition(FirestoreWritePrecondition::Exists(false))
         .document_id(&id)
-        .object(&Receipt { id: id.clone() })
+        .object(&receipt)
         .add_to_transaction(&mut batch)?;
     db.fluent()
         .update()

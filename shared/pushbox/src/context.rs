@@ -251,8 +251,7 @@ impl Staging {
 
 impl Staged {
     fn fields<D: Document>(&mut self, document: &D) -> Option<Fields> {
-        let fields = serde_json::to_value(document).and_then(serde_json::from_value);
-        fields
+        store::fields(document)
             .map_err(|error| self.mistake = Some(format!("{} is not a struct: {error}", D::COLLECTION)))
             .ok()
     }

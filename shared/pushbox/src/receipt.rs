@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Path, Reply,
     message::Outgoing,
-    store::{Change, Fields, Precondition, Store, StoreError, Version, Write},
+    store::{Change, Precondition, Store, StoreError, Version, Write, fields},
     timing,
 };
 
@@ -78,8 +78,7 @@ impl Receipt {
     }
 
     pub(crate) fn write(&self, path: &Path, only_if: Precondition) -> Result<Write, serde_json::Error> {
-        let fields = serde_json::from_value::<Fields>(serde_json::to_value(self)?)?;
-        Ok(Write { path: path.clone(), change: Change::Set(fields), only_if })
+        Ok(Write { path: path.clone(), change: Change::Set(fields(self)?), only_if })
     }
 
     /// Reads the receipt at `path`, if there is one.
@@ -106,5 +105,6 @@ pub(crate) fn digest(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = hash.finalize().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }

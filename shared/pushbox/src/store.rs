@@ -16,6 +16,14 @@ use crate::Path;
 /// A document's fields.
 pub type Fields = serde_json::Map<String, Value>;
 
+/// The fields of a struct.
+pub(crate) fn fields(document: &impl serde::Serialize) -> Result<Fields, serde_json::Error> {
+    match serde_json::to_value(document)? {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(serde::ser::Error::custom("not a struct")),
+    }
+}
+
 /// The one field that is stored as a native timestamp (as text it would not be deleted by
 /// [TTL](https://cloud.google.com/firestore/docs/ttl)); RFC 3339 text on this side of the port.
 pub const TTL_FIELD: &str = "expireAt";

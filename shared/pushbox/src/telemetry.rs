@@ -3,7 +3,7 @@
 
 use std::{fmt, io::Write};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -40,8 +40,9 @@ enum Lines {
     ForPeople,
 }
 
+/// In the order in which they were recorded. A field of an event comes after its spans' and wins.
 #[derive(Default)]
-struct Fields(Map<String, Value>);
+struct Fields(Vec<(&'static str, Value)>);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -66,7 +67,13 @@ impl Visit for Fields {
 
 impl Fields {
     fn insert(&mut self, field: &Field, value: Value) {
-        self.0.insert(field.name().to_owned(), value);
+        self.0.push((field.name(), value));
+    }
+}
+
+impl From<Fields> for Map<String, Value> {
+    fn from(fields: Fields) -> Self {
+        fields.0.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
@@ -83,16 +90,16 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         let mut fields = Fields::default();
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(of_span) = span.extensions().get::<Fields>() {
-                fields.0.extend(of_span.0.clone());
+                fields.0.extend_from_slice(&of_span.0);
             }
         }
         event.record(&mut fields);
         let (level, target) = (*event.metadata().level(), event.metadata().target());
         let line = match self {
             Self::ForCloudLogging { project } => {
-                for_cloud_logging(project, level, target, fields.0).to_string()
+                for_cloud_logging(project, level, target, fields.into()).to_string()
             }
-            Self::ForPeople => for_people(level, fields.0),
+            Self::ForPeople => for_people(level, &fields),
         };
         // Nothing is to be done about a standard output that is gone.
         let _ = writeln!(std::io::stdout().lock(), "{line}");
@@ -121,27 +128,31 @@ fn for_cloud_logging(project: &str, level: Level, target: &str, mut fields: Map<
         fields.insert("logging.googleapis.com/spanId".to_owned(), trace.span_id.into());
         fields.insert("logging.googleapis.com/trace_sampled".to_owned(), trace.sampled.into());
     }
-    json!(fields)
+    Value::Object(fields)
 }
 
 /// The time, who, what, and the rest. What is only of use to a query is left out.
-fn for_people(level: Level, mut fields: Map<String, Value>) -> String {
-    let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+fn for_people(level: Level, fields: &Fields) -> String {
+    let text = |name: &str| {
+        let found = fields.0.iter().rev().find(|(field, _)| *field == name);
+        found.and_then(|(_, value)| value.as_str()).unwrap_or_default()
+    };
     let time = jiff::Timestamp::now().strftime("%H:%M:%S").to_string();
-    let service = fields.remove("service").map(text).unwrap_or_default();
-    let message = fields.remove("message").map(text).unwrap_or_default();
-    let mut line = format!("{time} {level:>5} {service:<22} {message}");
-    for name in [TRACEPARENT, "key", "messageId", "subscription", "outcome"] {
-        fields.remove(name);
-    }
-    for (name, value) in fields {
-        line += &format!(" {name}={}", text(value));
+    let mut line = format!("{time} {level:>5} {:<22} {}", text("service"), text("message"));
+    for (name, value) in &fields.0 {
+        match (*name, value) {
+            ("service" | "message" | "outcome" | "key" | "messageId" | "subscription" | TRACEPARENT, _) => {}
+            (name, Value::String(text)) => line.extend([" ", name, "=", text]),
+            (name, value) => line += &format!(" {name}={value}"),
+        }
     }
     line
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -164,10 +175,15 @@ mod tests {
 
     #[test]
     fn a_line_for_people_is_short() {
-        let fields = json!({ "message": "delivery: handled", "service": "crm-service", "key": "k",
-            "outcome": "handled", "attempt": 1, TRACEPARENT: "00-…" });
-        let Value::Object(fields) = fields else { panic!("not an object") };
-        let line = for_people(Level::INFO, fields);
-        assert_eq!(&line[9..], " INFO crm-service            delivery: handled attempt=1");
+        let fields = Fields(vec![
+            ("service", "crm-service".into()),
+            (TRACEPARENT, "00-…".into()),
+            ("message", "delivery: retry".into()),
+            ("key", "k".into()),
+            ("attempt", 1.into()),
+            ("reason", "no answer".into()),
+        ]);
+        let line = for_people(Level::WARN, &fields);
+        assert_eq!(&line[9..], " WARN crm-service            delivery: retry attempt=1 reason=no answer");
     }
 }
