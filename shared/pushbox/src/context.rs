@@ -258,27 +258,28 @@ impl Staged {
 
     /// The writes of this run. What was read and not written is verified, so that a decision never
     /// rests on something that has changed.
-    pub(crate) fn writes(&self) -> impl Iterator<Item = Write> {
-        self.documents.iter().map(|(path, staging)| Write {
-            path: path.clone(),
-            change: staging.change.clone().unwrap_or(Change::Verify),
-            only_if: staging.only_if(),
+    pub(crate) fn into_writes(self) -> impl Iterator<Item = Write> {
+        self.documents.into_iter().map(|(path, staging)| {
+            let only_if = staging.only_if();
+            Write { path, change: staging.change.unwrap_or(Change::Verify), only_if }
         })
-    }
-
-    /// Asks the store for what this run took to be absent: one of them may be why its commit was
-    /// refused. The next run knows.
-    pub(crate) async fn recheck(&self, store: &dyn Store) -> Result<Known, StoreError> {
-        let mut known = BTreeMap::new();
-        for (path, staging) in &self.documents {
-            if staging.created && !matches!(staging.read, Some(Some(_))) {
-                known.insert(path.clone(), store.get(path).await?);
-            }
-        }
-        Ok(Known(known))
     }
 }
 
 /// What is known of documents before a run begins.
 #[derive(Clone, Default)]
 pub(crate) struct Known(BTreeMap<Path, Option<Stored>>);
+
+impl Known {
+    /// Asks the store for what a run took to be absent: one of them may be why its commit was
+    /// refused. The next run knows.
+    pub(crate) async fn recheck(store: &dyn Store, refused: &[Write]) -> Result<Self, StoreError> {
+        let mut known = BTreeMap::new();
+        for Write { path, change, only_if } in refused {
+            if matches!(change, Change::Set(_)) && *only_if == Precondition::Absent {
+                known.insert(path.clone(), store.get(path).await?);
+            }
+        }
+        Ok(Self(known))
+    }
+}

@@ -186,20 +186,22 @@ impl Delivery {
     }
 
     /// The event's type; `None` where neither the attributes nor the data tell.
-    pub(crate) fn event_type(&self) -> Result<Option<String>, &'static str> {
+    pub(crate) fn event_type(&self) -> Result<Option<Cow<'_, str>>, &'static str> {
         #[derive(Deserialize)]
         struct Typed {
             event: Option<String>,
         }
         if let Some(ce_type) = self.attribute(attribute::TYPE) {
-            return Ok(Some(ce_type.to_owned()));
+            return Ok(Some(ce_type.into()));
         }
         let data = self.data.as_ref().map_err(|reason| *reason)?;
         if data.is_empty() {
             return Ok(None);
         }
         let typed: Result<Typed, _> = read_object(data);
-        typed.map(|typed| typed.event).map_err(|_| "the data is not a JSON object with a text field `event`")
+        typed
+            .map(|typed| typed.event.map(Cow::from))
+            .map_err(|_| "the data is not a JSON object with a text field `event`")
     }
 
     /// When the event happened, as far as the message tells.

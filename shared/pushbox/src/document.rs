@@ -18,37 +18,47 @@ pub trait Document: Serialize + DeserializeOwned + Send + Sync + 'static {
 /// Where a document is, relative to the database.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path {
-    collection: String,
-    id: String,
+    text: String,
+    /// Where in it the collection ends.
+    collection: usize,
 }
 
 impl Path {
     /// `services/<service>/<collection>/<id>`. Any id will do: what Firestore refuses is escaped.
     #[must_use]
     pub fn new(service: &str, collection: &str, id: &str) -> Self {
-        Self { collection: Self::collection_of(service, collection), id: safe(id) }
+        let mut text = Self::collection_of(service, collection);
+        let collection = text.len();
+        text.reserve(1 + id.len());
+        text.push('/');
+        push_safe(&mut text, id);
+        Self { text, collection }
     }
 
     pub(crate) fn collection_of(service: &str, collection: &str) -> String {
-        format!("services/{service}/{collection}")
+        ["services", service, collection].join("/")
     }
 
     /// `services/<service>/<collection>`.
     #[must_use]
     pub fn collection(&self) -> &str {
-        &self.collection
+        &self.text[..self.collection]
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// The last segment.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.id
+        &self.text[self.collection + 1..]
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.collection, self.id)
+        f.write_str(&self.text)
     }
 }
 
@@ -60,9 +70,17 @@ impl fmt::Debug for Path {
 
 /// Firestore refuses `/`, `.`, `..`, `__.*__` and the empty id
 /// (<https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields>).
-fn safe(id: &str) -> String {
-    let id = id.replace('%', "%25").replace('/', "%2F");
-    if matches!(id.as_str(), "" | "." | "..") || id.starts_with("__") { format!("%{id}") } else { id }
+fn push_safe(path: &mut String, id: &str) {
+    if matches!(id, "" | "." | "..") || id.starts_with("__") {
+        path.push('%');
+    }
+    for character in id.chars() {
+        match character {
+            '%' => path.push_str("%25"),
+            '/' => path.push_str("%2F"),
+            other => path.push(other),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -31,10 +31,10 @@ const LARGEST_PUSH: usize = 16 << 20;
 const LARGEST_BODY: usize = 256 << 10;
 
 pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
-    Router::new()
-        .route("/", post(push).layer(DefaultBodyLimit::max(LARGEST_PUSH)))
-        .route("/healthz", get(|| async { "ok" }))
-        .merge(routes.route("/relay", post(relay)).layer(from_fn_with_state(runtime.clone(), log_request)))
+    let wrong_method = || async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, problem::WRONG_METHOD) };
+    routes
+        .route("/relay", post(relay))
+        .layer(from_fn_with_state(runtime.clone(), log_request))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn(deadline))
         .layer(CatchPanicLayer::custom(|_| {
@@ -42,19 +42,27 @@ pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
                 .into_response()
         }))
         .layer(from_fn(problem::for_every_error))
+        // Below all layers: a push has its own limits, and each layer would cost an allocation.
+        .route("/", post(push).fallback(wrong_method))
+        .route("/healthz", get(|| async { "ok" }).fallback(wrong_method))
         .with_state(runtime)
 }
 
 async fn push(State(runtime): State<Runtime>, request: Request) -> Result<StatusCode, Problem> {
+    let answer = tokio::time::timeout(timing::REQUEST_DEADLINE, deliver(&runtime, request));
+    answer.await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn deliver(runtime: &Runtime, mut request: Request) -> Result<StatusCode, Problem> {
     let began = Instant::now();
-    let traceparent = traceparent(request.headers()).map(str::to_owned);
-    let delivery = receive(&runtime, request).await.inspect_err(|problem| {
+    let headers = std::mem::take(request.headers_mut());
+    let delivery = receive(runtime, &headers, request).await.inspect_err(|problem| {
         tracing::warn!(service = runtime.name(), reason = %problem, "push refused");
     })?;
-    let trace = Trace::continued(delivery.attribute(TRACEPARENT).or(traceparent.as_deref()));
+    let trace = Trace::continued(delivery.attribute(TRACEPARENT).or_else(|| traceparent(&headers)));
     let span = info_span!("delivery", service = runtime.name(), traceparent = %trace);
     async {
-        let outcome = consume(&runtime, &delivery, trace).await;
+        let outcome = consume(runtime, &delivery, trace).await;
         log_delivery(&delivery, &outcome, began);
         Ok(outcome.status())
     }
@@ -62,13 +70,13 @@ async fn push(State(runtime): State<Runtime>, request: Request) -> Result<Status
     .await
 }
 
-async fn receive(runtime: &Runtime, request: Request) -> Result<Delivery, Problem> {
+async fn receive(runtime: &Runtime, headers: &HeaderMap, mut request: Request) -> Result<Delivery, Problem> {
     // Before the body is read: strangers do not get to send 16 MB.
-    runtime.auth().check(request.headers()).await?;
-    let headers = request.headers().clone();
+    runtime.auth().check(headers).await?;
+    DefaultBodyLimit::max(LARGEST_PUSH).apply(&mut request);
     let body = Bytes::from_request(request, &()).await;
     let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
-    Delivery::parse(&headers, body).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error))
+    Delivery::parse(headers, body).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error))
 }
 
 /// One line for each delivery.
@@ -78,7 +86,7 @@ fn log_delivery(delivery: &Delivery, outcome: &Outcome, began: Instant) {
         ($level:ident, $outcome:literal $(, $reason:expr)?) => {
             tracing::$level!(
                 outcome = $outcome,
-                eventType = event_type,
+                eventType = event_type.as_deref(),
                 key = delivery.key(),
                 messageId = delivery.message_id,
                 subscription = delivery.subscription,
@@ -138,10 +146,12 @@ async fn log_request(State(runtime): State<Runtime>, mut request: Request, next:
 }
 
 async fn deadline(request: Request, next: Next) -> Response {
-    let late = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "This took too long. Please try again.");
-    tokio::time::timeout(timing::REQUEST_DEADLINE, next.run(request))
-        .await
-        .unwrap_or_else(|_| late().into_response())
+    let answer = tokio::time::timeout(timing::REQUEST_DEADLINE, next.run(request));
+    answer.await.unwrap_or_else(|_| late().into_response())
+}
+
+fn late() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "This took too long. Please try again.")
 }
 
 /// Serves until SIGTERM or Ctrl-C, then finishes what is in flight, and what goes on in the

@@ -22,6 +22,10 @@ pub(crate) fn read_object<T: DeserializeOwned>(json: &[u8]) -> Result<T, Unreada
         let reason = "not an object".to_owned();
         return Err(Unreadable { pointer: String::new(), reason, is_json: true });
     }
+    // To follow the path costs more than to read, so only what cannot be read is read with it.
+    if let Ok(read) = serde_json::from_slice(json) {
+        return Ok(read);
+    }
     let reader = &mut serde_json::Deserializer::from_slice(json);
     let read = serde_path_to_error::deserialize(&mut *reader).map_err(|error| Unreadable::of(&error))?;
     let rest = reader.end();

@@ -13,6 +13,9 @@ use serde::Serialize;
 
 use crate::Failure;
 
+/// What a 405 says.
+pub(crate) const WRONG_METHOD: &str = "This path does not take this method.";
+
 const MEDIA_TYPE: &str = "application/problem+json";
 
 /// An error for a caller: a status, a sentence, and what is wrong with which field.
@@ -132,7 +135,7 @@ pub(crate) async fn for_every_error(request: Request, next: Next) -> Response {
     let detail = match status {
         _ if !text.is_empty() => &*text,
         StatusCode::NOT_FOUND => "There is nothing at this path.",
-        StatusCode::METHOD_NOT_ALLOWED => "This path does not take this method.",
+        StatusCode::METHOD_NOT_ALLOWED => WRONG_METHOD,
         _ => "The request was refused.",
     };
     let problem = Problem::new(status, detail).into_response();

@@ -105,6 +105,8 @@ pub(crate) fn digest(parts: &[&str]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
+    let mut hex = String::with_capacity(64);
     let digits = hash.finalize().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    hex.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    hex
 }

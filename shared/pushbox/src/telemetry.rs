@@ -1,9 +1,10 @@
 //! Logs: [Cloud Logging's JSON](https://cloud.google.com/logging/docs/structured-logging) in the
 //! cloud, text for people elsewhere.
 
-use std::{fmt, io::Write};
+use std::{collections::BTreeMap, fmt, io::Write};
 
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::Value;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -17,7 +18,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::trace::{TRACEPARENT, Trace};
+use crate::trace::TRACEPARENT;
 
 /// Starts logging to standard output. `filter` is such as `info` or `info,pushbox=debug`; with
 /// `cloud_project` the lines are Cloud Logging's JSON.
@@ -40,7 +41,8 @@ enum Lines {
     ForPeople,
 }
 
-/// In the order in which they were recorded. A field of an event comes after its spans' and wins.
+/// In the order in which they were recorded: the last one of a name counts, so that an event's fields
+/// win over those of its spans.
 #[derive(Default)]
 struct Fields(Vec<(&'static str, Value)>);
 
@@ -69,11 +71,9 @@ impl Fields {
     fn insert(&mut self, field: &Field, value: Value) {
         self.0.push((field.name(), value));
     }
-}
 
-impl From<Fields> for Map<String, Value> {
-    fn from(fields: Fields) -> Self {
-        fields.0.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().rev().find(|(field, _)| *field == name).map(|(_, value)| value)
     }
 }
 
@@ -87,7 +87,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = Fields(Vec::with_capacity(16));
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(of_span) = span.extensions().get::<Fields>() {
                 fields.0.extend_from_slice(&of_span.0);
@@ -95,48 +95,66 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         }
         event.record(&mut fields);
         let (level, target) = (*event.metadata().level(), event.metadata().target());
-        let line = match self {
+        let mut line = match self {
             Self::ForCloudLogging { project } => {
-                for_cloud_logging(project, level, target, fields.into()).to_string()
+                serde_json::to_string(&CloudLine { project, level, target, fields: &fields })
+                    .unwrap_or_default()
             }
             Self::ForPeople => for_people(level, &fields),
         };
+        line.push('\n');
         // Nothing is to be done about a standard output that is gone.
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
+        let _ = std::io::stdout().write_all(line.as_bytes());
     }
 }
 
-fn for_cloud_logging(project: &str, level: Level, target: &str, mut fields: Map<String, Value>) -> Value {
-    let severity = match level {
-        Level::ERROR => "ERROR",
-        Level::WARN => "WARNING",
-        Level::INFO => "INFO",
-        _ => "DEBUG",
-    };
-    let traceparent = fields.remove(TRACEPARENT);
-    let trace = traceparent.as_ref().and_then(Value::as_str).and_then(Trace::parse);
-    let labels: Map<_, _> = ["service", "outcome", "eventType"]
-        .into_iter()
-        .filter_map(|name| Some((name.to_owned(), fields.get(name)?.clone())))
-        .collect();
-    fields.insert("severity".to_owned(), severity.into());
-    fields.insert("target".to_owned(), target.into());
-    fields.insert("logging.googleapis.com/labels".to_owned(), labels.into());
-    if let Some(trace) = trace {
-        let name = format!("projects/{project}/traces/{}", trace.trace_id);
-        fields.insert("logging.googleapis.com/trace".to_owned(), name.into());
-        fields.insert("logging.googleapis.com/spanId".to_owned(), trace.span_id.into());
-        fields.insert("logging.googleapis.com/trace_sampled".to_owned(), trace.sampled.into());
+/// A line with the names that [Cloud Logging](https://cloud.google.com/logging/docs/agent/logging/configuration#special-fields)
+/// looks for.
+struct CloudLine<'a> {
+    project: &'a str,
+    level: Level,
+    target: &'a str,
+    fields: &'a Fields,
+}
+
+impl Serialize for CloudLine<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { project, level, target, fields } = self;
+        let severity = match *level {
+            Level::ERROR => "ERROR",
+            Level::WARN => "WARNING",
+            Level::INFO => "INFO",
+            _ => "DEBUG",
+        };
+        let labels: BTreeMap<_, _> = ["service", "outcome", "eventType"]
+            .into_iter()
+            .filter_map(|name| Some((name, fields.get(name)?)))
+            .collect();
+        let mut line = serializer.serialize_map(None)?;
+        line.serialize_entry("severity", severity)?;
+        line.serialize_entry("target", target)?;
+        for (index, (name, value)) in fields.0.iter().enumerate() {
+            let comes_again = fields.0[index + 1..].iter().any(|(later, _)| later == name);
+            if *name != TRACEPARENT && !comes_again {
+                line.serialize_entry(name, value)?;
+            }
+        }
+        line.serialize_entry("logging.googleapis.com/labels", &labels)?;
+        let traceparent = fields.get(TRACEPARENT).and_then(Value::as_str).unwrap_or_default();
+        // As `Trace` writes it.
+        if let [_, trace_id, span_id, flags] = traceparent.split('-').collect::<Vec<_>>()[..] {
+            let name = ["projects/", project, "/traces/", trace_id].concat();
+            line.serialize_entry("logging.googleapis.com/trace", &name)?;
+            line.serialize_entry("logging.googleapis.com/spanId", span_id)?;
+            line.serialize_entry("logging.googleapis.com/trace_sampled", &(flags == "01"))?;
+        }
+        line.end()
     }
-    Value::Object(fields)
 }
 
 /// The time, who, what, and the rest. What is only of use to a query is left out.
 fn for_people(level: Level, fields: &Fields) -> String {
-    let text = |name: &str| {
-        let found = fields.0.iter().rev().find(|(field, _)| *field == name);
-        found.and_then(|(_, value)| value.as_str()).unwrap_or_default()
-    };
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
     let time = jiff::Timestamp::now().strftime("%H:%M:%S").to_string();
     let mut line = format!("{time} {level:>5} {:<22} {}", text("service"), text("message"));
     for (name, value) in &fields.0 {
@@ -154,23 +172,31 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::trace::Trace;
 
     #[test]
     fn a_line_has_the_names_that_cloud_logging_looks_for() {
         let trace = Trace::continued(None);
-        let fields = json!({ "message": "delivery: handled", "service": "crm-service",
-            "outcome": "handled", TRACEPARENT: trace.to_string() });
-        let Value::Object(fields) = fields else { panic!("not an object") };
-        let line = for_cloud_logging("p", Level::WARN, "pushbox::http", fields);
+        let (trace_id, span_id) = (format!("{:032x}", trace.trace_id), format!("{:016x}", trace.span_id));
+        let fields = &Fields(vec![
+            ("service", "crm-service".into()),
+            (TRACEPARENT, trace.to_string().into()),
+            ("outcome", "a span's".into()),
+            ("message", "delivery: handled".into()),
+            ("outcome", "handled".into()),
+        ]);
+        let line = CloudLine { project: "p", level: Level::WARN, target: "pushbox::http", fields };
         let expected = json!({
             "severity": "WARNING", "message": "delivery: handled", "target": "pushbox::http",
             "service": "crm-service", "outcome": "handled",
             "logging.googleapis.com/labels": { "service": "crm-service", "outcome": "handled" },
-            "logging.googleapis.com/trace": format!("projects/p/traces/{}", trace.trace_id),
-            "logging.googleapis.com/spanId": trace.span_id,
+            "logging.googleapis.com/trace": format!("projects/p/traces/{trace_id}"),
+            "logging.googleapis.com/spanId": span_id,
             "logging.googleapis.com/trace_sampled": false,
         });
-        assert_eq!(line, expected);
+        let line = serde_json::to_string(&line).expect("JSON");
+        assert_eq!(serde_json::from_str::<Value>(&line).expect("JSON"), expected);
+        assert_eq!(line.matches("a span's").count(), 0, "no name comes twice");
     }
 
     #[test]

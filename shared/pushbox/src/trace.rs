@@ -7,20 +7,20 @@ use std::fmt;
 pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// Where in which trace we are.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Trace {
-    pub(crate) trace_id: String,
-    pub(crate) span_id: String,
+    pub(crate) trace_id: u128,
+    pub(crate) span_id: u64,
     pub(crate) sampled: bool,
 }
 
 impl Trace {
     /// Continues the trace of a `traceparent`, or begins a new one.
     pub(crate) fn continued(traceparent: Option<&str>) -> Self {
-        let span_id = format!("{:016x}", fastrand::u64(1..));
+        let span_id = fastrand::u64(1..);
         match traceparent.and_then(Self::parse) {
             Some(parent) => Self { span_id, ..parent },
-            None => Self { trace_id: format!("{:032x}", fastrand::u128(1..)), span_id, sampled: false },
+            None => Self { trace_id: fastrand::u128(1..), span_id, sampled: false },
         }
     }
 
@@ -31,23 +31,24 @@ impl Trace {
         let hex = |text: &str, length: usize| {
             text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
         };
-        let zero = |text: &str| text.bytes().all(|b| b == b'0');
         let valid = hex(version, 2)
             && version != "ff"
             && (version != "00" || parts.next().is_none())
             && hex(trace_id, 32)
             && hex(span_id, 16)
-            && hex(flags, 2)
-            && !zero(trace_id)
-            && !zero(span_id);
-        let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
-        valid.then(|| Self { trace_id: trace_id.to_owned(), span_id: span_id.to_owned(), sampled })
+            && hex(flags, 2);
+        let trace = Self {
+            trace_id: u128::from_str_radix(trace_id, 16).ok()?,
+            span_id: u64::from_str_radix(span_id, 16).ok()?,
+            sampled: u8::from_str_radix(flags, 16).ok()? & 1 == 1,
+        };
+        (valid && trace.trace_id != 0 && trace.span_id != 0).then_some(trace)
     }
 }
 
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
     }
 }
 
@@ -70,8 +71,8 @@ mod tests {
             (String::from("nonsense"), false),
         ] {
             let trace = Trace::continued(Some(&given));
-            assert_eq!(trace.trace_id == id, goes_on, "{given}");
-            assert_ne!(trace.span_id, "00f067aa0ba902b7");
+            assert_eq!(trace.to_string().contains(id), goes_on, "{given}");
+            assert_ne!(trace.span_id, 0x00f0_67aa_0ba9_02b7);
             assert_eq!(Trace::parse(&trace.to_string()), Some(trace));
         }
     }

@@ -46,14 +46,14 @@ pub(crate) async fn transact<T, E: From<Failure>, Fut: Future<Output = Result<T,
             // that time wait for their relay, and there is nothing to reject.
             Err(error) => return theirs(&**store, &path, only_if, now).await.ok_or(error),
         };
-        let staged = cx.take()?;
+        let mut staged = cx.take()?;
         let mut receipt = Receipt::new(&subject.key, now);
-        receipt.events.clone_from(&staged.events);
+        receipt.events = std::mem::take(&mut staged.events);
         seal(result, &mut receipt)?;
 
         // The receipt comes first: the first precondition that fails decides the error.
         let mut writes = vec![receipt.write(&path, only_if).map_err(Failure::from)?];
-        writes.extend(staged.writes());
+        writes.extend(staged.into_writes());
         match commit(&**store, &writes).await {
             Ok(versions) => {
                 let version = versions.first().copied().ok_or_else(missing_version)?;
@@ -72,7 +72,7 @@ pub(crate) async fn transact<T, E: From<Failure>, Fut: Future<Output = Result<T,
             }
             _ => {}
         }
-        known = staged.recheck(&**store).await.map_err(Failure::from)?;
+        known = Known::recheck(&**store, &writes[1..]).await.map_err(Failure::from)?;
         pause(attempt).await;
     }
     Err(Failure::Retry(format!("lost the race for a document {MAX_RUNS} times")).into())

@@ -5,8 +5,6 @@
 
 mod value;
 
-use std::time::Duration;
-
 use ::firestore::{FirestoreDb, FirestoreDbOptions};
 use async_trait::async_trait;
 use gcloud_sdk::{
@@ -27,7 +25,7 @@ use gcloud_sdk::{
 };
 use serde_json::Value;
 use tokio::sync::OnceCell;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
 use self::value::{to_document, to_fields, to_value};
 use super::{Change, CommitError, Precondition, Query, Store, StoreError, Stored, Version, Write};
@@ -59,7 +57,8 @@ impl Firestore {
         self.db.get_or_try_init(connect).await.map_err(|error| Status::unavailable(error.to_string()))
     }
 
-    /// Runs `call` with the deadline that every call has, the connection included.
+    /// Runs `call` with the deadline that every call has, the connection included. The server learns
+    /// of it too: a call that is dropped is cancelled.
     async fn call<T>(&self, call: impl AsyncFnOnce(&FirestoreDb) -> Result<T, Status>) -> Result<T, Status> {
         let call = async { call(self.db().await?).await };
         let late = || Status::deadline_exceeded("no answer in time");
@@ -73,8 +72,7 @@ impl Store for Firestore {
         let found = self
             .call(async |db| {
                 let name = name(db, path);
-                let request = request(GetDocumentRequest { name, ..Default::default() });
-                db.client().get().get_document(request).await
+                db.client().get().get_document(GetDocumentRequest { name, ..Default::default() }).await
             })
             .await;
         match found {
@@ -89,10 +87,7 @@ impl Store for Firestore {
             .call(async |db| {
                 let writes = writes.iter().map(|write| to_write(db, write)).collect::<Result<_, _>>()?;
                 let database = db.get_database_path().clone();
-                db.client()
-                    .get()
-                    .commit(request(CommitRequest { database, writes, ..Default::default() }))
-                    .await
+                db.client().get().commit(CommitRequest { database, writes, ..Default::default() }).await
             })
             .await;
         match done {
@@ -120,7 +115,7 @@ impl Store for Firestore {
     async fn list(&self, query: &Query) -> Result<Vec<Stored>, StoreError> {
         let list = async |db: &FirestoreDb| {
             let mut client = db.client().get();
-            let mut answers = client.run_query(request(to_query(db, query)?)).await?.into_inner();
+            let mut answers = client.run_query(to_query(db, query)?).await?.into_inner();
             let mut found = Vec::new();
             while let Some(answer) = answers.message().await? {
                 found.extend(answer.document);
@@ -132,19 +127,12 @@ impl Store for Firestore {
     }
 }
 
-fn request<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    // The server then stops working on what nobody waits for.
-    request.set_timeout(timing::STORE_DEADLINE + Duration::from_millis(100));
-    request
-}
-
 fn failed(status: &Status) -> StoreError {
     StoreError(format!("{:?}: {}", status.code(), status.message()))
 }
 
 fn name(db: &FirestoreDb, path: &Path) -> String {
-    format!("{}/{path}", db.get_documents_path())
+    [db.get_documents_path(), "/", path.as_str()].concat()
 }
 
 fn version(time: ProtoTimestamp) -> Version {

@@ -11,12 +11,13 @@ use tonic::Status;
 use crate::store::{Fields, StoreError, TTL_FIELD};
 
 pub(super) fn to_document(name: String, fields: &Fields) -> Result<Document, Status> {
-    let field = |(name, value): (&String, &Value)| {
+    let mut document = Document { name, ..Default::default() };
+    document.fields.reserve(fields.len());
+    for (name, value) in fields {
         let value = if name == TTL_FIELD { to_timestamp(value)? } else { to_value(value)? };
-        Ok((name.clone(), value))
-    };
-    let fields = fields.iter().map(field).collect::<Result<_, Status>>()?;
-    Ok(Document { name, fields, ..Default::default() })
+        document.fields.insert(name.clone(), value);
+    }
+    Ok(document)
 }
 
 pub(super) fn to_value(value: &Value) -> Result<FirestoreValue, Status> {
