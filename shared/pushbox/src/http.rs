@@ -27,13 +27,16 @@ use crate::{
 /// A message has up to 10 MB of data, which grow by a third in base64, and 100 attributes.
 const LARGEST_PUSH: usize = 16 << 20;
 
+/// Called each minute.
+const RELAY: &str = "/relay";
+
 /// What callers of a service's own routes may send.
 const LARGEST_BODY: usize = 256 << 10;
 
 pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
     let wrong_method = || async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, problem::WRONG_METHOD) };
     routes
-        .route("/relay", post(relay))
+        .route(RELAY, post(relay))
         .layer(from_fn_with_state(runtime.clone(), log_request))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn(deadline))
@@ -110,6 +113,9 @@ fn log_delivery(delivery: &Delivery, outcome: &Outcome, began: Instant) {
 async fn relay(State(runtime): State<Runtime>, headers: HeaderMap) -> Result<Response, Problem> {
     runtime.auth().check(&headers).await?;
     let relayed = runtime.relay_all_pending().await?;
+    if relayed.events > 0 {
+        tracing::info!(events = relayed.events, failed = relayed.failed, "relayed what was pending");
+    }
     let status = if relayed.failed == 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, Json(relayed)).into_response())
 }
@@ -134,10 +140,11 @@ async fn log_request(State(runtime): State<Runtime>, mut request: Request, next:
         let status = response.status().as_u16();
         let milliseconds = began.elapsed().as_millis() as u64;
         let (method, route) = (Method::as_str(&method), route.unwrap_or_default());
-        if status < 500 {
-            tracing::info!(method, route, status, milliseconds, "request");
-        } else {
-            tracing::error!(method, route, status, milliseconds, "request");
+        match status {
+            // What it has relayed, if anything, has been logged.
+            200 if route == RELAY => tracing::debug!(method, route, status, milliseconds, "request"),
+            ..500 => tracing::info!(method, route, status, milliseconds, "request"),
+            _ => tracing::error!(method, route, status, milliseconds, "request"),
         }
         response
     }
