@@ -1,6 +1,6 @@
 //! The routes that every service has, what stands before all of them, and serving them.
 
-use std::{future::pending, io, time::Instant};
+use std::{future::pending, io, panic::AssertUnwindSafe, time::Instant};
 
 use axum::{
     Json, Router,
@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use futures::FutureExt;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -40,12 +41,9 @@ pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
         .layer(from_fn_with_state(runtime.clone(), log_request))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn(deadline))
-        .layer(CatchPanicLayer::custom(|_| {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "This went wrong. It has been logged.")
-                .into_response()
-        }))
+        .layer(CatchPanicLayer::custom(|_| panicked().into_response()))
         .layer(from_fn(problem::for_every_error))
-        // Below all layers: a push has its own limits, and each layer would cost an allocation.
+        // Below all layers: each costs allocations, and a push sees to the same itself.
         .route("/", post(push).fallback(wrong_method))
         .route("/healthz", get(|| async { "ok" }).fallback(wrong_method))
         .with_state(runtime)
@@ -53,7 +51,8 @@ pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
 
 async fn push(State(runtime): State<Runtime>, request: Request) -> Result<StatusCode, Problem> {
     let answer = tokio::time::timeout(timing::REQUEST_DEADLINE, deliver(&runtime, request));
-    answer.await.unwrap_or_else(|_| Err(late()))
+    let answer = AssertUnwindSafe(answer).catch_unwind().await;
+    answer.unwrap_or_else(|_| Ok(Err(panicked()))).unwrap_or_else(|_| Err(late()))
 }
 
 async fn deliver(runtime: &Runtime, mut request: Request) -> Result<StatusCode, Problem> {
@@ -155,6 +154,10 @@ async fn log_request(State(runtime): State<Runtime>, mut request: Request, next:
 async fn deadline(request: Request, next: Next) -> Response {
     let answer = tokio::time::timeout(timing::REQUEST_DEADLINE, next.run(request));
     answer.await.unwrap_or_else(|_| late().into_response())
+}
+
+fn panicked() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "This went wrong. It has been logged.")
 }
 
 fn late() -> Problem {

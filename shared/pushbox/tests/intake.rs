@@ -1,7 +1,13 @@
 //! Each form in which a message may arrive, and what becomes of it.
 
-use axum::{body::Body, http::Request};
+use std::io;
+
+use axum::{
+    body::Body,
+    http::{Method, Request},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use futures::{StreamExt, stream};
 use pushbox::{Context, Service};
 use serde_json::{Value, json};
 
@@ -257,6 +263,19 @@ async fn ten_megabytes_pass_and_more_than_a_push_can_be_does_not() {
     assert_eq!(running.push(&order(10 << 20)).await, 204);
     assert_eq!(world.counts().await.get("a"), Some(&2));
     running.send(order(14 << 20).request()).await.is_problem(413);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_cannot_be_read_gets_an_answer_all_the_same() {
+    let running = World::new().run(noting());
+    let never = stream::pending::<io::Result<&str>>();
+    let breaks = stream::once(async { Err::<&str, _>(io::Error::other("told to")) });
+    let panics = stream::once(async { panic!("told to") }).map(|()| io::Result::Ok(""));
+    for (status, body) in
+        [(503, Body::from_stream(never)), (400, Body::from_stream(breaks)), (500, Body::from_stream(panics))]
+    {
+        running.send(request(Method::POST, "/", &[], body)).await.is_problem(status);
+    }
 }
 
 #[tokio::test(start_paused = true)]

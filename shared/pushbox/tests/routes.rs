@@ -78,6 +78,7 @@ async fn every_error_is_a_problem() {
         let answer = running.send(request(method.clone(), path, &[], "")).await;
         assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
         answer.is_problem(status);
+        assert_eq!(answer.header("allow").is_some(), status == 405, "{method} {path}");
     }
     assert_eq!(running.get("/healthz").await.text, "ok");
 }
