@@ -1,7 +1,7 @@
 //! Payments: one charge for each order.
 
 use axum::{Json, Router, extract::Path, routing::get};
-use effects::payments::{Gateway, Money, Outcome, Payment};
+use effects::payments::{Gateway, Money, Outcome, Payment, Status};
 use events::{LogCreated, LogLevel, OrderId, OrderPersisted, PaymentFailed, PaymentSucceeded};
 use jiff::Timestamp;
 use pushbox::{Context, Document, Documents, Failure, Problem, Service};
@@ -28,16 +28,8 @@ struct Charge {
     /// `stripe`, or `local` for the local payment gateway, which takes no money.
     gateway: String,
     #[serde(flatten)]
-    state: State,
+    status: Status,
     at: Timestamp,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "camelCase")]
-enum State {
-    Pending,
-    Paid { id: String },
-    Declined { code: String },
 }
 
 /// What is charged by whom.
@@ -48,25 +40,20 @@ struct Charging {
 }
 
 async fn plan_charge(charging: Charging, cx: Context) -> Result<Option<Charging>, Failure> {
-    let pending = charging.charge(State::Pending, cx.now());
+    let pending = charging.charge(Status::Pending, cx.now());
     // Another event about the same order, published by hand say: it is charged already.
     Ok(cx.create(&pending).is_ok().then_some(charging))
 }
 
 async fn record_charge(charging: Charging, outcome: Outcome, cx: Context) -> Result<(), Failure> {
-    let state = match outcome {
-        Outcome::Paid { id } => State::Paid { id },
-        // A declined card is an answer: to try again would not change it.
-        Outcome::Declined { code, .. } => State::Declined { code },
-    };
-    let charge = charging.charge(state, cx.now());
-    cx.put(&charge);
+    cx.put(&charging.charge(outcome.clone().into(), cx.now()));
     let OrderPersisted { order_id, customer_email, lines, total, .. } = charging.order;
-    match charge.state {
-        State::Paid { id: charge_id } => {
+    match outcome {
+        Outcome::Paid { id: charge_id } => {
             cx.publish(&PaymentSucceeded { order_id, customer_email, lines, total, charge_id });
         }
-        State::Declined { code } => {
+        // A declined card is an answer: to try again would not change it.
+        Outcome::Declined { code, .. } => {
             cx.publish(&LogCreated {
                 service: "payment-service".to_owned(),
                 level: LogLevel::Info,
@@ -75,7 +62,6 @@ async fn record_charge(charging: Charging, outcome: Outcome, cx: Context) -> Res
             });
             cx.publish(&PaymentFailed { order_id, customer_email, total, code });
         }
-        State::Pending => {}
     }
     Ok(())
 }
@@ -93,12 +79,12 @@ impl Charging {
         }
     }
 
-    fn charge(&self, state: State, at: Timestamp) -> Charge {
+    fn charge(&self, status: Status, at: Timestamp) -> Charge {
         Charge {
             order_id: self.order.order_id.clone(),
             amount: self.order.total.clone(),
             gateway: self.gateway.clone(),
-            state,
+            status,
             at,
         }
     }

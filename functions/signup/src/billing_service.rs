@@ -1,7 +1,7 @@
 //! Charges: one for each user.
 
 use axum::{Json, Router, extract::Path, routing::get};
-use effects::payments::{Gateway, Money, Outcome, Payment};
+use effects::payments::{Gateway, Money, Outcome, Payment, Status};
 use events::{UserCreated, UserId};
 use jiff::Timestamp;
 use pushbox::{Context, Document, Documents, Failure, Problem, Service};
@@ -32,16 +32,8 @@ struct Charge {
     /// `stripe`, or `local` for the local payment gateway, which takes no money.
     gateway: String,
     #[serde(flatten)]
-    state: State,
+    status: Status,
     at: Timestamp,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "camelCase")]
-enum State {
-    Pending,
-    Paid { id: String },
-    Declined { code: String },
 }
 
 /// What is charged by whom.
@@ -53,18 +45,14 @@ struct Charging {
 }
 
 async fn plan_charge(charging: Charging, cx: Context) -> Result<Option<Charging>, Failure> {
-    let pending = Charge::new(charging.clone(), State::Pending, cx.now());
+    let pending = Charge::new(charging.clone(), Status::Pending, cx.now());
     // Another event about the same user, published by hand say: they are charged already.
     Ok(cx.create(&pending).is_ok().then_some(charging))
 }
 
 async fn record_charge(charging: Charging, outcome: Outcome, cx: Context) -> Result<(), Failure> {
-    let state = match outcome {
-        Outcome::Paid { id } => State::Paid { id },
-        // A declined card is an answer: to try again would not change it.
-        Outcome::Declined { code, .. } => State::Declined { code },
-    };
-    cx.put(&Charge::new(charging, state, cx.now()));
+    // A declined card is an answer too: to try again would not change it.
+    cx.put(&Charge::new(charging, outcome.into(), cx.now()));
     Ok(())
 }
 
@@ -73,9 +61,9 @@ async fn charge(documents: Documents, Path(id): Path<UserId>) -> Result<Json<Cha
 }
 
 impl Charge {
-    fn new(charging: Charging, state: State, at: Timestamp) -> Self {
+    fn new(charging: Charging, status: Status, at: Timestamp) -> Self {
         let Charging { user_id, gateway, payment } = charging;
-        Self { user_id, amount: payment.amount, gateway, state, at }
+        Self { user_id, amount: payment.amount, gateway, status, at }
     }
 }
 

@@ -43,6 +43,33 @@ pub enum Outcome {
     },
 }
 
+/// How far a charge has come, for the document that records it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "status")]
+pub enum Status {
+    /// It is claimed, and may be under way.
+    Pending,
+    /// The money is taken.
+    Paid {
+        /// The charge's id at the gateway.
+        id: String,
+    },
+    /// No money is taken.
+    Declined {
+        /// Why.
+        code: String,
+    },
+}
+
+impl From<Outcome> for Status {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Paid { id } => Self::Paid { id },
+            Outcome::Declined { code, .. } => Self::Declined { code },
+        }
+    }
+}
+
 /// Takes payments.
 #[derive(Clone)]
 pub struct Gateway(Arc<Adapter>);
