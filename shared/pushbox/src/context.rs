@@ -275,10 +275,8 @@ impl Known {
     /// refused. The next run knows.
     pub(crate) async fn recheck(store: &dyn Store, refused: &[Write]) -> Result<Self, StoreError> {
         let mut known = BTreeMap::new();
-        for Write { path, change, only_if } in refused {
-            if matches!(change, Change::Set(_)) && *only_if == Precondition::Absent {
-                known.insert(path.clone(), store.get(path).await?);
-            }
+        for Write { path, .. } in refused.iter().filter(|write| write.only_if == Precondition::Absent) {
+            known.insert(path.clone(), store.get(path).await?);
         }
         Ok(Self(known))
     }
