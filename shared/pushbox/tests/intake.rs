@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use pushbox::{Context, Service};
 use serde_json::{Value, json};
 
-use crate::suite::{Placed, Pushed, Refusal, Running, World, count, push_of, request, service};
+use crate::suite::{Placed, Pushed, Refusal, Running, Shipped, World, count, push_of, request, service};
 
 /// Notes the order that it was given.
 fn noting() -> Service {
@@ -263,6 +263,33 @@ async fn ten_megabytes_pass_and_more_than_a_push_can_be_does_not() {
     assert_eq!(running.push(&order(10 << 20)).await, 204);
     assert_eq!(world.counts().await.get("a"), Some(&2));
     running.send(order(14 << 20).request()).await.is_problem(413);
+}
+
+/// A consumer's events go on in the trace of what it handles.
+#[tokio::test]
+async fn a_trace_goes_on_from_the_message_else_from_the_request() {
+    let [of_message, of_request] = ["4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"];
+    let traceparent = |trace: &str| format!("00-{trace}-00f067aa0ba902b7-01");
+    let shipping = || {
+        service().publishes::<Shipped>().on(|placed: Placed, cx: Context| async move {
+            cx.publish(&Shipped { order: placed.order });
+            Ok(())
+        })
+    };
+    for (message, expected) in [
+        (Pushed::order("a").with("traceparent", &traceparent(of_message)), of_message),
+        (Pushed::order("a"), of_request),
+        (Pushed::order("a").with("traceparent", ""), of_request),
+    ] {
+        let world = World::new();
+        let mut push = message.request();
+        let header = traceparent(of_request).parse().expect("a header");
+        push.headers_mut().insert("traceparent", header);
+        assert_eq!(world.run(shipping()).send(push).await.status, 204);
+        let published = &world.published.only().attributes["traceparent"];
+        assert!(published.contains(expected) && published.ends_with("-01"), "{published}");
+        assert!(!published.contains("00f067aa0ba902b7"), "its own span: {published}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
