@@ -101,7 +101,7 @@ impl Emulator {
             "pushConfig": push_config,
             "deadLetterPolicy": {
                 "deadLetterTopic": self.topic(&wired.dead_letter_topic),
-                "maxDeliveryAttempts": timing::MAX_DELIVERY_ATTEMPTS.clamp(5, 100),
+                "maxDeliveryAttempts": timing::MAX_DELIVERY_ATTEMPTS,
             },
         });
         if self.make(name.clone(), subscription).await? == Made::Before {

@@ -112,9 +112,7 @@ impl Stack {
             .route("/_local/services/{service}/stop", post(stop))
             .route("/_local/services/{service}/start", post(start))
             .fallback(dispatch)
-            .method_not_allowed_fallback(|| async {
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
-            })
+            .method_not_allowed_fallback(|| async { Problem::wrong_method() })
             .with_state(self.clone())
             .merge(pubsub)
     }
@@ -180,8 +178,7 @@ impl Hosted {
 
 /// Passes `/<service>/…` on as `/…`, as if the service had a host of its own.
 async fn dispatch(State(stack): State<Stack>, mut request: Request) -> Response {
-    let nothing_here =
-        || Problem::new(StatusCode::NOT_FOUND, "There is nothing at this path.").into_response();
+    let nothing_here = || Problem::no_such_path().into_response();
     let path = request.uri().path();
     let name = path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
     let Some(hosted) = stack.services.get(&name) else { return nothing_here() };

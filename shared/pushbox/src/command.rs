@@ -16,7 +16,7 @@ use crate::{
     receipt::{self, Answer, digest},
     store::Precondition,
     timing,
-    trace::{TRACEPARENT, Trace},
+    trace::{Trace, traceparent},
     transaction::{Sealed, transact},
 };
 
@@ -90,8 +90,7 @@ impl<T: DeserializeOwned> FromRequest<Runtime> for Command<T> {
         let (key, trace) = {
             let headers = request.headers();
             let key = idempotency_key(headers).map_err(IntoResponse::into_response)?;
-            let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
-            (key, Trace::continued(traceparent))
+            (key, Trace::continued(traceparent(headers)))
         };
         let bytes = Bytes::from_request(request, runtime).await.map_err(IntoResponse::into_response)?;
         let body = parse(&bytes).map_err(IntoResponse::into_response)?;

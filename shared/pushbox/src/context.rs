@@ -267,7 +267,7 @@ impl Staged {
 }
 
 /// What is known of documents before a run begins.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Known(BTreeMap<Path, Option<Stored>>);
 
 impl Known {

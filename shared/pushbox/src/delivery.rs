@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use crate::{json::read_object, message::attribute};
+use crate::{json::read_object, message::attribute, trace::TRACEPARENT};
 
 const STRUCTURED: &str = "application/cloudevents+json";
 
@@ -76,7 +76,7 @@ impl Delivery {
     pub(crate) fn parse(headers: &HeaderMap, body: Bytes) -> Result<Self, NotAnEnvelope> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let is_structured =
-            header("content-type").is_some_and(|content_type| content_type.starts_with(STRUCTURED));
+            header(attribute::CONTENT_TYPE).is_some_and(|content_type| content_type.starts_with(STRUCTURED));
         let delivery = if let Some(message_id) = header("x-goog-pubsub-message-id") {
             Self {
                 subscription: header("x-goog-pubsub-subscription-name").map(str::to_owned),
@@ -98,7 +98,7 @@ impl Delivery {
     /// CloudEvents' binary mode.
     fn bare(message_id: &str, headers: &HeaderMap, body: Bytes) -> Self {
         let is_attribute =
-            |name: &str| name.starts_with("ce-") || ["content-type", "traceparent"].contains(&name);
+            |name: &str| name.starts_with("ce-") || [attribute::CONTENT_TYPE, TRACEPARENT].contains(&name);
         let attributes = headers
             .iter()
             .filter(|(name, _)| is_attribute(name.as_str()))
@@ -170,7 +170,7 @@ impl Delivery {
             (attribute::TYPE, Some(event.r#type)),
             (attribute::TIME, event.time),
             (attribute::CONTENT_TYPE, Some("application/json".to_owned())),
-            (crate::trace::TRACEPARENT, event.traceparent),
+            (TRACEPARENT, event.traceparent),
         ];
         self.attributes.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }

@@ -35,7 +35,9 @@ impl Path {
         Self { text, collection }
     }
 
-    pub(crate) fn collection_of(service: &str, collection: &str) -> String {
+    /// The collection's path: `services/<service>/<collection>`.
+    #[must_use]
+    pub fn collection_of(service: &str, collection: &str) -> String {
         ["services", service, collection].join("/")
     }
 

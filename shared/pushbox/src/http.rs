@@ -22,7 +22,7 @@ use crate::{
     consume::{Outcome, consume},
     delivery::Delivery,
     problem, timing,
-    trace::{TRACEPARENT, Trace},
+    trace::{TRACEPARENT, Trace, traceparent},
 };
 
 /// A message has up to 10 MB of data, which grow by a third in base64, and 100 attributes.
@@ -35,17 +35,16 @@ const RELAY: &str = "/relay";
 const LARGEST_BODY: usize = 256 << 10;
 
 pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
-    let wrong_method = || async { Problem::new(StatusCode::METHOD_NOT_ALLOWED, problem::WRONG_METHOD) };
     routes
         .route(RELAY, post(relay))
         .layer(from_fn_with_state(runtime.clone(), log_request))
+        .route("/healthz", get(|| async { "ok" }))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn(deadline))
         .layer(CatchPanicLayer::custom(|_| panicked().into_response()))
         .layer(from_fn(problem::for_every_error))
         // Below all layers: each costs allocations, and a push sees to the same itself.
-        .route("/", post(push).fallback(wrong_method))
-        .route("/healthz", get(|| async { "ok" }).fallback(wrong_method))
+        .route("/", post(push).fallback(|| async { Problem::wrong_method() }))
         .with_state(runtime)
 }
 
@@ -117,10 +116,6 @@ async fn relay(State(runtime): State<Runtime>, headers: HeaderMap) -> Result<Res
     }
     let status = if relayed.failed == 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok((status, Json(relayed)).into_response())
-}
-
-fn traceparent(headers: &HeaderMap) -> Option<&str> {
-    headers.get(TRACEPARENT)?.to_str().ok()
 }
 
 /// One line for each request to a service's own routes. It has the route, not the path or the

@@ -13,9 +13,6 @@ use serde::Serialize;
 
 use crate::Failure;
 
-/// What a 405 says.
-pub(crate) const WRONG_METHOD: &str = "This path does not take this method.";
-
 const MEDIA_TYPE: &str = "application/problem+json";
 
 /// An error for a caller: a status, a sentence, and what is wrong with which field.
@@ -44,6 +41,18 @@ impl Problem {
     /// 404: there is no such thing.
     pub fn not_found(what: impl fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, format_args!("There is no such {what}."))
+    }
+
+    /// 404: no route has this path.
+    #[must_use]
+    pub fn no_such_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "There is nothing at this path.")
+    }
+
+    /// 405: no route of this path takes the method.
+    #[must_use]
+    pub fn wrong_method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
     }
 
     pub(crate) fn field(status: StatusCode, pointer: &str, detail: impl fmt::Display) -> Self {
@@ -132,14 +141,13 @@ pub(crate) async fn for_every_error(request: Request, next: Next) -> Response {
     let (mut parts, body) = response.into_parts();
     let text = axum::body::to_bytes(body, 4096).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let detail = match status {
-        _ if !text.is_empty() => &*text,
-        StatusCode::NOT_FOUND => "There is nothing at this path.",
-        StatusCode::METHOD_NOT_ALLOWED => WRONG_METHOD,
-        _ => "The request was refused.",
+    let problem = match status {
+        _ if !text.is_empty() => Problem::new(status, text),
+        StatusCode::NOT_FOUND => Problem::no_such_path(),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::wrong_method(),
+        _ => Problem::new(status, "The request was refused."),
     };
-    let problem = Problem::new(status, detail).into_response();
     parts.headers.remove("content-length");
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    Response::from_parts(parts, Body::new(problem.into_body()))
+    Response::from_parts(parts, Body::new(problem.into_response().into_body()))
 }

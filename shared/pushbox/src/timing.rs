@@ -67,5 +67,7 @@ const _: () = {
     // A rejected delivery is published after its handler has ended.
     assert!(HANDLER_DEADLINE.as_secs() + PUBLISH_DEADLINE.as_secs() <= REQUEST_DEADLINE.as_secs());
     assert!(REQUEST_DEADLINE.as_secs() < ACK_DEADLINE.as_secs());
+    // <https://cloud.google.com/pubsub/docs/handling-failures>
+    assert!(5 <= MAX_DELIVERY_ATTEMPTS && MAX_DELIVERY_ATTEMPTS <= 100);
     assert!(RECEIPT_RETENTION.as_secs() >= 2 * RETENTION.as_secs() + DEAD_LETTER_RETENTION.as_secs());
 };

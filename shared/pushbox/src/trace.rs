@@ -3,8 +3,15 @@
 
 use std::fmt;
 
+use axum::http::HeaderMap;
+
 /// The header, and the message attribute, that carries a trace from one service to the next.
 pub(crate) const TRACEPARENT: &str = "traceparent";
+
+/// The trace that a request is part of.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    headers.get(TRACEPARENT)?.to_str().ok()
+}
 
 /// Where in which trace we are.
 #[derive(Clone, Copy, Debug, PartialEq)]

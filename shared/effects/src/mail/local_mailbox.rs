@@ -38,7 +38,7 @@ pub async fn mailbox(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<LocalMail>, StoreError> {
-    let collection = format!("services/{SERVICE}/{COLLECTION}");
+    let collection = Path::collection_of(SERVICE, COLLECTION);
     let query = Query { collection, filters: Vec::new(), after: after.map(str::to_owned), limit };
     let read = |fields| serde_json::from_value(fields).map_err(|_| StoreError("not a mail".to_owned()));
     store.list(&query).await?.into_iter().map(|stored| read(stored.fields.into())).collect()
