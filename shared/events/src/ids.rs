@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 )]
 pub struct InvalidId;
 
+/// The rule that [`parse`] checks.
+const PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$";
+
 fn parse(text: String) -> Result<String, InvalidId> {
     // What passes is also a safe Firestore document id and a safe path segment.
     let first_is_safe = text.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -24,8 +27,8 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
-        #[schemars(with = "String")]
-        pub struct $name(#[schemars(length(min = 1, max = 128))] String);
+        #[schemars(with = "String", extend("pattern" = PATTERN))]
+        pub struct $name(String);
 
         impl $name {
             /// The id as text.

@@ -3,23 +3,33 @@
 use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 /// An amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Money {
-    /// In the currency's smallest unit: cents of a dollar, but whole yen.
+    /// In the currency's smallest unit: cents of a dollar, but whole yen. At most 2^53 - 1, the
+    /// largest number that every reader of JSON keeps as it is.
+    #[serde(deserialize_with = "minor")]
+    #[schemars(range(max = MAX_MINOR))]
     pub minor: u64,
     /// Which currency.
     pub currency: Currency,
 }
 
+const MAX_MINOR: u64 = (1 << 53) - 1;
+
+fn minor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let minor = u64::deserialize(deserializer)?;
+    if minor <= MAX_MINOR { Ok(minor) } else { Err(D::Error::custom("the amount is too large")) }
+}
+
 /// An ISO 4217 code, in lower case, such as `usd`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-pub struct Currency(#[schemars(length(equal = 3))] String);
+#[schemars(with = "String", extend("pattern" = "^[a-z]{3}$"))]
+pub struct Currency(String);
 
 /// Not the code of a currency.
 #[derive(Debug, PartialEq, thiserror::Error)]

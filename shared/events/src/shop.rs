@@ -2,13 +2,13 @@
 //!
 //! No service reads another's documents, so each event carries what those who handle it need.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{EmailAddress, Event, InvoiceNumber, Money, OrderId, PaymentMethod, Sku};
+use crate::{EmailAddress, Event, InvoiceNumber, Money, OrderId, PaymentMethod, ProductName, Sku};
 
 /// A customer ordered something. Whether it can be had is not known yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -106,10 +106,16 @@ pub struct InvoiceCreated {
     pub lines: Vec<PricedLine>,
     /// What was paid.
     pub total: Money,
-    /// When it was issued.
-    #[schemars(with = "String", extend("format" = "date-time"))]
+    /// When it was issued: a time of RFC 3339 before the year 9000.
+    #[schemars(with = "String", extend("format" = "date-time", "pattern" = DATE_TIME))]
     pub issued_at: Timestamp,
 }
+
+/// A time as RFC 3339 has it, but for the length of the months. The year 9999 is not whole in `jiff`.
+const DATE_TIME: &str = concat!(
+    r"^[0-8][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])",
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
+);
 
 /// Something that people may want to know. It holds no personal data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -149,8 +155,8 @@ pub struct OrderLine {
 /// The lines of an order: 1 to 20, each of another product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<OrderLine>", into = "Vec<OrderLine>")]
-#[schemars(with = "Vec<OrderLine>")]
-pub struct OrderLines(#[schemars(length(min = 1, max = 20))] Vec<OrderLine>);
+#[schemars(with = "Vec<OrderLine>", extend("minItems" = 1, "maxItems" = Self::MAX, "uniqueItems" = true))]
+pub struct OrderLines(Vec<OrderLine>);
 
 /// Lines that make no order.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -187,8 +193,8 @@ impl From<OrderLines> for Vec<OrderLine> {
 /// How many of a product: 1 to 1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
-#[schemars(with = "u32")]
-pub struct Quantity(#[schemars(range(min = 1, max = 1000))] u32);
+#[schemars(with = "u32", extend("minimum" = Self::MIN, "maximum" = Self::MAX))]
+pub struct Quantity(u32);
 
 /// Not as many as can be ordered.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -196,6 +202,9 @@ pub struct Quantity(#[schemars(range(min = 1, max = 1000))] u32);
 pub struct InvalidQuantity;
 
 impl Quantity {
+    const MIN: u32 = 1;
+    const MAX: u32 = 1000;
+
     /// The number.
     #[must_use]
     pub fn get(self) -> u32 {
@@ -206,7 +215,7 @@ impl Quantity {
 impl TryFrom<u32> for Quantity {
     type Error = InvalidQuantity;
     fn try_from(number: u32) -> Result<Self, InvalidQuantity> {
-        if (1..=1000).contains(&number) { Ok(Self(number)) } else { Err(InvalidQuantity) }
+        if (Self::MIN..=Self::MAX).contains(&number) { Ok(Self(number)) } else { Err(InvalidQuantity) }
     }
 }
 
@@ -219,46 +228,6 @@ impl From<Quantity> for u32 {
 impl fmt::Display for Quantity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// What a product is called: 1 to 200 characters, trimmed, without control characters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
-pub struct ProductName(String);
-
-/// Not a product's name.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a product's name has 1 to 200 characters and no control characters")]
-pub struct InvalidProductName;
-
-impl FromStr for ProductName {
-    type Err = InvalidProductName;
-    fn from_str(text: &str) -> Result<Self, InvalidProductName> {
-        let text = text.trim();
-        let length = text.chars().count();
-        let is_name = (1..=200).contains(&length) && !text.chars().any(char::is_control);
-        if is_name { Ok(Self(text.to_owned())) } else { Err(InvalidProductName) }
-    }
-}
-
-impl TryFrom<String> for ProductName {
-    type Error = InvalidProductName;
-    fn try_from(text: String) -> Result<Self, InvalidProductName> {
-        text.parse()
-    }
-}
-
-impl From<ProductName> for String {
-    fn from(name: ProductName) -> String {
-        name.0
-    }
-}
-
-impl fmt::Display for ProductName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -288,6 +257,7 @@ pub struct RejectedLine {
     pub quantity: Quantity,
     /// How many there were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = u32::MAX))]
     pub available: Option<u32>,
 }
 

@@ -35,3 +35,10 @@ fn every_golden_file_is_checked() {
         assert!(source.contains(&format!("golden/{name}")), "{name} is not checked");
     }
 }
+
+#[test]
+fn an_older_form_of_an_address_becomes_the_one_of_today() {
+    let older = r#"{"userId":"test-123","email":"Ann@Bücher.example","name":"Ann","event":"user.created"}"#;
+    let user: UserCreated = serde_json::from_str(older).expect("user.created");
+    assert_eq!(user.email.as_str(), "ann@xn--bcher-kva.example");
+}
