@@ -39,7 +39,8 @@ pub struct Mail {
 pub struct Attachment {
     /// The file's name, such as `ticket.pdf`.
     pub name: String,
-    /// The media type, such as `application/pdf`.
+    /// The media type, such as `application/pdf`. Some gateways strip HTML, so the mail has to make
+    /// sense without an attachment of that kind.
     pub content_type: String,
     /// The file; base64 in JSON.
     #[serde(with = "as_base64")]
@@ -47,7 +48,8 @@ pub struct Attachment {
 }
 
 /// What a mail server said to a mail.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "status")]
 pub enum Sent {
     /// It takes care of it from here. It may still bounce.
     Accepted,
@@ -56,6 +58,9 @@ pub enum Sent {
         /// The server's reply code and no more of its words, which often repeat the address.
         reason: String,
     },
+    /// It had the whole mail, and did not say whether it takes it. To offer it again might send it
+    /// twice, and whoever wants that has to ask the recipient or the server's log first.
+    Unknown,
 }
 
 /// How far a mail has come, for the document that records it.
@@ -68,6 +73,8 @@ pub enum Status {
     Sent,
     /// No server will: such an address does not get better by trying again.
     Refused(String),
+    /// A server may have taken it, and did not say: it is not offered again.
+    Unknown,
 }
 
 impl From<Sent> for Status {
@@ -75,6 +82,7 @@ impl From<Sent> for Status {
         match sent {
             Sent::Accepted => Self::Sent,
             Sent::Refused { reason } => Self::Refused(reason),
+            Sent::Unknown => Self::Unknown,
         }
     }
 }
@@ -96,9 +104,14 @@ impl Mailer {
     /// An `smtp://` server that offers no STARTTLS is used unencrypted, but a password is sent so
     /// only to this machine itself. `from` is the value of `MAIL_FROM`, with or without a name.
     ///
-    /// SMTP knows no idempotency keys: a process that dies between the server's acceptance and the
-    /// record of it sends the mail twice. Both have the same `Message-ID`, by which a server or a
-    /// mailbox can drop the second.
+    /// SMTP knows no idempotency keys, so this is how many mails one effect sends:
+    /// - None, until the dot that ends the message is sent: an error before it is tried again.
+    /// - At most one, when no reply to that dot can be read, in time or at all: [`Sent::Unknown`],
+    ///   which is recorded and not tried again. A reply that refuses the mail means that it is not
+    ///   queued, so one that does so for now (4xx) is tried again.
+    /// - One more for each process that dies, or is cut off, between sending the dot and recording
+    ///   what came of it. All have the same `Message-ID`, by which a server or a mailbox can drop
+    ///   the others.
     ///
     /// # Errors
     /// One of the two is malformed.
@@ -106,7 +119,8 @@ impl Mailer {
         Ok(Self(Arc::new(Adapter::Smtp(smtp::Smtp::new(url, from)?))))
     }
 
-    /// Puts mails into the local mailbox, a fake: see [`mailbox`].
+    /// Puts mails into the local mailbox, a fake: see [`mailbox`]. Where the store does not say
+    /// whether it has kept a mail, the outcome is [`Sent::Unknown`], as with a server.
     #[must_use]
     pub fn local(store: Arc<dyn Store>, clock: Clock) -> Self {
         Self(Arc::new(Adapter::Local(local_mailbox::LocalMailbox::new(store, clock))))
@@ -116,7 +130,7 @@ impl Mailer {
     ///
     /// # Errors
     /// [`Failure::Retry`] when the server cannot be reached, is not ready, or refuses us rather than
-    /// the mail (credentials, sender, policy). [`Failure::Reject`] when the mail cannot be built.
+    /// the mail (credentials, sender, policy), and in no case after it may have taken the mail. [`Failure::Reject`] when the mail cannot be built.
     pub async fn send(self, mail: Mail, key: String) -> Result<Sent, Failure> {
         match &*self.0 {
             Adapter::Smtp(smtp) => smtp.send(&mail, &key).await,

@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use effects::{
     mail::{Attachment, Mail, Mailer, Sent, mailbox},
     payments::{Gateway, Money, Outcome, Payment},
 };
 use pushbox::{
-    Clock, Failure,
-    store::{Memory, Query, Store},
+    Clock, Failure, Path,
+    store::{CommitError, Memory, Query, Store, StoreError, Stored, Version, Write},
 };
 
 fn mail(subject: &str) -> Mail {
@@ -88,6 +89,49 @@ async fn concurrent_repeats_leave_one_mail() {
         assert_eq!(send.await.unwrap().unwrap(), Sent::Accepted);
     }
     assert_eq!(mailbox(&*store, None, 10).await.unwrap().len(), 1);
+}
+
+/// A store that commits, and does not say so.
+#[derive(Default)]
+struct Silent(Memory);
+
+#[async_trait]
+impl Store for Silent {
+    async fn get(&self, path: &Path) -> Result<Option<Stored>, StoreError> {
+        self.0.get(path).await
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Version>, CommitError> {
+        self.0.commit(writes).await?;
+        Err(CommitError::Unknown(StoreError("no answer".to_owned())))
+    }
+
+    async fn list(&self, query: &Query) -> Result<Vec<Stored>, StoreError> {
+        self.0.list(query).await
+    }
+}
+
+#[tokio::test]
+async fn without_an_answer_a_mail_is_unknown_and_a_charge_is_tried_again() {
+    let store: Arc<dyn Store> = Arc::new(Silent::default());
+    let mailer = Mailer::local(store.clone(), Clock::system());
+    assert_eq!(mailer.send(mail("s"), "a".to_owned()).await.unwrap(), Sent::Unknown);
+    assert_eq!(mailbox(&*store, None, 10).await.unwrap().len(), 1);
+
+    let gateway = Gateway::local(store, Clock::system());
+    let charge = || gateway.clone().charge(payment("pm_card_visa", 1000), "a".to_owned());
+    assert!(matches!(charge().await, Err(Failure::Retry(_))));
+    assert_eq!(charge().await.unwrap(), Outcome::Paid { id: "local_a".to_owned() });
+}
+
+#[test]
+fn outcomes_can_be_kept() {
+    let reason = "the server answered 550".to_owned();
+    for sent in [Sent::Accepted, Sent::Refused { reason }, Sent::Unknown] {
+        let kept = serde_json::to_value(&sent).unwrap();
+        assert!(kept.is_object(), "{kept}");
+        assert_eq!(serde_json::from_value::<Sent>(kept).unwrap(), sent);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use pushbox::{
 use serde::{Deserialize, Serialize};
 
 use super::{Mail, Sent};
-use crate::keep::keep_first;
+use crate::keep::{NotKept, keep_first};
 
 const SERVICE: &str = "local-mailbox";
 const COLLECTION: &str = "mails";
@@ -57,7 +57,10 @@ impl LocalMailbox {
     pub(super) async fn keep(&self, mail: Mail, key: &str) -> Result<Sent, Failure> {
         let path = Path::new(SERVICE, COLLECTION, key);
         let mail = LocalMail { id: key.to_owned(), sent_at: self.clock.now(), mail };
-        keep_first(&*self.store, path, mail).await?;
-        Ok(Sent::Accepted)
+        match keep_first(&*self.store, path, mail).await {
+            Ok(_) => Ok(Sent::Accepted),
+            Err(NotKept::Unknown(_)) => Ok(Sent::Unknown),
+            Err(NotKept::Failed(failure)) => Err(failure),
+        }
     }
 }

@@ -2,8 +2,11 @@
 
 use std::{
     error::Error as _,
-    io,
-    sync::{Mutex, PoisonError},
+    io, iter,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,6 +18,7 @@ use lettre::{
         client::AsyncSmtpConnection,
         commands::{Data, Mail as MailFrom, Rcpt},
         extension::{Extension, MailParameter},
+        response::{Response, Severity},
     },
 };
 use pushbox::Failure;
@@ -53,11 +57,17 @@ impl Smtp {
     pub(super) async fn send(&self, mail: &Mail, key: &str) -> Result<Sent, Failure> {
         let to = message::recipient(mail)?;
         let message = message::compose(&self.from, to.clone(), mail, key)?;
-        let sent = timeout(CALL_DEADLINE, self.transmit(to, &message)).await;
-        sent.unwrap_or_else(|_| Err(Failure::Retry("the mail server did not answer in time".to_owned())))
+        let ended = AtomicBool::new(false);
+        match timeout(CALL_DEADLINE, self.transmit(to, &message, &ended)).await {
+            Ok(sent) => sent,
+            Err(_) if ended.into_inner() => Ok(Sent::Unknown),
+            Err(_) => Err(Failure::Retry("the mail server did not answer in time".to_owned())),
+        }
     }
 
-    async fn transmit(&self, to: Address, message: &[u8]) -> Result<Sent, Failure> {
+    /// Sets `ended` before it writes the dot that ends the message: until then the server has queued
+    /// nothing, and from then on only its reply tells whether it has.
+    async fn transmit(&self, to: Address, message: &[u8], ended: &AtomicBool) -> Result<Sent, Failure> {
         let mut connection = match self.idle().await {
             Some(connection) => connection,
             None => self.relay.connect().await.map_err(|error| retry("connecting", &error))?,
@@ -70,17 +80,20 @@ impl Smtp {
         };
         let sender = MailFrom::new(Some(self.from.email.clone()), parameters);
         connection.command(sender).await.map_err(|error| retry("naming the sender", &error))?;
-        match offer(&mut connection, to, message).await {
-            Ok(()) => {
+        match offer(&mut connection, to, message, ended).await {
+            Ok(reply) if reply.code().severity == Severity::PositiveCompletion => {
                 let mut idle = self.lock();
                 if idle.len() < MAX_IDLE_CONNECTIONS {
                     idle.push((connection, Instant::now()));
                 }
                 Ok(Sent::Accepted)
             }
+            Ok(_) => Ok(Sent::Unknown),
             Err(error) if is_about_the_mail(&error) => {
                 Ok(Sent::Refused { reason: format!("the server answered {}", describe(&error)) })
             }
+            // A reply that says no, for now at least, is an answer; anything else is none.
+            Err(error) if error.status().is_none() && ended.load(Ordering::Relaxed) => Ok(Sent::Unknown),
             Err(error) => Err(retry("offering the mail", &error)),
         }
     }
@@ -101,11 +114,21 @@ impl Smtp {
     }
 }
 
-async fn offer(connection: &mut AsyncSmtpConnection, to: Address, message: &[u8]) -> Result<(), Error> {
+async fn offer(
+    connection: &mut AsyncSmtpConnection,
+    to: Address,
+    message: &[u8],
+    ended: &AtomicBool,
+) -> Result<Response, Error> {
     connection.command(Rcpt::new(to, Vec::new())).await?;
     connection.command(Data).await?;
-    connection.message(message).await?;
-    Ok(())
+    // lettre writes the dot when there are no more parts, and asks for one only after it has written
+    // the last.
+    let end = iter::from_fn(|| {
+        ended.store(true, Ordering::Relaxed);
+        None
+    });
+    connection.message_iter(iter::once(message).chain(end)).await
 }
 
 /// Whether the server will never take this mail, whoever offers it. Else it is about us, and some

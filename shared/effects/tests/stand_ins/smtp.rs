@@ -2,6 +2,7 @@
 
 use effects::mail::{Attachment, Mail, Mailer, Sent};
 use pushbox::Failure;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::Server;
 
@@ -39,6 +40,7 @@ async fn a_mail_arrives_whole() {
         ("To", "zoe@xn--bcher-kva.example"),
         ("Subject", "Willkommen, Zoë 🎟"),
         ("Message-ID", "<key-1@shop.example>"),
+        ("Auto-Submitted", "auto-generated"),
         ("MIME-Version", "1.0"),
     ] {
         assert_eq!(seen["headers"][name], expected, "{name}: {seen}");
@@ -83,16 +85,87 @@ async fn each_reply_has_its_outcome() {
         ("busy@example.com", "s", "retry the mail server failed while offering the mail: 451 4.2.1"),
         ("denied@example.com", "s", "retry the mail server failed while offering the mail: 554 5.7.1"),
         ("login@example.com", "s", "retry the mail server failed while offering the mail: 530 5.7.0"),
+        ("ann@example.com", "later", "retry the mail server failed while offering the mail: 451 4.3.0"),
         ("zoë@example.com", "s", "accepted"),
         ("ann@example.com", "s", "accepted"),
     ] {
         let found = match send(&mailer, mail(to, subject)).await {
             Ok(Sent::Accepted) => "accepted".to_owned(),
             Ok(Sent::Refused { reason }) => format!("refused {reason}"),
+            Ok(Sent::Unknown) => "unknown".to_owned(),
             Err(Failure::Retry(text)) => format!("retry {text}"),
             Err(Failure::Reject(text)) => format!("reject {text}"),
         };
         assert_eq!(found, expected, "{to} {subject}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_reply_to_the_final_dot_the_outcome_is_unknown() {
+    let mut server = Server::start("smtp_server.py", &[]);
+    let mailer = mailer("", &server);
+    for (mails, subject) in (1..).zip(["drops", "garbled", "goes on", "hangs"]) {
+        let began = std::time::Instant::now();
+        assert_eq!(
+            send(&mailer, mail("ann@example.com", subject)).await.unwrap(),
+            Sent::Unknown,
+            "{subject}"
+        );
+        assert!(began.elapsed().as_secs() <= 9, "{subject}");
+        // Had a mail been offered twice, the next subject would be seen later.
+        let seen = server.seen();
+        assert_eq!(seen["headers"]["Subject"], subject);
+        assert_eq!(seen["connections"], mails, "a connection in doubt is not used again: {seen}");
+    }
+    assert_eq!(send(&mailer, mail("ann@example.com", "s")).await.unwrap(), Sent::Accepted);
+    assert_eq!(server.seen()["headers"]["Subject"], "s");
+}
+
+/// A server that talks until it has asked for the message, and is gone then.
+async fn gone_after_data(server: tokio::net::TcpListener) {
+    let (mut connection, _) = server.accept().await.unwrap();
+    let (reader, mut writer) = connection.split();
+    let mut lines = BufReader::new(reader).lines();
+    writer.write_all(b"220 ready\r\n").await.unwrap();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line == "DATA" {
+            return writer.write_all(b"354 go on\r\n").await.unwrap();
+        }
+        writer.write_all(b"250 OK\r\n").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn before_the_final_dot_a_lost_connection_is_a_retry() {
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("smtp://{}", server.local_addr().unwrap());
+    let gone = tokio::spawn(gone_after_data(server));
+    // Too much for the buffers on the way, so that the dot is never written.
+    let attachment = Attachment {
+        name: "large.bin".to_owned(),
+        content_type: "application/octet-stream".to_owned(),
+        content: vec![0; 30 << 20],
+    };
+    let mail = Mail { attachments: vec![attachment], ..mail("ann@example.com", "s") };
+    let mailer = Mailer::smtp(&url, "hello@shop.example").unwrap();
+    let failure = send(&mailer, mail).await.unwrap_err();
+    assert!(matches!(&failure, Failure::Retry(text) if text.contains("offering the mail")), "{failure:?}");
+    gone.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_subject_is_shown_as_it_is() {
+    let mut server = Server::start("smtp_server.py", &[]);
+    let mailer = mailer("", &server);
+    for subject in [
+        "Welcome, =?utf-8?q?evil?=",
+        "=?utf-8?b?ZXZpbA==?=",
+        "Zoë =?utf-8?q?evil?=",
+        &"=?utf-8?q?=0D=0ABcc=3A_eve?= ".repeat(9),
+        "1 =? 2",
+    ] {
+        assert_eq!(send(&mailer, mail("ann@example.com", subject)).await.unwrap(), Sent::Accepted);
+        assert_eq!(server.seen()["headers"]["Subject"], subject, "{subject}");
     }
 }
 

@@ -1,9 +1,11 @@
-"""A mail server that takes, delays or refuses mails by what the recipient is called.
+"""A mail server that takes, delays or refuses mails by what the recipient is called, and that has its
+ways with the last reply by what the subject is.
 
 Prints its port, then one line of JSON for each mail. With two arguments, user and password, it wants
 them before anything else.
 """
 
+import asyncio
 import email.policy
 import json
 import sys
@@ -35,6 +37,8 @@ class Handler:
         mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
         if mail["Subject"] == "spam":
             return "554 5.6.0 this content is not welcome here"
+        if mail["Subject"] == "later":
+            return "451 4.3.0 not now"
         if session.peer not in self.peers:
             self.peers.append(session.peer)
         parts = [
@@ -49,6 +53,16 @@ class Handler:
             "parts": parts,
             "connections": len(self.peers),
         }), flush=True)
+        # The mail is taken.
+        match mail["Subject"]:
+            case "hangs":
+                await asyncio.sleep(3600)
+            case "drops":
+                server.transport.abort()
+            case "garbled":
+                return "nonsense"
+            case "goes on":
+                return "354 go on"
         return "250 OK"
 
 
