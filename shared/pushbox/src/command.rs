@@ -2,34 +2,39 @@
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{FromRequest, Request},
-    http::{HeaderMap, StatusCode, header::LOCATION},
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_TYPE, LOCATION},
+    },
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::{
     Context, Failure, Problem, Runtime,
+    http::read_body,
     json::read_object,
-    receipt::{self, Answer, digest},
+    key::{Key, digest},
+    receipt::{self, Answer, Done, State},
     store::Precondition,
     timing,
-    trace::{Trace, traceparent},
-    transaction::{Sealed, transact},
+    trace::{Trace, only},
+    transaction::{Seal, Sealed, transact},
 };
 
 /// The header by which a caller may repeat a request without doing its work twice.
 /// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// A request to change something: its body, and what makes a repeat of it recognisable.
 pub struct Command<T> {
     /// The request's body.
     pub body: T,
     runtime: Runtime,
-    key: String,
+    key: Key,
     fingerprint: String,
     trace: Trace,
 }
@@ -85,22 +90,21 @@ impl IntoResponse for Reply {
 impl<T: DeserializeOwned> FromRequest<Runtime> for Command<T> {
     type Rejection = Response;
 
-    async fn from_request(request: Request, runtime: &Runtime) -> Result<Self, Response> {
+    async fn from_request(mut request: Request, runtime: &Runtime) -> Result<Self, Response> {
         let route = format!("{} {}", request.method(), request.uri().path());
-        let (key, trace) = {
-            let headers = request.headers();
-            let key = idempotency_key(headers).map_err(IntoResponse::into_response)?;
-            (key, Trace::continued(traceparent(headers)))
-        };
-        let bytes = Bytes::from_request(request, runtime).await.map_err(IntoResponse::into_response)?;
+        let headers = std::mem::take(request.headers_mut());
+        let key = idempotency_key(&headers).map_err(IntoResponse::into_response)?;
+        let trace = request.extensions().get().cloned().unwrap_or_else(|| Trace::of_request(&headers));
+        must_be_json(&headers).map_err(IntoResponse::into_response)?;
+        let bytes = read_body(&headers, request).await.map_err(IntoResponse::into_response)?;
         let body = parse(&bytes).map_err(IntoResponse::into_response)?;
         let text = String::from_utf8_lossy(&bytes);
-        // A request without the header is its own: nobody can repeat it.
-        let key = key.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        // Without the header, the request gets a key that nobody knows, so nobody can repeat it.
+        let key = key.unwrap_or_else(|| runtime.ports().random.nonce());
         Ok(Self {
             body,
             runtime: runtime.clone(),
-            key: format!("{route} {key}"),
+            key: Key::command(&route, &key),
             fingerprint: digest(&[&route, &text]),
             trace,
         })
@@ -123,31 +127,35 @@ impl<T> Command<T> {
         Fut: Future<Output = Result<Reply, Problem>>,
     {
         let Self { runtime, key, fingerprint, trace, .. } = self;
-        let subject = runtime.subject(key, None, trace);
+        let subject = runtime.subject(key, None, None, trace);
         let sealed = transact(
             &runtime,
             &subject,
             Precondition::Absent,
             |cx| handler(input.clone(), cx),
-            |reply, receipt| {
-                receipt.answer = Some(Answer { fingerprint: fingerprint.clone(), reply });
-                receipt.pending = !receipt.events.is_empty();
-                Ok(())
+            |reply, events| {
+                let answer = Some(Answer { fingerprint: fingerprint.clone(), reply });
+                let pending = !events.is_empty();
+                Ok(Seal::Write(State::Done(Done { events, answer, pending })))
             },
         );
-        let (Sealed::Ours(receipt, version) | Sealed::Theirs(receipt, version)) = sealed.await?;
-        let answer = receipt
-            .answer
-            .clone()
-            .ok_or_else(|| Failure::Retry("the receipt of a command holds no answer".to_owned()))?;
+        let late = |_| Failure::Retry("the store did not answer in time".to_owned());
+        let sealed = timeout(timing::COMMAND_DEADLINE, sealed).await.map_err(late)??;
+        let (receipt, version) = match sealed {
+            Sealed::Ours(receipt, version) => (receipt, version),
+            Sealed::Theirs(found) => (found.receipt, found.version),
+        };
+        let State::Done(Done { answer: Some(answer), pending, .. }) = receipt.state.clone() else {
+            return Err(Failure::Retry("the receipt of a command holds no answer".to_owned()).into());
+        };
         if answer.fingerprint != fingerprint {
             let detail = "This Idempotency-Key came with another request before.";
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
         }
-        if receipt.pending {
+        if pending {
             let path = receipt::path(subject.service, &subject.key);
-            let relay = runtime.relay_pending(path, receipt, version);
-            match tokio::time::timeout(timing::RELAY_PATIENCE, relay).await {
+            let relay = runtime.relay_command(path, receipt, version);
+            match timeout(timing::RELAY_PATIENCE, relay).await {
                 Ok(Ok(())) => {}
                 Ok(Err(Failure::Retry(error) | Failure::Reject(error))) => {
                     tracing::warn!(error, "events stay pending");
@@ -159,18 +167,49 @@ impl<T> Command<T> {
     }
 }
 
+/// The key is a [string of structured fields](https://www.rfc-editor.org/rfc/rfc9651#name-strings). In
+/// practice it also comes without the quotes.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    match value.to_str() {
-        // The draft has it as a quoted string; in practice it comes without the quotes.
-        Ok(text) if (1..=255).contains(&text.trim_matches('"').len()) => {
-            Ok(Some(text.trim_matches('"').to_owned()))
-        }
-        _ => {
-            let detail = "An Idempotency-Key has 1 to 255 printable ASCII characters.";
-            Err(Problem::new(StatusCode::BAD_REQUEST, detail))
-        }
+    if !headers.contains_key(IDEMPOTENCY_KEY) {
+        return Ok(None);
     }
+    let key = only(headers, IDEMPOTENCY_KEY).and_then(|text| match text.strip_prefix('"') {
+        Some(quoted) => unquoted(quoted.strip_suffix('"')?),
+        // A comma would make it a list.
+        None => (!text.contains(['"', ',', '\t'])).then(|| text.to_owned()),
+    });
+    key.filter(|key| (1..=255).contains(&key.len())).map(Some).ok_or_else(|| {
+        let detail = "An Idempotency-Key comes once. It has 1 to 255 printable ASCII characters, in double quotes \
+                      or without quotes and commas.";
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    })
+}
+
+/// What stands between the quotes, where each quote and backslash has a backslash before it.
+fn unquoted(text: &str) -> Option<String> {
+    let mut characters = text.chars();
+    let mut unquoted = String::with_capacity(text.len());
+    while let Some(character) = characters.next() {
+        unquoted.push(match character {
+            '\\' => characters.next().filter(|escaped| matches!(escaped, '"' | '\\'))?,
+            ' '..='~' if character != '"' => character,
+            _ => return None,
+        });
+    }
+    Some(unquoted)
+}
+
+/// A body without a type counts as JSON.
+fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let media = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let has_suffix =
+        media.get(media.len().saturating_sub(5)..).is_some_and(|end| end.eq_ignore_ascii_case("+json"));
+    if media.eq_ignore_ascii_case("application/json") || has_suffix {
+        return Ok(());
+    }
+    let detail = "The body must be JSON, and its Content-Type application/json.";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {

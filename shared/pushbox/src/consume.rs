@@ -1,57 +1,30 @@
 //! From a delivery to its outcome.
 
-use std::panic::AssertUnwindSafe;
+use std::{collections::BTreeMap, panic::AssertUnwindSafe};
 
-use axum::http::StatusCode;
 use futures::FutureExt;
+use tokio::time::timeout;
 
 use crate::{
-    Failure, Message, Runtime,
+    Failure, Message, Outcome, Runtime,
+    context::Subject,
     delivery::Delivery,
     fault,
-    receipt::Receipt,
-    service::Handler,
+    message::{attribute, limits},
+    perform,
+    receipt::{Done, State},
+    service::{Handler, Step},
     store::Precondition,
     timing,
     trace::Trace,
-    transaction::{Sealed, transact},
+    transaction::{Seal, Sealed, transact},
 };
-
-/// What became of a delivery, which decides whether Pub/Sub delivers the message again.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// Handled now.
-    Handled,
-    /// There was a receipt for it already.
-    Duplicate,
-    /// No event of a type that this service handles.
-    Ignored,
-    /// Not now; deliver again.
-    Retry(String),
-    /// Never; it is a dead letter now.
-    Rejected(String),
-    /// The handler panicked; deliver again.
-    Panicked,
-}
-
-impl Outcome {
-    /// How Pub/Sub is told. <https://cloud.google.com/pubsub/docs/push#receive_push>
-    pub(crate) fn status(&self) -> StatusCode {
-        match self {
-            Self::Handled | Self::Duplicate | Self::Ignored | Self::Rejected(_) => StatusCode::NO_CONTENT,
-            Self::Retry(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-}
 
 /// Handles a delivery. It always ends, and never panics.
 pub(crate) async fn consume(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Outcome {
-    let handling = tokio::time::timeout(timing::HANDLER_DEADLINE, handle(runtime, delivery, trace));
-    let failure = match AssertUnwindSafe(handling).catch_unwind().await {
-        Ok(Ok(Ok(outcome))) => return outcome,
-        Ok(Ok(Err(failure))) => failure,
-        Ok(Err(_)) => Failure::Retry("the handler's deadline passed".to_owned()),
+    let failure = match AssertUnwindSafe(handle(runtime, delivery, trace)).catch_unwind().await {
+        Ok(Ok(outcome)) => return outcome,
+        Ok(Err(failure)) => failure,
         Err(_) => return Outcome::Panicked,
     };
     match failure {
@@ -72,39 +45,42 @@ async fn handle(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Result<
     };
     let Some(handler) = runtime.handler(&event_type) else { return Ok(Outcome::Ignored) };
     let data = delivery.data.as_ref().map_err(|reason| Failure::Reject((*reason).to_owned()))?;
-    let subject = runtime.subject(delivery.key(), delivery.time(), trace);
+    let message_id = Some(delivery.message_id.clone());
+    let subject = runtime.subject(delivery.key(), message_id, delivery.time(), trace);
     match handler {
-        Handler::Transaction(run) => {
-            let seal = |(), receipt: &mut Receipt| {
-                receipt.message_id = Some(delivery.message_id.clone());
-                Ok(())
-            };
-            let sealed = transact(runtime, &subject, Precondition::Absent, |cx| run(data, cx), seal);
-            let (receipt, outcome) = match sealed.await? {
-                Sealed::Ours(receipt, _) => (receipt, Outcome::Handled),
-                // The first attempt may have died before its relay.
-                Sealed::Theirs(receipt, _) => (receipt, Outcome::Duplicate),
-            };
-            fault::point("committed").await;
-            runtime.relay(&receipt.events).await?;
-            Ok(outcome)
+        Handler::Transaction(step) => {
+            let late = |_| Failure::Retry("the handler's deadline passed".to_owned());
+            timeout(timing::HANDLER_DEADLINE, run(runtime, step, &subject, data)).await.map_err(late)?
         }
-        Handler::Effect(effect) => effect.handle(runtime, &subject, &delivery.message_id, data).await,
+        Handler::Effect(effect) => perform::handle(effect, runtime, subject, data).await,
+    }
+}
+
+/// Handles an event in one transaction.
+async fn run(runtime: &Runtime, step: &Step, subject: &Subject, data: &[u8]) -> Result<Outcome, Failure> {
+    let seal = |(), events| Ok(Seal::Write(State::Done(Done { events, ..Done::default() })));
+    let (state, outcome) =
+        match transact(runtime, subject, Precondition::Absent, |cx| step(data, cx), seal).await? {
+            Sealed::Ours(receipt, _) => (receipt.state, Outcome::Handled),
+            // The first attempt may have died before its relay.
+            Sealed::Theirs(found) => (found.receipt.state, Outcome::Duplicate),
+        };
+    fault::point("committed").await;
+    match state {
+        State::Done(done) => runtime.relay(&done.events).await.map(|()| outcome),
+        State::Claimed { .. } => Err(Failure::Retry("an earlier release has claimed this event".to_owned())),
     }
 }
 
 /// Parks a message with the reason, for a person to look at.
 async fn dead_letter(runtime: &Runtime, delivery: &Delivery, reason: &str) -> Result<(), Failure> {
-    // The most that an attribute can hold.
-    let cut = reason.floor_char_boundary(1024);
     let added = [
-        ("dead-letter-reason", &reason[..cut]),
+        ("dead-letter-reason", reason),
         ("dead-letter-service", runtime.name()),
         ("dead-letter-subscription", delivery.subscription.as_deref().unwrap_or_default()),
-        ("dead-letter-message-id", &delivery.message_id),
+        (attribute::PARKED_MESSAGE_ID, delivery.identity()),
     ];
-    let mut attributes = delivery.attributes.clone();
-    attributes.extend(added.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let attributes = limits::fitting(&delivery.attributes, &BTreeMap::from(added));
     let topic = crate::catalog::dead_letter_topic(runtime.name());
     runtime.ports().publisher.publish(Message { topic, attributes, data: delivery.raw.clone() }).await?;
     Ok(())

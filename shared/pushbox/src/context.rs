@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    Document, Failure, Path, ServiceName,
+    Document, Failure, Path, ServiceName, json,
+    key::{Key, digest},
     message::Outgoing,
-    receipt::digest,
     store::{self, Change, Fields, Precondition, Store, StoreError, Stored, Write},
     trace::Trace,
 };
 
-/// What a handler touches the world through.
+/// A handler's only way to the outside: its transaction.
 ///
 /// What it stages is committed whole, with the receipt, in one commit; and only if nothing that it
 /// read has changed meanwhile. Otherwise the handler runs again from the start, so it must have no
@@ -27,23 +27,44 @@ pub struct Context {
     run: Arc<Run>,
 }
 
-/// `create` found the document there already.
-#[derive(Debug, PartialEq, thiserror::Error)]
-#[error("the document exists already")]
-pub struct AlreadyExists;
+/// Whether [`Context::create`] has staged the document.
+#[must_use = "a document that exists is not created; decide what that means"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// There is no such document, as far as is known: it is staged.
+    New,
+    /// There is one already; nothing is staged.
+    Exists,
+}
+
+impl Created {
+    /// Whether it is staged.
+    pub fn is_new(self) -> bool {
+        self == Self::New
+    }
+
+    /// Whether there is one already.
+    pub fn exists(self) -> bool {
+        self == Self::Exists
+    }
+}
 
 /// What is being handled; the same on each re-run.
 #[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) service: ServiceName,
     pub(crate) publishes: Arc<[&'static str]>,
-    pub(crate) key: String,
+    pub(crate) key: Key,
+    /// The message that is handled; none for a command.
+    pub(crate) message_id: Option<String>,
     pub(crate) occurred_at: Timestamp,
     pub(crate) trace: Trace,
 }
 
 struct Run {
     subject: Subject,
+    /// Random, and the same on each re-run: what all new ids derive from.
+    nonce: String,
     store: Arc<dyn Store>,
     now: Timestamp,
     staged: Mutex<Staged>,
@@ -53,6 +74,8 @@ struct Run {
 #[derive(Default)]
 pub(crate) struct Staged {
     documents: BTreeMap<Path, Staging>,
+    /// Documents that are known from before this run, until it uses them.
+    known: Known,
     pub(crate) events: Vec<Outgoing>,
     ids: u32,
     /// An error of the program, which must not be committed.
@@ -68,13 +91,15 @@ struct Staging {
 }
 
 impl Context {
-    pub(crate) fn new(subject: Subject, store: Arc<dyn Store>, now: Timestamp, known: Known) -> Self {
-        let documents = known
-            .0
-            .into_iter()
-            .map(|(path, read)| (path, Staging { read: Some(read), ..Staging::default() }));
-        let staged = Staged { documents: documents.collect(), ..Staged::default() };
-        Self { run: Arc::new(Run { subject, store, now, staged: Mutex::new(staged) }) }
+    pub(crate) fn new(
+        subject: Subject,
+        nonce: String,
+        store: Arc<dyn Store>,
+        now: Timestamp,
+        known: Known,
+    ) -> Self {
+        let staged = Mutex::new(Staged { known, ..Staged::default() });
+        Self { run: Arc::new(Run { subject, nonce, store, now, staged }) }
     }
 
     /// When this run began.
@@ -89,19 +114,26 @@ impl Context {
         self.run.subject.occurred_at
     }
 
-    /// An id that nobody can guess who does not know the key, and that is the same on each re-run.
+    /// A new id: 32 hexadecimal digits that nobody can guess, and that are the same on each re-run.
     #[must_use]
     pub fn new_id(&self) -> String {
         let mut staged = self.staged();
         staged.ids += 1;
-        let Subject { service, key, .. } = &self.run.subject;
-        digest(&["id", service, key, &staged.ids.to_string()])[..32].to_owned()
+        self.derive("id", staged.ids as usize)
     }
 
-    /// Spreads keys evenly over `0..shards`.
+    /// Derives an id from this handling's nonce.
+    fn derive(&self, kind: &str, number: usize) -> String {
+        let mut id = digest(&[kind, &self.run.nonce, &number.to_string()]);
+        id.truncate(32);
+        id
+    }
+
+    /// The shard of this event or command. Over all of them, shards are spread evenly over
+    /// `0..shards`.
     #[must_use]
     pub fn shard(&self, shards: u64) -> u64 {
-        let hash = digest(&["shard", &self.run.subject.key]);
+        let hash = digest(&["shard", self.run.subject.key.digest()]);
         u64::from_str_radix(&hash[..8], 16).unwrap_or(0) % shards.max(1)
     }
 
@@ -111,44 +143,41 @@ impl Context {
     /// [`Failure::Retry`] when the store fails, or holds something that is not a `D`.
     pub async fn get<D: Document>(&self, id: impl AsRef<str> + Send) -> Result<Option<D>, Failure> {
         let path = self.path::<D>(id.as_ref());
-        let is_known = self.staged().documents.get(&path).is_some_and(Staging::is_known);
+        let is_known = self.staged().staging(&path).is_known();
         if !is_known {
             let found = self.run.store.get(&path).await?;
-            self.staged().documents.entry(path.clone()).or_default().read = Some(found);
+            self.staged().staging(&path).read = Some(found);
         }
-        let fields = self.staged().documents.get(&path).and_then(Staging::current).cloned();
+        let fields = self.staged().staging(&path).current();
         Ok(fields.map(|fields| serde_json::from_value(Value::Object(fields))).transpose()?)
     }
 
     /// Stages a document that must not exist yet.
     ///
-    /// This does not ask the store: it is taken that there is no such document. Where the commit
-    /// proves this wrong, the handler runs again and then gets the error.
-    ///
-    /// # Errors
-    /// [`AlreadyExists`], at the latest in the re-run after a refused commit.
-    pub fn create<D: Document>(&self, document: &D) -> Result<(), AlreadyExists> {
+    /// This does not ask the store: it assumes that there is no such document. If the commit is
+    /// refused because there is one, the handler runs again and then gets [`Created::Exists`].
+    pub fn create<D: Document>(&self, document: &D) -> Created {
         let mut staged = self.staged();
-        let Some(fields) = staged.fields(document) else { return Ok(()) };
-        let staging = staged.documents.entry(self.path::<D>(&document.id())).or_default();
-        if staging.current().is_some() {
-            return Err(AlreadyExists);
+        let Some(fields) = staged.fields(document) else { return Created::New };
+        let staging = staged.staging(&self.path::<D>(&document.id()));
+        if staging.exists() {
+            return Created::Exists;
         }
         staging.change = Some(Change::Set(fields));
         staging.created = true;
-        Ok(())
+        Created::New
     }
 
     /// Stages a document. If this run has read it, the commit fails if it has changed since.
     pub fn put<D: Document>(&self, document: &D) {
         let mut staged = self.staged();
         let change = staged.fields(document).map(Change::Set);
-        staged.documents.entry(self.path::<D>(&document.id())).or_default().change = change;
+        staged.staging(&self.path::<D>(&document.id())).change = change;
     }
 
     /// Adds the numeric fields named in `amounts` to what is stored, and sets the other fields.
-    /// Neither reads nor loses a race, and `get` in the same run does not see it. A document takes
-    /// about one write a second, so spread what is hot over [shards](Self::shard).
+    /// This neither reads nor loses a race. A document takes about one write a second, so spread
+    /// what is hot over [shards](Self::shard).
     pub fn add<D: Document>(&self, document: &D, amounts: &[&str]) {
         let mut staged = self.staged();
         let Some(fields) = staged.fields(document) else { return };
@@ -161,28 +190,31 @@ impl Context {
             staged.mistake = Some(format!("{} has no integer field for each of {amounts:?}", D::COLLECTION));
             return;
         }
-        staged.documents.entry(self.path::<D>(&document.id())).or_default().add(fields, found);
+        staged.staging(&self.path::<D>(&document.id())).add(fields, found);
     }
 
     /// Stages the removal of a document.
     pub fn delete<D: Document>(&self, id: impl AsRef<str>) {
         let path = self.path::<D>(id.as_ref());
-        self.staged().documents.entry(path).or_default().change = Some(Change::Delete);
+        self.staged().staging(&path).change = Some(Change::Delete);
     }
 
     /// Stages an event. It is published once the commit is through.
     pub fn publish<E: Event>(&self, event: &E) {
-        let Subject { service, key, trace, publishes, .. } = &self.run.subject;
+        let Subject { service, trace, publishes, .. } = &self.run.subject;
         let mut staged = self.staged();
         if !publishes.contains(&E::TYPE) {
             // The catalog, and with it the grants in the cloud, would not know.
             staged.mistake = Some(format!("{service} does not declare that it publishes {}", E::TYPE));
             return;
         }
-        let id = &digest(&["event", service, key, &staged.events.len().to_string()])[..32];
-        match Outgoing::new(event, service, id, self.run.now, &trace.to_string()) {
+        let id = self.derive("event", staged.events.len());
+        match Outgoing::new(event, service, &id, self.run.now, trace) {
             Ok(outgoing) => staged.events.push(outgoing),
-            Err(error) => staged.mistake = Some(format!("{} is not JSON: {error}", E::TYPE)),
+            Err(error) => {
+                let error = json::describe(&error);
+                staged.mistake = Some(format!("{} is not JSON: {error}", E::TYPE));
+            }
         }
     }
 
@@ -206,12 +238,28 @@ impl Staging {
         self.read.is_some() || matches!(self.change, Some(Change::Set(_) | Change::Delete))
     }
 
-    /// The document as the handler sees it.
-    fn current(&self) -> Option<&Fields> {
+    /// Whether the handler sees a document here. It assumes that there is none where nobody has
+    /// asked the store.
+    fn exists(&self) -> bool {
         match &self.change {
-            Some(Change::Set(fields)) => Some(fields),
+            Some(Change::Set(_) | Change::Add { .. }) => true,
+            Some(Change::Delete) => false,
+            Some(Change::Verify) | None => matches!(self.read, Some(Some(_))),
+        }
+    }
+
+    /// The document as the handler sees it.
+    fn current(&self) -> Option<Fields> {
+        let read = || self.read.as_ref()?.as_ref().map(|stored| stored.fields.clone());
+        match &self.change {
+            Some(Change::Set(fields)) => Some(fields.clone()),
             Some(Change::Delete) => None,
-            _ => self.read.as_ref()?.as_ref().map(|stored| &stored.fields),
+            Some(Change::Add { fields, amounts }) => {
+                let mut document = read().unwrap_or_default();
+                store::add(&mut document, fields, amounts);
+                Some(document)
+            }
+            Some(Change::Verify) | None => read(),
         }
     }
 
@@ -250,9 +298,20 @@ impl Staging {
 }
 
 impl Staged {
+    /// What this run has read and staged of a document.
+    fn staging(&mut self, path: &Path) -> &mut Staging {
+        let known = &mut self.known.0;
+        self.documents
+            .entry(path.clone())
+            .or_insert_with(|| Staging { read: known.remove(path), ..Staging::default() })
+    }
+
     fn fields<D: Document>(&mut self, document: &D) -> Option<Fields> {
         store::fields(document)
-            .map_err(|error| self.mistake = Some(format!("{} is not a struct: {error}", D::COLLECTION)))
+            .map_err(|error| {
+                let error = json::describe(&error);
+                self.mistake = Some(format!("{} is not a struct: {error}", D::COLLECTION));
+            })
             .ok()
     }
 
@@ -264,6 +323,18 @@ impl Staged {
             Write { path, change: staging.change.unwrap_or(Change::Verify), only_if }
         })
     }
+
+    /// Checks that all that this run has read, or assumed to be absent, is so at one time.
+    pub(crate) fn into_verification(self) -> Vec<Write> {
+        let used =
+            self.documents.into_iter().filter(|(_, staging)| staging.read.is_some() || staging.created);
+        let verify = |(path, staging): (Path, Staging)| Write {
+            path,
+            change: Change::Verify,
+            only_if: staging.only_if(),
+        };
+        used.map(verify).collect()
+    }
 }
 
 /// What is known of documents before a run begins.
@@ -271,7 +342,7 @@ impl Staged {
 pub(crate) struct Known(BTreeMap<Path, Option<Stored>>);
 
 impl Known {
-    /// Asks the store for what a run took to be absent: one of them may be why its commit was
+    /// Asks the store for what a run assumed to be absent: one of them may be why its commit was
     /// refused. The next run knows.
     pub(crate) async fn recheck(store: &dyn Store, refused: &[Write]) -> Result<Self, StoreError> {
         let mut known = BTreeMap::new();

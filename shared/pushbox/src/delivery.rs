@@ -2,15 +2,28 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::Deserialize;
+use percent_encoding::percent_decode;
+use serde::{Deserialize, de::IgnoredAny};
 
-use crate::{json::read_object, message::attribute, trace::TRACEPARENT};
+use crate::{
+    json::read_object,
+    key::Key,
+    message::attribute,
+    trace::{TRACE_ATTRIBUTES, Trace, joined},
+};
 
 const STRUCTURED: &str = "application/cloudevents+json";
+
+/// The only version of CloudEvents that there is.
+const SPEC_VERSION: &str = "1.0";
+
+/// What [Eventarc](https://cloud.google.com/eventarc/docs/cloudevents#pubsub) delivers for a Pub/Sub
+/// message. Its data is a push envelope.
+const EVENTARC_MESSAGE: &str = "google.cloud.pubsub.topic.v1.messagePublished";
 
 /// One arrival of a message at a subscription.
 #[derive(Debug)]
@@ -25,12 +38,15 @@ pub(crate) struct Delivery {
     /// The data, or why there is none to be had. Then `raw` is what came instead.
     pub(crate) data: Result<Bytes, &'static str>,
     pub(crate) raw: Bytes,
+    /// The field `event` of the data, or why the data cannot have one. It is read only where no
+    /// attribute tells the type.
+    named: Result<Option<String>, &'static str>,
     publish_time: Option<Timestamp>,
 }
 
 /// This is not a push from Pub/Sub, nor a CloudEvent.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("not a Pub/Sub push envelope: {0}")]
+#[error("neither a Pub/Sub push nor a CloudEvent: {0}")]
 pub(crate) struct NotAnEnvelope(&'static str);
 
 /// <https://cloud.google.com/pubsub/docs/push#receive_push>
@@ -62,62 +78,87 @@ struct PushedMessage<'a> {
 /// <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>
 #[derive(Deserialize)]
 struct StructuredEvent {
-    id: String,
-    source: String,
-    r#type: String,
-    specversion: String,
+    id: Option<String>,
+    source: Option<String>,
+    r#type: Option<String>,
+    specversion: Option<String>,
     time: Option<String>,
     traceparent: Option<String>,
+    tracestate: Option<String>,
     data: Option<Box<serde_json::value::RawValue>>,
     data_base64: Option<String>,
 }
 
 impl Delivery {
+    /// Reads a delivery in each form that it may have:
+    ///
+    /// - Pub/Sub's push: [wrapped](https://cloud.google.com/pubsub/docs/push#receive_push), or
+    ///   [unwrapped](https://cloud.google.com/pubsub/docs/payload-unwrapping) with metadata. The
+    ///   message may hold a structured CloudEvent.
+    /// - [CloudEvents by HTTP](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md),
+    ///   structured or binary.
+    /// - Eventarc's CloudEvent that wraps a Pub/Sub push.
     pub(crate) fn parse(headers: &HeaderMap, body: Bytes) -> Result<Self, NotAnEnvelope> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let is_structured =
-            header(attribute::CONTENT_TYPE).is_some_and(|content_type| content_type.starts_with(STRUCTURED));
-        let delivery = if let Some(message_id) = header("x-goog-pubsub-message-id") {
-            Self {
+        if let Some(message_id) = header("x-goog-pubsub-message-id") {
+            let message = Self {
+                message_id: message_id.to_owned(),
                 subscription: header("x-goog-pubsub-subscription-name").map(str::to_owned),
                 publish_time: header("x-goog-pubsub-publish-time").and_then(|time| time.parse().ok()),
-                ..Self::bare(message_id, headers, body)
-            }
-        } else if is_structured {
-            Self::bare("", headers, body)
-        } else if let Some(id) = header(attribute::ID) {
-            Self::bare(id, headers, body)
+                // Pub/Sub writes attributes as they are.
+                ..Self::bare(headers, body, |value| value.to_str().ok().map(str::to_owned))
+            };
+            return message.opened();
+        }
+        let mut event = if header(attribute::CONTENT_TYPE).is_some_and(is_structured) {
+            let event = read_object(&body);
+            let event: StructuredEvent =
+                event.map_err(|_| NotAnEnvelope("the body is not a structured CloudEvent"))?;
+            let mut delivery = Self::bare(headers, body, |_| None);
+            delivery.take(event);
+            delivery
+        } else if headers.keys().any(|name| name.as_str().starts_with("ce-")) {
+            Self::bare(headers, body, decoded)
         } else {
-            Self::wrapped(body)?
+            return Self::wrapped(body)?.opened();
         };
-        delivery.unfold()
+        event.message_id = event.checked_id()?.to_owned();
+        match (event.attribute(attribute::TYPE), &event.data) {
+            (Some(EVENTARC_MESSAGE), Ok(data)) => Self::wrapped(data.clone())?.opened(),
+            _ => Ok(event),
+        }
     }
 
-    /// A message whose attributes are HTTP headers and whose data is the body: Pub/Sub's
-    /// [unwrapped](https://cloud.google.com/pubsub/docs/payload-unwrapping) push with metadata, and
-    /// CloudEvents' binary mode.
-    fn bare(message_id: &str, headers: &HeaderMap, body: Bytes) -> Self {
-        let is_attribute =
-            |name: &str| name.starts_with("ce-") || [attribute::CONTENT_TYPE, TRACEPARENT].contains(&name);
-        let attributes = headers
-            .iter()
-            .filter(|(name, _)| is_attribute(name.as_str()))
-            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
-            .collect();
+    /// A message whose attributes are HTTP headers and whose data is the body.
+    fn bare(headers: &HeaderMap, body: Bytes, decode: impl Fn(&HeaderValue) -> Option<String>) -> Self {
+        let of_event = headers.iter().filter(|(name, _)| {
+            name.as_str().starts_with("ce-") || name.as_str() == attribute::PARKED_MESSAGE_ID
+        });
+        let of_event = of_event.filter_map(|(name, value)| Some((name.to_string(), decode(value)?)));
+        let of_trace = TRACE_ATTRIBUTES.into_iter().flat_map(|(parent, state)| [parent, state]);
+        let others = of_trace
+            .chain([attribute::CONTENT_TYPE])
+            .filter(|name| !name.starts_with("ce-"))
+            .filter_map(|name| Some((name.to_owned(), joined(headers, name)?.into_owned())));
         Self {
-            message_id: message_id.to_owned(),
+            message_id: String::new(),
             subscription: None,
             attempt: None,
-            attributes,
+            attributes: of_event.chain(others).collect(),
             data: Ok(body.clone()),
             raw: body,
+            named: Ok(None),
             publish_time: None,
         }
     }
 
     fn wrapped(body: Bytes) -> Result<Self, NotAnEnvelope> {
-        let envelope: Envelope = serde_json::from_slice(&body)
-            .map_err(|_| NotAnEnvelope("the body is not JSON with a `message` of the documented form"))?;
+        let envelope: Envelope = read_object(&body).map_err(|_| {
+            NotAnEnvelope(
+                "the body is not a JSON object with a `message` as Pub/Sub documents it. A subscription that \
+                 pushes unwrapped messages must have `writeMetadata` on",
+            )
+        })?;
         let message = envelope.message;
         let message_id = message.message_id.or(message.message_id_snake).unwrap_or_default();
         let raw = message.data.unwrap_or_default();
@@ -129,32 +170,44 @@ impl Delivery {
             attributes: message.attributes.unwrap_or_default(),
             raw: data.clone().unwrap_or_else(|_| Bytes::from(raw.into_owned())),
             data,
+            named: Ok(None),
             publish_time: message.publish_time.or(message.publish_time_snake),
         })
     }
 
-    /// Turns CloudEvents' structured mode, if it is that, into the binary mode.
-    fn unfold(mut self) -> Result<Self, NotAnEnvelope> {
-        let content_type = self.attributes.get(attribute::CONTENT_TYPE);
-        if let (true, Ok(data)) = (content_type.is_some_and(|is| is.starts_with(STRUCTURED)), &self.data) {
-            match serde_json::from_slice::<StructuredEvent>(data) {
-                Ok(event) => self.take(event),
-                Err(_) if self.message_id.is_empty() => {
-                    return Err(NotAnEnvelope("the body is not a structured CloudEvent"));
-                }
-                Err(_) => self.data = Err("the data is not a structured CloudEvent"),
-            }
+    /// Looks into a message of Pub/Sub's: turns CloudEvents' structured mode, if it is that, into the
+    /// binary mode, and reads the type where no attribute tells it.
+    fn opened(mut self) -> Result<Self, NotAnEnvelope> {
+        /// `specversion` is in every structured CloudEvent, and Go's SDK sends one without a word.
+        #[derive(Deserialize)]
+        struct Typed {
+            event: Option<String>,
+            specversion: Option<IgnoredAny>,
         }
         if self.message_id.is_empty() {
             return Err(NotAnEnvelope("the message has no id"));
+        }
+        let Ok(data) = &self.data else { return Ok(self) };
+        if self.content_type().is_some_and(is_structured) {
+            match complete_event(data) {
+                Some(event) => self.take(event),
+                None => self.data = Err("the data is not a structured CloudEvent"),
+            }
+        } else if self.attribute(attribute::TYPE).is_none() && !data.is_empty() {
+            match read_object::<Typed>(data) {
+                Ok(Typed { event, specversion }) => {
+                    match specversion.and_then(|IgnoredAny| complete_event(data)) {
+                        Some(event) => self.take(event),
+                        None => self.named = Ok(event),
+                    }
+                }
+                Err(_) => self.named = Err("the data is not a JSON object with a text field `event`"),
+            }
         }
         Ok(self)
     }
 
     fn take(&mut self, event: StructuredEvent) {
-        if self.message_id.is_empty() {
-            self.message_id.clone_from(&event.id);
-        }
         self.data = match (event.data, event.data_base64) {
             (Some(json), None) => Ok(String::from(Box::<str>::from(json)).into()),
             (None, Some(text)) => {
@@ -163,45 +216,66 @@ impl Delivery {
             (None, None) => Ok(Bytes::new()),
             (Some(_), Some(_)) => Err("a CloudEvent has data or data_base64, not both"),
         };
+        let mut content_type = None;
+        if let Ok(data) = &self.data {
+            // A dead letter has the attributes and the data of the same mode.
+            self.raw = data.clone();
+            self.attributes.retain(|name, _| !name.eq_ignore_ascii_case(attribute::CONTENT_TYPE));
+            content_type = Some("application/json".to_owned());
+        }
         let known = [
-            (attribute::SPEC_VERSION, Some(event.specversion)),
-            (attribute::ID, Some(event.id)),
-            (attribute::SOURCE, Some(event.source)),
-            (attribute::TYPE, Some(event.r#type)),
+            (attribute::SPEC_VERSION, event.specversion),
+            (attribute::ID, event.id),
+            (attribute::SOURCE, event.source),
+            (attribute::TYPE, event.r#type),
             (attribute::TIME, event.time),
-            (attribute::CONTENT_TYPE, Some("application/json".to_owned())),
-            (TRACEPARENT, event.traceparent),
+            (attribute::CONTENT_TYPE, content_type),
+            ("ce-traceparent", event.traceparent),
+            ("ce-tracestate", event.tracestate),
         ];
         self.attributes.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    }
+
+    /// The id of an event that came without Pub/Sub. Nothing but its attributes tells it from others,
+    /// so it must have those that the specification requires.
+    fn checked_id(&self) -> Result<&str, NotAnEnvelope> {
+        let require = |name, missing| self.attribute(name).ok_or(NotAnEnvelope(missing));
+        if require(attribute::SPEC_VERSION, "the CloudEvent has no specversion")? != SPEC_VERSION {
+            return Err(NotAnEnvelope("the CloudEvent has another specversion than 1.0"));
+        }
+        require(attribute::TYPE, "the CloudEvent has no type")?;
+        require(attribute::SOURCE, "the CloudEvent has no source")?;
+        require(attribute::ID, "the CloudEvent has no id")
+    }
+
+    /// The trace that it belongs to: the message's, else the request's.
+    pub(crate) fn trace(&self, headers: &HeaderMap) -> Trace {
+        Trace::of_message(|name| self.attribute(name), headers)
     }
 
     /// What makes two deliveries one event. Message ids alone would not do: a relay that publishes
     /// again gets a new one. Where there is nothing else, the subscription belongs to it: a message
     /// id is [unique within its topic](https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage).
-    pub(crate) fn key(&self) -> String {
-        match (self.attribute(attribute::SOURCE), self.attribute(attribute::ID)) {
-            (Some(source), Some(id)) => format!("{source} {id}"),
-            _ => format!("{} {}", self.subscription.as_deref().unwrap_or("message"), self.message_id),
+    /// A dead letter that is published again with its attributes names the message that it was.
+    pub(crate) fn key(&self) -> Key {
+        if let (Some(source), Some(id)) = (self.attribute(attribute::SOURCE), self.attribute(attribute::ID)) {
+            return Key::event(source, id);
         }
+        Key::message(self.subscription.as_deref(), self.identity())
+    }
+
+    /// The id of the message, or for a dead letter that is replayed, of the message that it was.
+    pub(crate) fn identity(&self) -> &str {
+        self.attribute(attribute::PARKED_MESSAGE_ID).unwrap_or(&self.message_id)
     }
 
     /// The event's type; `None` where neither the attributes nor the data tell.
     pub(crate) fn event_type(&self) -> Result<Option<Cow<'_, str>>, &'static str> {
-        #[derive(Deserialize)]
-        struct Typed {
-            event: Option<String>,
-        }
         if let Some(ce_type) = self.attribute(attribute::TYPE) {
             return Ok(Some(ce_type.into()));
         }
-        let data = self.data.as_ref().map_err(|reason| *reason)?;
-        if data.is_empty() {
-            return Ok(None);
-        }
-        let typed: Result<Typed, _> = read_object(data);
-        typed
-            .map(|typed| typed.event.map(Cow::from))
-            .map_err(|_| "the data is not a JSON object with a text field `event`")
+        self.data.as_ref().map_err(|reason| *reason)?;
+        self.named.as_ref().map(|event| event.as_deref().map(Cow::from)).map_err(|reason| *reason)
     }
 
     /// When the event happened, as far as the message tells.
@@ -212,4 +286,42 @@ impl Delivery {
     pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
+
+    /// The attribute `content-type`, which some write with capitals, as an HTTP header.
+    fn content_type(&self) -> Option<&str> {
+        self.attribute(attribute::CONTENT_TYPE).or_else(|| {
+            let mut attributes = self.attributes.iter();
+            let found = attributes.find(|(name, _)| name.eq_ignore_ascii_case(attribute::CONTENT_TYPE));
+            found.map(|(_, value)| value.as_str())
+        })
+    }
+}
+
+/// Media types are compared without regard to case and to parameters.
+fn is_structured(content_type: &str) -> bool {
+    content_type.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case(STRUCTURED))
+}
+
+/// A structured CloudEvent, if the data of a message is one.
+fn complete_event(data: &[u8]) -> Option<StructuredEvent> {
+    let event: StructuredEvent = read_object(data).ok()?;
+    let has_all = event.id.is_some() && event.source.is_some() && event.r#type.is_some();
+    (has_all && event.specversion.as_deref() == Some(SPEC_VERSION)).then_some(event)
+}
+
+/// The value of a `ce-` header: it may be quoted, and is
+/// [percent-encoded](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3132-http-header-values).
+fn decoded(value: &HeaderValue) -> Option<String> {
+    let value = value.as_bytes();
+    let quoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    let unquoted = quoted.map(|quoted| {
+        let mut escaped = false;
+        let keep = |byte: &&u8| {
+            escaped = **byte == b'\\' && !escaped;
+            !escaped
+        };
+        quoted.iter().filter(keep).copied().collect::<Vec<_>>()
+    });
+    let decoded = percent_decode(unquoted.as_deref().unwrap_or(value)).decode_utf8();
+    decoded.ok().map(Cow::into_owned)
 }

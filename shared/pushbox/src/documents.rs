@@ -6,10 +6,11 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     Document, Failure, Path, Problem, Runtime,
+    json::{UNKNOWN, describe, read_only_known},
     store::{Query, Stored},
 };
 
@@ -21,12 +22,24 @@ pub struct Documents {
     runtime: Runtime,
 }
 
-/// Which page of a list: `?limit=` (1 to 200, else 50) and `?cursor=` (from the page before).
-#[derive(Debug, Default, Deserialize)]
-pub struct PageQuery {
+/// The longest value that Firestore has an index entry for, and the longest id of a document.
+/// <https://firebase.google.com/docs/firestore/quotas#limits>
+const LONGEST_VALUE: usize = 1500;
+
+/// Which page of a list: `?limit=` (1 to 200, else 50) and `?cursor=` (from the page before), and which
+/// items: the other parameters are the fields of `F`, each read from text. An unknown parameter is an
+/// error, since a misspelt filter would give too much.
+#[derive(Debug, Default)]
+pub struct PageQuery<F = Unfiltered> {
     limit: Option<usize>,
     cursor: Option<String>,
+    /// The parameters besides those of the page.
+    pub filter: F,
 }
+
+/// No parameters besides those of the page.
+#[derive(Debug, Default, Deserialize)]
+pub struct Unfiltered {}
 
 /// A part of a list.
 #[derive(Debug, Serialize)]
@@ -45,20 +58,51 @@ impl FromRequestParts<Runtime> for Documents {
     }
 }
 
-impl FromRequestParts<Runtime> for PageQuery {
+impl<F: DeserializeOwned> FromRequestParts<Runtime> for PageQuery<F> {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, runtime: &Runtime) -> Result<Self, Problem> {
-        let refuse = |detail: String| Problem::new(StatusCode::BAD_REQUEST, detail);
-        let query = QueryString::<Self>::from_request_parts(parts, runtime).await;
-        let QueryString(query) = query.map_err(|error| refuse(error.body_text()))?;
-        if query.limit.is_some_and(|limit| !(1..=LARGEST_PAGE).contains(&limit)) {
-            return Err(refuse(format!("limit goes from 1 to {LARGEST_PAGE}.")));
+        let pairs = QueryString::<Vec<(String, String)>>::from_request_parts(parts, runtime).await;
+        let QueryString(pairs) = pairs.map_err(|_| refuse("The query is not valid."))?;
+        let (mut limit, mut cursor, mut fields) = (None, None, Map::new());
+        for (name, value) in pairs {
+            let before = match name.as_str() {
+                "limit" => limit.replace(value).is_some(),
+                "cursor" => cursor.replace(value).is_some(),
+                _ if value.len() > LONGEST_VALUE => {
+                    return Err(refuse(format_args!("{name} has more than {LONGEST_VALUE} bytes.")));
+                }
+                _ => fields.insert(name.clone(), value.into()).is_some(),
+            };
+            if before {
+                return Err(refuse(format_args!("{name} comes more than once.")));
+            }
         }
-        Ok(query)
+        let filter = read_only_known(fields).map_err(|error| {
+            let name = error.pointer.trim_start_matches('/');
+            // The reason may be a library's text, and is of no use without the value.
+            let what = if error.reason == UNKNOWN { "unknown" } else { "not valid" };
+            refuse(format_args!("The query parameter {name} is {what}."))
+        })?;
+        let limit = limit.map(|limit| {
+            let limit = limit.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
+            limit.ok_or_else(|| refuse(format_args!("limit goes from 1 to {LARGEST_PAGE}.")))
+        });
+        Ok(Self { limit: limit.transpose()?, cursor, filter })
     }
 }
 
-impl PageQuery {
+fn refuse(detail: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, detail)
+}
+
+/// Whether a document can have this id.
+/// <https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields>
+fn is_document_id(id: &str) -> bool {
+    let is_reserved = id.len() >= 4 && id.starts_with("__") && id.ends_with("__");
+    (1..=LONGEST_VALUE).contains(&id.len()) && !id.contains('/') && ![".", ".."].contains(&id) && !is_reserved
+}
+
+impl<F> PageQuery<F> {
     /// At most so many items.
     #[must_use]
     pub fn limit(&self) -> usize {
@@ -68,12 +112,12 @@ impl PageQuery {
     /// The id after which the page begins.
     ///
     /// # Errors
-    /// 400 for a cursor that is none.
+    /// 400 if the cursor is not one that a page gave.
     pub fn after(&self) -> Result<Option<String>, Problem> {
-        let refuse = || Problem::new(StatusCode::BAD_REQUEST, "The cursor is not one that a page gave.");
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let id = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        id.filter(|id| !id.is_empty() && !id.contains('/')).map(Some).ok_or_else(refuse)
+        let id = id.filter(|id| is_document_id(id));
+        id.map(Some).ok_or_else(|| refuse("The cursor is not one that a page gave."))
     }
 }
 
@@ -95,6 +139,9 @@ impl Documents {
     /// # Errors
     /// [`Failure::Retry`] when the store fails, or holds something that is not a `D`.
     pub async fn get<D: Document>(&self, id: impl AsRef<str>) -> Result<Option<D>, Failure> {
+        if !is_document_id(id.as_ref()) {
+            return Ok(None);
+        }
         let path = Path::new(self.runtime.name(), D::COLLECTION, id.as_ref());
         self.runtime.ports().store.get(&path).await?.map(document).transpose()
     }
@@ -106,7 +153,7 @@ impl Documents {
     pub async fn page<D: Document>(
         &self,
         filters: Vec<(&'static str, Value)>,
-        page: &PageQuery,
+        page: &PageQuery<impl Sized>,
     ) -> Result<Page<D>, Problem> {
         self.page_after(filters, "", page).await
     }
@@ -119,7 +166,7 @@ impl Documents {
         &self,
         filters: Vec<(&'static str, Value)>,
         after: &str,
-        page: &PageQuery,
+        page: &PageQuery<impl Sized>,
     ) -> Result<Page<D>, Problem> {
         let after = page.after()?.unwrap_or_default().max(after.to_owned());
         let found = self.list::<D>(filters, &after, page.limit() + 1).await?;
@@ -148,5 +195,5 @@ impl Documents {
 }
 
 fn document<D: DeserializeOwned>(stored: Stored) -> Result<D, Failure> {
-    Ok(serde_json::from_value(stored.fields.into())?)
+    serde_json::from_value(stored.fields.into()).map_err(|error| Failure::Retry(describe(&error)))
 }

@@ -1,209 +1,114 @@
-//! One call to the outside world, made once: claim, perform, complete.
+//! One call to the outside world, in three steps: claim, perform, complete.
 
-use std::{any::Any, sync::Arc, time::Duration};
-
-use events::Event;
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    Context, Failure, Runtime,
-    consume::Outcome,
-    context::Subject,
-    fault,
-    receipt::{self, Claim, Receipt, digest},
-    service::{Step, step},
-    store::{CommitError, Precondition, Version},
-    timing,
-    transaction::{Sealed, commit, transact},
-};
+use crate::{Context, Event, Failure, service::decode};
 
-/// The three steps, with their types erased; the call travels as JSON.
-#[derive(Clone)]
-pub(crate) struct Effect {
-    claim: Step<Option<String>>,
-    perform: Arc<Perform>,
-    complete: Arc<Complete>,
+/// One call to the outside world for each event, such as a mail or a charge.
+///
+/// 1. [`claim`](Self::claim) decides in a transaction what to call for. Its call is committed as a
+///    claim, which keeps other deliveries from making it.
+/// 2. [`perform`](Self::perform) makes the call.
+/// 3. [`complete`](Self::complete) records in a transaction what came of it.
+///
+/// Once `perform` has returned an outcome, the call is not made again: if `complete` fails, the
+/// outcome is kept in the claim, and a later delivery completes. If the process dies, or is cut off
+/// from the store, between the call and the record of it, another delivery takes the claim over when
+/// its [lease](crate::timing::LEASE) has ended, and makes the very same call with the same
+/// idempotency key. So each such failure adds one call at most.
+pub trait Effect: Send + Sync + 'static {
+    /// What it handles.
+    type Event: Event;
+    /// What to call for. It is stored in the claim, so it must fit into a document.
+    type Call: Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What came of the call. An unknown outcome, where a second call could do harm, is a value of
+    /// this type, too.
+    type Outcome: Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// Says what to call for, or `None` if there is nothing to call for. What it stages is committed
+    /// together with the claim. It may publish only if it returns `None`.
+    fn claim(
+        &self,
+        event: Self::Event,
+        cx: Context,
+    ) -> impl Future<Output = Result<Option<Self::Call>, Failure>> + Send;
+
+    /// Makes the call, with an idempotency key that is the same on every attempt. It must end within
+    /// [`CALL_DEADLINE`](crate::timing::CALL_DEADLINE). If it panics, or is cut off at
+    /// [`CALL_CUT_OFF`](crate::timing::CALL_CUT_OFF), nobody knows the outcome, and the call is made
+    /// again when the lease has ended.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] if the call was not made, or if a second one with the same key does no
+    /// harm. [`Failure::Reject`] if the outside refuses this call for good: then
+    /// [`abandon`](Self::abandon) runs, and the message becomes a dead letter.
+    fn perform(
+        &self,
+        call: Self::Call,
+        key: String,
+    ) -> impl Future<Output = Result<Self::Outcome, Failure>> + Send;
+
+    /// Records the outcome. What it publishes is relayed.
+    fn complete(
+        &self,
+        call: Self::Call,
+        outcome: Self::Outcome,
+        cx: Context,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Takes back what `claim` has staged, after `perform` has rejected the call. The receipt is
+    /// removed in the same commit, so a replay of the dead letter begins with `claim` again. If an
+    /// earlier attempt may have made the call, this does not run: the claim keeps its key for a replay.
+    fn abandon(&self, call: Self::Call, cx: Context) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-type Performed = Arc<dyn Any + Send + Sync>;
-type Perform = dyn Fn(&str, String) -> Running<Performed> + Send + Sync;
-type Complete = dyn Fn(&str, &Performed, Context) -> Running<()> + Send + Sync;
-type Running<T> = BoxFuture<'static, Result<T, Failure>>;
-
-impl Effect {
-    pub(crate) fn new<E, C, O, ClaimFut, PerformFut, CompleteFut>(
-        claim: impl Fn(E, Context) -> ClaimFut + Send + Sync + 'static,
-        perform: impl Fn(C, String) -> PerformFut + Send + Sync + 'static,
-        complete: impl Fn(C, O, Context) -> CompleteFut + Send + Sync + 'static,
-    ) -> Self
-    where
-        E: Event,
-        C: Serialize + DeserializeOwned + Send + 'static,
-        O: Clone + Send + Sync + 'static,
-        ClaimFut: Future<Output = Result<Option<C>, Failure>> + Send + 'static,
-        PerformFut: Future<Output = Result<O, Failure>> + Send + 'static,
-        CompleteFut: Future<Output = Result<(), Failure>> + Send + 'static,
-    {
-        let claim = Arc::new(claim);
-        Self {
-            claim: step(move |event: E, cx| {
-                let claim = claim.clone();
-                async move {
-                    let call = claim(event, cx).await?;
-                    Ok(call.map(|call| serde_json::to_string(&call)).transpose()?)
-                }
-            }),
-            perform: Arc::new(move |call, key| match serde_json::from_str::<C>(call) {
-                Ok(call) => perform(call, key)
-                    .map(|performed| performed.map(|outcome| Arc::new(outcome) as Performed))
-                    .boxed(),
-                Err(error) => futures::future::ready(Err(error.into())).boxed(),
-            }),
-            complete: Arc::new(move |call, performed, cx| {
-                match (serde_json::from_str::<C>(call), performed.downcast_ref::<O>()) {
-                    (Ok(call), Some(outcome)) => complete(call, outcome.clone(), cx).boxed(),
-                    (Err(error), _) => futures::future::ready(Err(error.into())).boxed(),
-                    (_, None) => unreachable!("perform and complete agree on the type"),
-                }
-            }),
-        }
-    }
-
-    pub(crate) async fn handle(
-        &self,
-        runtime: &Runtime,
-        subject: &Subject,
-        message_id: &str,
-        data: &[u8],
-    ) -> Result<Outcome, Failure> {
-        let token = format!("{:032x}", fastrand::u128(..));
-        let claimed = transact(
-            runtime,
-            subject,
-            Precondition::Absent,
-            |cx| (self.claim)(data, cx),
-            |call, receipt| {
-                receipt.message_id = Some(message_id.to_owned());
-                if call.is_some() && !receipt.events.is_empty() {
-                    return Err(Failure::Retry("a claim published before its effect".to_owned()));
-                }
-                receipt.claim = call.map(|call| self.claim_for(runtime, &token, call));
-                Ok(())
-            },
-        );
-        let (receipt, version) = match claimed.await? {
-            Sealed::Ours(receipt, version) => (receipt, version),
-            Sealed::Theirs(receipt, version) => {
-                match self.wait(runtime, subject, &token, receipt, version).await? {
-                    Claimed::Ours(receipt, version) => (receipt, version),
-                    Claimed::Done(receipt) => {
-                        runtime.relay(&receipt.events).await?;
-                        return Ok(Outcome::Duplicate);
-                    }
-                }
-            }
-        };
-        let Some(claim) = receipt.claim.clone() else {
-            runtime.relay(&receipt.events).await?;
-            return Ok(Outcome::Handled);
-        };
-
-        fault::point("claimed").await;
-        let key = digest(&["effect", subject.service, &subject.key])[..40].to_owned();
-        let performed = match (self.perform)(&claim.call, key).await {
-            Ok(performed) => performed,
-            Err(failure) => {
-                self.release(runtime, subject, receipt, version).await;
-                return Err(failure);
-            }
-        };
-
-        fault::point("performed").await;
-        let completed = transact(
-            runtime,
-            subject,
-            // The fence: whoever took the claim over has changed the receipt.
-            Precondition::At(version),
-            |cx| (self.complete)(&claim.call, &performed, cx),
-            |(), receipt| {
-                receipt.message_id = Some(message_id.to_owned());
-                Ok(())
-            },
-        );
-        match completed.await? {
-            Sealed::Ours(receipt, _) | Sealed::Theirs(receipt @ Receipt { claim: None, .. }, _) => {
-                fault::point("committed").await;
-                runtime.relay(&receipt.events).await?;
-                Ok(Outcome::Handled)
-            }
-            Sealed::Theirs(..) => Err(Failure::Retry("another delivery took the claim over".to_owned())),
-        }
-    }
-
-    fn claim_for(&self, runtime: &Runtime, token: &str, call: String) -> Claim {
-        let until = runtime.now().saturating_add(timing::LEASE).unwrap_or_default();
-        Claim { token: token.to_owned(), until, call }
-    }
-
-    /// Waits until whoever holds the claim is done, or takes the claim over once its lease has run
-    /// out. Not to wait would be a nack, and each of them burns a delivery attempt.
-    async fn wait(
-        &self,
-        runtime: &Runtime,
-        subject: &Subject,
-        token: &str,
-        mut receipt: Receipt,
-        mut version: Version,
-    ) -> Result<Claimed, Failure> {
-        let path = receipt::path(subject.service, &subject.key);
-        let store = &*runtime.ports().store;
-        let mut poll = Duration::from_millis(50);
-        loop {
-            match &receipt.claim {
-                None => return Ok(Claimed::Done(receipt)),
-                // The answer to our own commit was lost.
-                Some(claim) if claim.token == token => return Ok(Claimed::Ours(receipt, version)),
-                Some(claim) if claim.until <= runtime.now() => {
-                    receipt.claim = Some(self.claim_for(runtime, token, claim.call.clone()));
-                    let write = receipt.write(&path, Precondition::At(version))?;
-                    match commit(store, &[write]).await {
-                        Ok(versions) => {
-                            let version = versions.first().copied().unwrap_or(version);
-                            return Ok(Claimed::Ours(receipt, version));
-                        }
-                        Err(CommitError::Conflict) => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                Some(_) => {
-                    tokio::time::sleep(poll).await;
-                    poll = (poll * 2).min(Duration::from_millis(500));
-                }
-            }
-            let vanished = || Failure::Retry("the receipt vanished".to_owned());
-            (receipt, version) = Receipt::read(store, &path).await?.ok_or_else(vanished)?;
-        }
-    }
-
-    /// Lets the next delivery take the claim over at once. If this fails, it waits for the lease.
-    async fn release(&self, runtime: &Runtime, subject: &Subject, mut receipt: Receipt, version: Version) {
-        let path = receipt::path(subject.service, &subject.key);
-        if let Some(claim) = &mut receipt.claim {
-            claim.until = runtime.now();
-        }
-        if let Ok(write) = receipt.write(&path, Precondition::At(version)) {
-            let released = runtime.ports().store.commit(&[write]).await;
-            if let Err(error) = released {
-                tracing::debug!(%error, "the claim stays until its lease runs out");
-            }
-        }
-    }
+/// An effect with its types erased: calls and outcomes are JSON.
+pub(crate) trait AnyEffect: Send + Sync {
+    fn claim(&self, data: &[u8], cx: Context) -> BoxFuture<'_, Result<Option<String>, Failure>>;
+    fn perform<'a>(&'a self, call: &'a str, key: &str) -> BoxFuture<'a, Result<String, Failure>>;
+    fn complete<'a>(
+        &'a self,
+        call: &'a str,
+        outcome: &'a str,
+        cx: Context,
+    ) -> BoxFuture<'a, Result<(), Failure>>;
+    fn abandon<'a>(&'a self, call: &'a str, cx: Context) -> BoxFuture<'a, Result<(), Failure>>;
 }
 
-enum Claimed {
-    /// By us: we perform.
-    Ours(Receipt, Version),
-    /// By another, who has completed.
-    Done(Receipt),
+impl<E: Effect> AnyEffect for E {
+    fn claim(&self, data: &[u8], cx: Context) -> BoxFuture<'_, Result<Option<String>, Failure>> {
+        let event = decode::<E::Event>(data);
+        async move {
+            let call = Effect::claim(self, event?, cx).await?;
+            Ok(call.map(|call| serde_json::to_string(&call)).transpose()?)
+        }
+        .boxed()
+    }
+
+    fn perform<'a>(&'a self, call: &'a str, key: &str) -> BoxFuture<'a, Result<String, Failure>> {
+        let key = key.to_owned();
+        async move {
+            let outcome = Effect::perform(self, serde_json::from_str(call)?, key).await?;
+            Ok(serde_json::to_string(&outcome)?)
+        }
+        .boxed()
+    }
+
+    fn complete<'a>(
+        &'a self,
+        call: &'a str,
+        outcome: &'a str,
+        cx: Context,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        async move {
+            let (call, outcome) = (serde_json::from_str(call)?, serde_json::from_str(outcome)?);
+            Effect::complete(self, call, outcome, cx).await
+        }
+        .boxed()
+    }
+
+    fn abandon<'a>(&'a self, call: &'a str, cx: Context) -> BoxFuture<'a, Result<(), Failure>> {
+        async move { Effect::abandon(self, serde_json::from_str(call)?, cx).await }.boxed()
+    }
 }

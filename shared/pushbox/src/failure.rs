@@ -2,6 +2,8 @@
 
 use std::{error::Error, fmt};
 
+use crate::json;
+
 /// What a handler returns when it could not do its work.
 ///
 /// `?` turns every error into [`Failure::Retry`], the safe default; a rejection is always spelled
@@ -14,16 +16,35 @@ pub enum Failure {
     Reject(String),
 }
 
-impl<E: Error> From<E> for Failure {
+/// An error that ends a transaction.
+pub(crate) trait Refusal: From<Failure> {
+    /// Whether it says that something is so. Then it must rest on reads that were true together; an
+    /// error that only asks to try again need not.
+    fn is_final(&self) -> bool;
+}
+
+impl Refusal for Failure {
+    fn is_final(&self) -> bool {
+        matches!(self, Self::Reject(_))
+    }
+}
+
+impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        let mut text = error.to_string();
+        let mut text = describe(&error);
         let mut source = error.source();
         while let Some(cause) = source {
-            text += &format!(": {cause}");
+            text += ": ";
+            text += &describe(cause);
             source = cause.source();
         }
         Self::Retry(text)
     }
+}
+
+/// serde repeats values in its errors, which may be personal data. All others are taken as they are.
+fn describe(error: &(dyn Error + 'static)) -> String {
+    error.downcast_ref().map_or_else(|| error.to_string(), json::describe)
 }
 
 /// A [`Failure::Reject`]: this message can never be handled, for this reason.

@@ -1,40 +1,53 @@
 //! The routes that every service has, what stands before all of them, and serving them.
 
-use std::{future::pending, io, panic::AssertUnwindSafe, time::Instant};
+use std::{future::pending, io, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
-    body::Bytes,
+    body::{Bytes, HttpBody},
     extract::{DefaultBodyLimit, FromRequest, MatchedPath, Request, State},
-    http::{HeaderMap, Method, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_ENCODING},
     middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use futures::FutureExt;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, info_span};
 
-use crate::{
-    Problem, Runtime,
-    consume::{Outcome, consume},
-    delivery::Delivery,
-    problem, timing,
-    trace::{TRACEPARENT, Trace, traceparent},
-};
+use crate::{Outcome, Problem, Runtime, consume::consume, delivery::Delivery, problem, timing, trace::Trace};
 
 /// A message has up to 10 MB of data, which grow by a third in base64, and 100 attributes.
 const LARGEST_PUSH: usize = 16 << 20;
 
+/// How many bytes the bodies of the pushes in flight have at most: four of the largest.
+///
+/// While a body is put together from its parts it is there twice. Then a push holds its body and,
+/// decoded from base64, its data; and at last the data and the event. So the pushes of an instance hold
+/// some 180 MiB at most, and what their handlers make of them comes on top. The bodies of a service's
+/// own routes add [`LARGEST_BODY`] for each request.
+const IN_FLIGHT: usize = 4 * LARGEST_PUSH;
+
 /// Called each minute.
 const RELAY: &str = "/relay";
+
+/// What every service has beside its own routes.
+pub(crate) const ROUTES: [(&str, &str); 3] = [("POST", "/"), ("POST", RELAY), ("GET", "/healthz")];
 
 /// What callers of a service's own routes may send.
 const LARGEST_BODY: usize = 256 << 10;
 
+/// Tells what became of a push, since Pub/Sub's answer has the same status for several outcomes.
+const OUTCOME: HeaderName = HeaderName::from_static("pushbox-outcome");
+
 pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
+    let budget = Arc::new(Semaphore::new(IN_FLIGHT));
+    let push = |State(runtime): State<Runtime>, request: Request| push(runtime, budget, request);
     routes
         .route(RELAY, post(relay))
         .layer(from_fn_with_state(runtime.clone(), log_request))
@@ -48,36 +61,91 @@ pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
         .with_state(runtime)
 }
 
-async fn push(State(runtime): State<Runtime>, request: Request) -> Result<StatusCode, Problem> {
-    let answer = tokio::time::timeout(timing::REQUEST_DEADLINE, deliver(&runtime, request));
-    let answer = AssertUnwindSafe(answer).catch_unwind().await;
-    answer.unwrap_or_else(|_| Ok(Err(panicked()))).unwrap_or_else(|_| Err(late()))
+async fn push(runtime: Runtime, budget: Arc<Semaphore>, request: Request) -> Response {
+    let answer = tokio::time::timeout(timing::PUSH_DEADLINE, deliver(&runtime, budget, request));
+    match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => ([(OUTCOME, "retry")], late()).into_response(),
+        Err(_) => ([(OUTCOME, "panicked")], panicked()).into_response(),
+    }
 }
 
-async fn deliver(runtime: &Runtime, mut request: Request) -> Result<StatusCode, Problem> {
+async fn deliver(runtime: &Runtime, budget: Arc<Semaphore>, mut request: Request) -> Response {
     let began = Instant::now();
     let headers = std::mem::take(request.headers_mut());
-    let delivery = receive(runtime, &headers, request).await.inspect_err(|problem| {
-        tracing::warn!(service = runtime.name(), reason = %problem, "push refused");
-    })?;
-    let trace = Trace::continued(delivery.attribute(TRACEPARENT).or_else(|| traceparent(&headers)));
+    let (delivery, _in_flight) = match receive(runtime, budget, &headers, request).await {
+        Ok(received) => received,
+        Err(problem) => {
+            tracing::warn!(service = runtime.name(), reason = %problem, "push refused");
+            return problem.into_response();
+        }
+    };
+    let trace = delivery.trace(&headers);
     let span = info_span!("delivery", service = runtime.name(), traceparent = %trace);
     async {
         let outcome = consume(runtime, &delivery, trace).await;
         log_delivery(&delivery, &outcome, began);
-        Ok(outcome.status())
+        answer(&outcome)
     }
     .instrument(span)
     .await
 }
 
-async fn receive(runtime: &Runtime, headers: &HeaderMap, mut request: Request) -> Result<Delivery, Problem> {
+fn answer(outcome: &Outcome) -> Response {
+    let name = match outcome {
+        Outcome::Handled => "handled",
+        Outcome::Duplicate => "duplicate",
+        Outcome::Ignored => "ignored",
+        Outcome::Retry(_) => "retry",
+        Outcome::Rejected(_) => "rejected",
+        Outcome::Panicked => "panicked",
+    };
+    let mut response = outcome.status().into_response();
+    response.headers_mut().insert(OUTCOME, HeaderValue::from_static(name));
+    problem::add_advice(&mut response);
+    response
+}
+
+async fn receive(
+    runtime: &Runtime,
+    budget: Arc<Semaphore>,
+    headers: &HeaderMap,
+    mut request: Request,
+) -> Result<(Delivery, OwnedSemaphorePermit), Problem> {
     // Before the body is read: strangers do not get to send 16 MB.
     runtime.auth().check(headers).await?;
+    let in_flight = reserve(budget, &request)?;
     DefaultBodyLimit::max(LARGEST_PUSH).apply(&mut request);
-    let body = Bytes::from_request(request, &()).await;
-    let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
-    Delivery::parse(headers, body).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error))
+    let body = read_body(headers, request).await?;
+    let delivery = Delivery::parse(headers, body);
+    Ok((delivery.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error))?, in_flight))
+}
+
+/// Takes the room that the body needs, before it is read. A body without a length takes the most that
+/// it may have.
+fn reserve(budget: Arc<Semaphore>, request: &Request) -> Result<OwnedSemaphorePermit, Problem> {
+    let length = request.body().size_hint().upper().unwrap_or(LARGEST_PUSH as u64);
+    let length = u32::try_from(length).ok().filter(|length| *length as usize <= LARGEST_PUSH);
+    let length =
+        length.ok_or_else(|| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "A push has 16 MiB at most."))?;
+    budget.try_acquire_many_owned(length).map_err(|_| {
+        let detail = "The pushes that are being handled take all the memory that they may have.";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    })
+}
+
+/// Reads a body, which must not be compressed, up to the limit of its route.
+pub(crate) async fn read_body(headers: &HeaderMap, request: Request) -> Result<Bytes, Problem> {
+    let encoding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
+        let detail = "The body must come without a Content-Encoding.";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    let reading = tokio::time::timeout(timing::BODY_DEADLINE, Bytes::from_request(request, &()));
+    let body = reading
+        .await
+        .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."))?;
+    body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))
 }
 
 /// One line for each delivery.
@@ -88,7 +156,7 @@ fn log_delivery(delivery: &Delivery, outcome: &Outcome, began: Instant) {
             tracing::$level!(
                 outcome = $outcome,
                 eventType = event_type.as_deref(),
-                key = delivery.key(),
+                key = %delivery.key(),
                 messageId = delivery.message_id,
                 subscription = delivery.subscription,
                 attempt = delivery.attempt,
@@ -115,20 +183,21 @@ async fn relay(State(runtime): State<Runtime>, headers: HeaderMap) -> Result<Res
         tracing::info!(events = relayed.events, failed = relayed.failed, "relayed what was pending");
     }
     let status = if relayed.failed == 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok((status, Json(relayed)).into_response())
+    let mut response = (status, Json(relayed)).into_response();
+    problem::add_advice(&mut response);
+    Ok(response)
 }
 
 /// One line for each request to a service's own routes. It has the route, not the path or the
 /// query, which may hold personal data.
 async fn log_request(State(runtime): State<Runtime>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let trace = Trace::continued(traceparent(request.headers()));
-    if let Ok(value) = trace.to_string().parse() {
-        request.headers_mut().insert(TRACEPARENT, value);
-    }
+    let trace = Trace::of_request(request.headers());
+    let span = info_span!("request", service = runtime.name(), traceparent = %trace);
+    // A command's events go on in it.
+    request.extensions_mut().insert(trace);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let span = info_span!("request", service = runtime.name(), traceparent = %trace);
     async {
         let response = next.run(request).await;
         let status = response.status().as_u16();

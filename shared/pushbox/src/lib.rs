@@ -6,31 +6,41 @@
 //!
 //! | to | look at |
 //! |---|---|
-//! | declare a service | [`Service`] |
-//! | read and stage | [`Context`], [`Document`] |
+//! | declare a service | [`Service`], [`Effect`] |
+//! | read and stage | [`Context`], [`Created`], [`Document`] |
 //! | fail | [`Failure`], [`reject`], [`Problem`] |
 //! | take commands by HTTP | [`Command`], [`Reply`], [`FieldErrors`] |
 //! | answer questions by HTTP | [`Documents`], [`Page`], [`PageQuery`] |
-//! | run a service | [`Service::app`], [`Ports`], [`PushAuth`], [`serve`] |
+//! | run a service | [`Service::app`], [`Ports`], [`Clock`], [`Random`], [`PushAuth`], [`Origins`], [`serve`] |
 //! | list what there is | [`Catalog`], [`System`] |
 
 mod auth;
 mod catalog;
+mod claim;
 mod clock;
 mod command;
 mod consume;
 mod context;
+mod cors;
 mod delivery;
+mod detach;
 mod document;
 mod documents;
 mod effect;
 mod failure;
 mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod json;
+mod key;
 mod message;
+mod outcome;
+mod perform;
 mod problem;
 pub mod publisher;
+mod random;
 mod receipt;
 mod runtime;
 mod service;
@@ -47,12 +57,18 @@ pub use catalog::{
 };
 pub use clock::Clock;
 pub use command::{Command, Reply};
-pub use context::{AlreadyExists, Context};
+pub use context::{Context, Created};
+pub use cors::Origins;
 pub use document::{Document, Path};
-pub use documents::{Documents, Page, PageQuery};
+pub use documents::{Documents, Page, PageQuery, Unfiltered};
+pub use effect::Effect;
+pub use events::Event;
 pub use failure::{Failure, reject};
 pub use http::serve;
 pub use message::Message;
 pub use problem::{FieldErrors, Problem};
+pub use random::Random;
 pub use runtime::{Ports, Runtime};
-pub use service::{Service, ServiceName};
+pub use service::{Route, Service, ServiceName};
+
+use outcome::Outcome;

@@ -1,12 +1,14 @@
 //! What is published.
 
+pub(crate) mod limits;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use events::Event;
 use serde::{Deserialize, Serialize};
 
-use crate::trace::TRACEPARENT;
+use crate::trace::{TRACEPARENT, TRACESTATE, Trace};
 
 /// Attribute names of the [CloudEvents Pub/Sub binding](https://github.com/googleapis/google-cloudevents/blob/main/docs/spec/pubsub.md), binary mode.
 pub(crate) mod attribute {
@@ -15,6 +17,8 @@ pub(crate) mod attribute {
     pub(crate) const TYPE: &str = "ce-type";
     pub(crate) const TIME: &str = "ce-time";
     pub(crate) const SPEC_VERSION: &str = "ce-specversion";
+    /// In a dead letter, the id that the message had.
+    pub(crate) const PARKED_MESSAGE_ID: &str = "dead-letter-message-id";
     pub(crate) const CONTENT_TYPE: &str = "content-type";
 }
 
@@ -44,7 +48,7 @@ impl Outgoing {
         service: &str,
         id: &str,
         time: jiff::Timestamp,
-        trace: &str,
+        trace: &Trace,
     ) -> Result<Self, serde_json::Error> {
         let mut data = serde_json::to_value(event)?;
         if let Some(fields) = data.as_object_mut() {
@@ -57,9 +61,11 @@ impl Outgoing {
             (attribute::TYPE, E::TYPE.to_owned()),
             (attribute::TIME, time.to_string()),
             (attribute::CONTENT_TYPE, "application/json".to_owned()),
-            (TRACEPARENT, trace.to_owned()),
+            (TRACEPARENT, trace.to_string()),
         ];
-        let attributes = attributes.map(|(name, value)| (name.to_owned(), value)).into();
+        let state = trace.state().map(|state| (TRACESTATE, state.to_owned()));
+        let attributes = attributes.into_iter().chain(state);
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Self { topic: E::TOPIC.to_owned(), attributes, data: data.to_string() })
     }
 }

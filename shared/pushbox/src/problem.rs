@@ -5,15 +5,21 @@ use std::fmt;
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
-use crate::Failure;
+use crate::{Failure, failure::Refusal};
 
 const MEDIA_TYPE: &str = "application/problem+json";
+
+/// When to try again, in seconds.
+const PAUSE: HeaderValue = HeaderValue::from_static("5");
 
 /// An error for a caller: a status, a sentence, and what is wrong with which field.
 #[derive(Debug)]
@@ -103,6 +109,12 @@ impl From<Failure> for Problem {
     }
 }
 
+impl Refusal for Problem {
+    fn is_final(&self) -> bool {
+        !self.status.is_server_error()
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
@@ -125,8 +137,20 @@ impl IntoResponse for Problem {
             errors: &self.errors,
         };
         let body = serde_json::to_vec(&details).unwrap_or_default();
-        (self.status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
+        let mut response = (self.status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        add_advice(&mut response);
+        response
     }
+}
+
+/// Adds the header by which HTTP tells the caller what to do about some of the errors.
+pub(crate) fn add_advice(response: &mut Response) {
+    let (name, value) = match response.status() {
+        StatusCode::UNAUTHORIZED => (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => (RETRY_AFTER, PAUSE),
+        _ => return,
+    };
+    response.headers_mut().entry(name).or_insert(value);
 }
 
 /// Gives the errors of axum's own extractors and routes, which are plain text, the same form.
@@ -149,5 +173,7 @@ pub(crate) async fn for_every_error(request: Request, next: Next) -> Response {
     };
     parts.headers.remove("content-length");
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-    Response::from_parts(parts, Body::new(problem.into_response().into_body()))
+    let mut response = Response::from_parts(parts, Body::new(problem.into_response().into_body()));
+    add_advice(&mut response);
+    response
 }

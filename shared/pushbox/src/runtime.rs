@@ -1,23 +1,27 @@
 //! What a running service consists of.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::Router;
 use futures::{StreamExt, future::try_join_all, stream};
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Clock, Failure, PushAuth, Service, ServiceName,
+    Clock, Failure, Path, PushAuth, Random, Service, ServiceName,
     context::Subject,
-    document::Path,
     fault, http,
+    key::Key,
     message::Outgoing,
     publisher::Publisher,
     receipt::{self, Receipt},
     service::Handler,
-    store::{Precondition, Query, Store, Stored, Version},
+    store::{Precondition, Query, Store, Stored, Version, Write},
     timing,
     trace::Trace,
 };
@@ -31,15 +35,18 @@ pub struct Ports {
     pub publisher: Arc<dyn Publisher>,
     /// What time it is.
     pub clock: Clock,
+    /// Where new ids come from.
+    pub random: Random,
     /// Work that goes on after an answer was sent; a shutdown waits for it.
     pub background: TaskTracker,
 }
 
 impl Ports {
-    /// The machine's clock, and these two.
+    /// These two, the machine's clock, and its source of random numbers.
     pub fn new(store: impl Store, publisher: impl Publisher) -> Self {
         let (store, publisher) = (Arc::new(store), Arc::new(publisher));
-        Self { store, publisher, clock: Clock::system(), background: TaskTracker::new() }
+        let (clock, random) = (Clock::system(), Random::system());
+        Self { store, publisher, clock, random, background: TaskTracker::new() }
     }
 }
 
@@ -54,6 +61,9 @@ struct Running {
     ports: Ports,
     auth: PushAuth,
 }
+
+/// How many receipts are relayed at the same time.
+const RELAYS_AT_ONCE: usize = 100;
 
 /// What `POST /relay` did.
 #[derive(Default, Serialize)]
@@ -89,7 +99,6 @@ impl Runtime {
         &self.0.auth
     }
 
-    /// The one time that leases and expiries are compared with.
     pub(crate) fn now(&self) -> Timestamp {
         self.0.ports.clock.now()
     }
@@ -98,11 +107,18 @@ impl Runtime {
         self.0.handlers.get(event_type)
     }
 
-    pub(crate) fn subject(&self, key: String, occurred_at: Option<Timestamp>, trace: Trace) -> Subject {
+    pub(crate) fn subject(
+        &self,
+        key: Key,
+        message_id: Option<String>,
+        occurred_at: Option<Timestamp>,
+        trace: Trace,
+    ) -> Subject {
         Subject {
             service: self.0.name,
             publishes: self.0.publishes.clone(),
             key,
+            message_id,
             occurred_at: occurred_at.unwrap_or_else(|| self.now()),
             trace,
         }
@@ -115,75 +131,104 @@ impl Runtime {
         Ok(())
     }
 
-    /// Relays a producer's receipt, and then clears its mark off the caller's path.
-    pub(crate) async fn relay_pending(
+    /// Publishes a command's events, and then clears the mark in its receipt off the caller's path.
+    pub(crate) async fn relay_command(
         &self,
         path: Path,
         receipt: Receipt,
         version: Version,
     ) -> Result<(), Failure> {
         fault::point("committed").await;
-        self.relay(&receipt.events).await?;
+        self.relay(receipt.events()).await?;
         let runtime = self.clone();
         self.0.ports.background.spawn(async move {
+            // If this fails, the next `POST /relay` publishes once more and clears it then.
             if let Err(Failure::Retry(error) | Failure::Reject(error)) =
                 runtime.clear(&path, receipt, version).await
             {
-                // The next `POST /relay` publishes once more and clears it then.
                 tracing::debug!(error, "the receipt stays pending");
             }
         });
         Ok(())
     }
 
-    async fn clear(&self, path: &Path, mut receipt: Receipt, version: Version) -> Result<(), Failure> {
-        receipt.pending = false;
-        let write = receipt.write(path, Precondition::At(version))?;
+    async fn clear(&self, path: &Path, receipt: Receipt, version: Version) -> Result<(), Failure> {
+        let change = receipt.without_mark().to_change()?;
+        let write = Write { path: path.clone(), change, only_if: Precondition::At(version) };
         self.0.ports.store.commit(&[write]).await?;
         Ok(())
     }
 
-    /// Publishes the events of all receipts that are pending for longer than a request takes.
+    /// Publishes the events of the receipts that have been pending for [`timing::RELAY_AFTER`]. It
+    /// begins at a random place among them, so that events that cannot be published do not hold back
+    /// the others. It ends within the request's deadline.
     pub(crate) async fn relay_all_pending(&self) -> Result<Relayed, Failure> {
-        let mut relayed = Relayed::default();
+        let relayed = Relaying { runtime: self, began: Instant::now(), relayed: Mutex::default() };
+        let start = self.0.ports.random.nonce();
+        relayed.between(&start, None).await?;
+        relayed.between("", Some(&start)).await?;
+        Ok(relayed.relayed.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// One call of `POST /relay`.
+struct Relaying<'a> {
+    runtime: &'a Runtime,
+    began: Instant,
+    relayed: Mutex<Relayed>,
+}
+
+impl Relaying<'_> {
+    /// Relays the receipts with ids after the first and up to the last.
+    async fn between(&self, after: &str, until: Option<&str>) -> Result<(), Failure> {
         let mut query = Query {
-            collection: Path::collection_of(self.0.name, receipt::COLLECTION),
+            collection: Path::collection_of(self.runtime.name(), receipt::COLLECTION),
             filters: vec![(receipt::PENDING, true.into())],
-            after: None,
-            limit: 100,
+            after: Some(after.to_owned()),
+            limit: 200,
         };
-        loop {
-            let found = self.0.ports.store.list(&query).await?;
+        while self.began.elapsed() < timing::RELAY_BUDGET {
+            let found = self.runtime.ports().store.list(&query).await?;
+            let is_last = found.len() < query.limit;
             query.after = found.last().map(|stored| stored.id.clone());
-            let page_is_full = found.len() == query.limit;
-            let mut relays = stream::iter(found).map(|stored| self.relay_if_due(stored)).buffered(16);
-            while let Some((events, result)) = relays.next().await {
-                match result {
-                    Ok(()) => relayed.events += events,
-                    // One event that cannot be published must not hold back the others.
-                    Err(Failure::Retry(error) | Failure::Reject(error)) => {
-                        tracing::warn!(error, "events stay pending");
-                        relayed.failed += events;
-                    }
-                }
+            let ids =
+                found.into_iter().take_while(|stored| until.is_none_or(|until| stored.id.as_str() <= until));
+            stream::iter(ids).for_each_concurrent(RELAYS_AT_ONCE, |stored| self.relay(stored)).await;
+            let is_over = until.zip(query.after.as_deref()).is_some_and(|(until, last)| last >= until);
+            if is_last || is_over {
+                break;
             }
-            if !page_is_full {
-                return Ok(relayed);
+        }
+        Ok(())
+    }
+
+    async fn relay(&self, stored: Stored) {
+        if stored.age < timing::RELAY_AFTER || self.began.elapsed() >= timing::RELAY_BUDGET {
+            return;
+        }
+        let path = Path::new(self.runtime.name(), receipt::COLLECTION, &stored.id);
+        let (events, result) = match Receipt::of(stored.fields) {
+            Ok(receipt) => (receipt.events().len(), self.publish(&path, receipt, stored.version).await),
+            Err(error) => (1, Err(error.into())),
+        };
+        let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(()) => relayed.events += events,
+            Err(Failure::Retry(error) | Failure::Reject(error)) => {
+                tracing::warn!(error, "events stay pending");
+                relayed.failed += events;
             }
         }
     }
 
-    /// Returns how many events this was about, and whether they are published.
-    async fn relay_if_due(&self, stored: Stored) -> (usize, Result<(), Failure>) {
-        let receipt: Receipt = match serde_json::from_value(stored.fields.into()) {
-            Ok(receipt) => receipt,
-            Err(error) => return (1, Err(error.into())),
-        };
-        let due = receipt.created_at.saturating_add(timing::RELAY_AFTER).unwrap_or_default();
-        if self.now() < due {
-            return (0, Ok(()));
+    /// The mark is cleared before the answer: Cloud Run may give no CPU after it.
+    async fn publish(&self, path: &Path, receipt: Receipt, version: Version) -> Result<(), Failure> {
+        self.runtime.relay(receipt.events()).await?;
+        if let Err(Failure::Retry(error) | Failure::Reject(error)) =
+            self.runtime.clear(path, receipt, version).await
+        {
+            tracing::debug!(error, "the receipt stays pending");
         }
-        let (path, events) = (receipt::path(self.0.name, &receipt.key), receipt.events.len());
-        (events, self.relay_pending(path, receipt, stored.version).await)
+        Ok(())
     }
 }

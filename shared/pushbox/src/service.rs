@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::Router;
-use events::Event;
+use axum::{
+    Router,
+    handler::Handler as RouteHandler,
+    routing::{MethodRouter, get, post, put},
+};
 use futures::{FutureExt, future::BoxFuture};
-use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Context, Failure, Runtime, effect::Effect, json::read_object, reject};
+use crate::{Context, Effect, Event, Failure, Runtime, effect::AnyEffect, http, json::read_object, reject};
 
 /// A service's name, such as `crm-service`; it is the Cloud Run service's too.
 pub type ServiceName = &'static str;
@@ -22,6 +24,16 @@ pub struct Service {
     pub(crate) handles: BTreeMap<&'static str, (EventType, Handler)>,
     pub(crate) routes: Router<Runtime>,
     pub(crate) has_routes: bool,
+    declared: Vec<Route>,
+}
+
+/// A route of a service, for people to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Such as `GET`.
+    pub method: &'static str,
+    /// Such as `/users/{id}`.
+    pub path: &'static str,
 }
 
 /// What the catalog knows of an event.
@@ -34,19 +46,19 @@ pub(crate) struct EventType {
 
 impl EventType {
     fn of<E: Event>() -> Self {
-        Self { name: E::TYPE, topic: E::TOPIC, schema: || schemars::schema_for!(E) }
+        Self { name: E::TYPE, topic: E::TOPIC, schema: events::schema::<E> }
     }
 }
 
 /// What happens with the data of an event.
 #[derive(Clone)]
 pub(crate) enum Handler {
-    Transaction(Step<()>),
-    Effect(Effect),
+    Transaction(Step),
+    Effect(Arc<dyn AnyEffect>),
 }
 
 /// A handler that runs in a transaction, with its types erased.
-pub(crate) type Step<T> = Arc<dyn Fn(&[u8], Context) -> BoxFuture<'static, Result<T, Failure>> + Send + Sync>;
+pub(crate) type Step = Arc<dyn Fn(&[u8], Context) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
 
 impl Service {
     /// A service that does nothing yet. `about` completes the sentence "This service …".
@@ -61,6 +73,7 @@ impl Service {
             handles: BTreeMap::new(),
             routes: Router::new(),
             has_routes: false,
+            declared: Vec::new(),
         }
     }
 
@@ -76,32 +89,10 @@ impl Service {
         self
     }
 
-    /// Handles events of type `E` with one call to the outside, in three steps:
-    ///
-    /// 1. `claim`, in a transaction, says what to call for; or `None`, and that was all. What it
-    ///    stages is committed together with the claim. It may publish only along with `None`.
-    /// 2. `perform` makes the call, with an idempotency key that is the same on every attempt.
-    /// 3. `complete`, in a transaction, records what came of it.
-    ///
-    /// A process that dies before `complete` has committed leaves a claim, which is taken over when
-    /// its lease has run out: then `perform` is called again with the same call and key. So it
-    /// happens twice where the outside does not honour idempotency keys, and only then.
+    /// Handles events of the effect's type with one call to the outside.
     #[must_use]
-    pub fn effect<E, C, O, ClaimFut, PerformFut, CompleteFut>(
-        mut self,
-        claim: impl Fn(E, Context) -> ClaimFut + Send + Sync + 'static,
-        perform: impl Fn(C, String) -> PerformFut + Send + Sync + 'static,
-        complete: impl Fn(C, O, Context) -> CompleteFut + Send + Sync + 'static,
-    ) -> Self
-    where
-        E: Event,
-        C: Serialize + DeserializeOwned + Send + 'static,
-        O: Clone + Send + Sync + 'static,
-        ClaimFut: Future<Output = Result<Option<C>, Failure>> + Send + 'static,
-        PerformFut: Future<Output = Result<O, Failure>> + Send + 'static,
-        CompleteFut: Future<Output = Result<(), Failure>> + Send + 'static,
-    {
-        self.handle::<E>(Handler::Effect(Effect::new(claim, perform, complete)));
+    pub fn effect<E: Effect>(mut self, effect: E) -> Self {
+        self.handle::<E::Event>(Handler::Effect(Arc::new(effect)));
         self
     }
 
@@ -110,6 +101,37 @@ impl Service {
     pub fn publishes<E: Event>(mut self) -> Self {
         self.publishes.insert(E::TYPE, EventType::of::<E>());
         self
+    }
+
+    /// Answers `GET` at this path.
+    #[must_use]
+    pub fn get<T: 'static>(self, path: &'static str, handler: impl RouteHandler<T, Runtime>) -> Self {
+        self.route("GET", path, get(handler))
+    }
+
+    /// Answers `POST` at this path.
+    #[must_use]
+    pub fn post<T: 'static>(self, path: &'static str, handler: impl RouteHandler<T, Runtime>) -> Self {
+        self.route("POST", path, post(handler))
+    }
+
+    /// Answers `PUT` at this path.
+    #[must_use]
+    pub fn put<T: 'static>(self, path: &'static str, handler: impl RouteHandler<T, Runtime>) -> Self {
+        self.route("PUT", path, put(handler))
+    }
+
+    fn route(mut self, method: &'static str, path: &'static str, handler: MethodRouter<Runtime>) -> Self {
+        self.declared.push(Route { method, path });
+        self.routes(Router::new().route(path, handler))
+    }
+
+    /// Its own routes as they were declared, and those that every service has. What came by
+    /// [`routes`](Self::routes) is not among them: axum does not tell.
+    #[must_use]
+    pub fn declared_routes(&self) -> Vec<Route> {
+        let every = http::ROUTES.map(|(method, path)| Route { method, path });
+        self.declared.iter().cloned().chain(every).collect()
     }
 
     /// Routes beside `POST /`, `POST /relay` and `GET /healthz`.
@@ -147,11 +169,10 @@ impl Service {
 }
 
 /// Erases the types of a handler.
-pub(crate) fn step<E, T, Fut>(handler: impl Fn(E, Context) -> Fut + Send + Sync + 'static) -> Step<T>
+fn step<E, Fut>(handler: impl Fn(E, Context) -> Fut + Send + Sync + 'static) -> Step
 where
     E: Event,
-    T: Send + 'static,
-    Fut: Future<Output = Result<T, Failure>> + Send + 'static,
+    Fut: Future<Output = Result<(), Failure>> + Send + 'static,
 {
     Arc::new(move |data, cx| match decode::<E>(data) {
         Ok(event) => handler(event, cx).boxed(),
@@ -159,6 +180,6 @@ where
     })
 }
 
-fn decode<E: Event>(data: &[u8]) -> Result<E, Failure> {
+pub(crate) fn decode<E: Event>(data: &[u8]) -> Result<E, Failure> {
     read_object(data).map_err(|error| reject(format_args!("not a {}: {error}", E::TYPE)))
 }

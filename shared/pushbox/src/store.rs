@@ -1,14 +1,16 @@
 //! The port to the database, and its two adapters.
 
 mod firestore;
+mod limits;
 mod memory;
 
 pub use firestore::Firestore;
 pub use memory::Memory;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::Path;
@@ -43,12 +45,9 @@ pub trait Store: Send + Sync + 'static {
     async fn list(&self, query: &Query) -> Result<Vec<Stored>, StoreError>;
 }
 
-/// When a document was last changed. It changes with each change of the document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Version {
-    pub(crate) seconds: i64,
-    pub(crate) nanos: i32,
-}
+/// When a document was last changed, by the store's clock. It differs after each change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub Timestamp);
 
 /// A document as it was read.
 #[derive(Clone, Debug)]
@@ -57,8 +56,19 @@ pub struct Stored {
     pub id: String,
     /// What a later write can be conditional on.
     pub version: Version,
+    /// How long before the read it was last changed. Both times are the store's, so that nobody
+    /// compares the clocks of two machines.
+    pub age: Duration,
     /// What it holds.
     pub fields: Fields,
+}
+
+impl Stored {
+    /// A document as it was at `read_at`, by the store's clock.
+    pub(crate) fn at(read_at: Timestamp, id: String, version: Version, fields: Fields) -> Self {
+        let age = Duration::try_from(read_at.duration_since(version.0)).unwrap_or_default();
+        Self { id, version, age, fields }
+    }
 }
 
 /// One write of a commit.
@@ -129,16 +139,20 @@ pub struct Query {
 #[error("the store failed: {0}")]
 pub struct StoreError(pub String);
 
-/// Why a commit did not happen, or may not have happened.
+/// Why a commit did not happen, or may not have happened. None of the texts holds a value of a
+/// document or its id.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// A precondition did not hold. Nothing was applied.
-    #[error("a document was changed by another")]
+    #[error("a document was changed by another transaction")]
     Conflict,
+    /// The store refuses these writes whenever they come. Nothing was applied.
+    #[error("the store refuses the documents: {0}")]
+    Refused(String),
+    /// Nothing was applied, but it may be later.
+    #[error(transparent)]
+    Failed(StoreError),
     /// The answer is missing: it may have been applied or not.
     #[error(transparent)]
     Unknown(StoreError),
-    /// The store refuses these writes whenever they come. Nothing was applied.
-    #[error(transparent)]
-    Refused(StoreError),
 }

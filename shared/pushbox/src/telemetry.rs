@@ -12,7 +12,7 @@ use tracing::{
 };
 use tracing_subscriber::{
     Layer,
-    filter::{ParseError, Targets},
+    filter::{LevelFilter, Targets},
     layer::{Context, SubscriberExt},
     registry::LookupSpan,
     util::SubscriberInitExt,
@@ -20,19 +20,50 @@ use tracing_subscriber::{
 
 use crate::trace::TRACEPARENT;
 
+/// Not a filter of log lines.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("not a level, nor levels of modules, such as info,pushbox=debug")]
+pub struct InvalidFilter;
+
 /// Starts logging to standard output. `filter` is such as `info` or `info,pushbox=debug`; with
 /// `cloud_project` the lines are Cloud Logging's JSON.
 ///
 /// # Errors
-/// Says what is wrong with `filter`.
-pub fn start(filter: &str, cloud_project: Option<&str>) -> Result<(), ParseError> {
-    let filter: Targets = filter.parse()?;
+/// When `filter` is not one.
+pub fn start(filter: &str, cloud_project: Option<&str>) -> Result<(), InvalidFilter> {
+    let filter = targets(filter)?;
     let lines = match cloud_project {
         Some(project) => Lines::ForCloudLogging { project: project.to_owned() },
         None => Lines::ForPeople,
     };
     tracing_subscriber::registry().with(filter).with(lines).init();
     Ok(())
+}
+
+/// `LEVEL` and `MODULE=LEVEL`, with commas between. [`Targets`] has a parser too, which takes a
+/// misspelt level for a module and then logs nothing else.
+fn targets(filter: &str) -> Result<Targets, InvalidFilter> {
+    filter.split(',').map(str::trim).try_fold(Targets::new(), |targets, part| {
+        let (module, level) = match part.split_once('=') {
+            Some((module, level)) => (Some(module), level),
+            None => (None, part),
+        };
+        // An empty level would be `error`.
+        let level: LevelFilter = Some(level)
+            .filter(|level| !level.is_empty())
+            .ok_or(InvalidFilter)?
+            .parse()
+            .map_err(|_| InvalidFilter)?;
+        match module {
+            None => Ok(targets.with_default(level)),
+            Some(module) if is_module(module) => Ok(targets.with_target(module, level)),
+            Some(_) => Err(InvalidFilter),
+        }
+    })
+}
+
+fn is_module(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
 }
 
 /// Writes a line for each event, with the fields of the spans that it is in.
@@ -159,7 +190,7 @@ fn for_people(level: Level, fields: &Fields) -> String {
     let mut line = format!("{time} {level:>5} {:<22} {}", text("service"), text("message"));
     for (name, value) in &fields.0 {
         match (*name, value) {
-            ("service" | "message" | "outcome" | "key" | "messageId" | "subscription" | TRACEPARENT, _) => {}
+            ("service" | "message" | "outcome" | "subscription" | TRACEPARENT, _) => {}
             (name, Value::String(text)) => line.extend([" ", name, "=", text]),
             (name, value) => line += &format!(" {name}={value}"),
         }
@@ -169,14 +200,46 @@ fn for_people(level: Level, fields: &Fields) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderMap;
     use serde_json::json;
 
     use super::*;
     use crate::trace::Trace;
 
     #[test]
+    fn a_filter_names_levels_that_exist() {
+        for (filter, shown) in [
+            ("info", Some("pushbox ERROR, pushbox INFO, firestore ERROR, firestore INFO")),
+            ("WARN", Some("pushbox ERROR, firestore ERROR")),
+            ("off", Some("")),
+            ("info, firestore=off", Some("pushbox ERROR, pushbox INFO")),
+            ("pushbox=debug", Some("pushbox ERROR, pushbox INFO, pushbox DEBUG")),
+            ("inof", None),
+            ("info,", None),
+            ("", None),
+            ("info,pushbox", None),
+            ("info,pushbox=debgu", None),
+            ("info,pushbox=", None),
+            ("info,=debug", None),
+            ("info,push box=debug", None),
+            ("info;pushbox=debug", None),
+            ("info,pushbox=debug=trace", None),
+        ] {
+            let modules = ["pushbox", "firestore"];
+            let lines = modules
+                .iter()
+                .flat_map(|module| [Level::ERROR, Level::INFO, Level::DEBUG].map(|level| (*module, level)));
+            let passed = targets(filter).map(|targets| {
+                let passed = lines.filter(|(module, level)| targets.would_enable(module, level));
+                passed.map(|(module, level)| format!("{module} {level}")).collect::<Vec<_>>().join(", ")
+            });
+            assert_eq!(passed.as_deref(), shown.ok_or(&InvalidFilter), "{filter:?}");
+        }
+    }
+
+    #[test]
     fn a_line_has_the_names_that_cloud_logging_looks_for() {
-        let trace = Trace::continued(None);
+        let trace = Trace::of_request(&HeaderMap::new());
         let (trace_id, span_id) = (format!("{:032x}", trace.trace_id), format!("{:016x}", trace.span_id));
         let fields = &Fields(vec![
             ("service", "crm-service".into()),
@@ -206,10 +269,15 @@ mod tests {
             (TRACEPARENT, "00-…".into()),
             ("message", "delivery: retry".into()),
             ("key", "k".into()),
+            ("messageId", "7".into()),
+            ("subscription", "s".into()),
             ("attempt", 1.into()),
             ("reason", "no answer".into()),
         ]);
         let line = for_people(Level::WARN, &fields);
-        assert_eq!(&line[9..], " WARN crm-service            delivery: retry attempt=1 reason=no answer");
+        assert_eq!(
+            &line[9..],
+            " WARN crm-service            delivery: retry key=k messageId=7 attempt=1 reason=no answer"
+        );
     }
 }

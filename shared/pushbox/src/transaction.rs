@@ -7,68 +7,102 @@ use jiff::Timestamp;
 use crate::{
     Context, Failure, Path, Runtime,
     context::{Known, Subject},
-    receipt::{self, Receipt},
-    store::{CommitError, Precondition, Store, Version, Write},
+    failure::Refusal,
+    message::Outgoing,
+    receipt::{self, Done, Found, Receipt, State},
+    reject,
+    store::{Change, CommitError, Precondition, Store, StoreError, Version, Write},
 };
 
 /// How often a handler runs at most before a lost race is left to a later delivery.
 const MAX_RUNS: u32 = 12;
 
-/// How often a commit is sent at most whose answer does not come.
+/// How often a commit is sent at most, if it fails or its answer does not come.
 const MAX_SENDS: u32 = 3;
 
 /// Whose receipt there is now for a key.
 pub(crate) enum Sealed {
-    /// This run's.
+    /// This run's, with its version.
     Ours(Receipt, Version),
     /// Another delivery's; or this one's, if the answer to its commit was lost.
-    Theirs(Receipt, Version),
+    Theirs(Found),
 }
 
-/// Runs `run` and commits what it staged with a receipt that `seal` completes. The receipt's
+/// What becomes of the receipt.
+pub(crate) enum Seal {
+    /// It is written with this state.
+    Write(State),
+    /// It is removed: a later delivery handles the key as if it had never come.
+    Remove,
+}
+
+/// Runs `run` and commits what it staged with the receipt that `seal` makes. The receipt's
 /// precondition is `only_if`. Runs again when a document that it used was changed meanwhile.
-pub(crate) async fn transact<T, E: From<Failure>, Fut: Future<Output = Result<T, E>>>(
+pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
     runtime: &Runtime,
     subject: &Subject,
     mut only_if: Precondition,
     run: impl Fn(Context) -> Fut,
-    seal: impl Fn(T, &mut Receipt) -> Result<(), Failure>,
+    seal: impl Fn(T, Vec<Outgoing>) -> Result<Seal, Failure>,
 ) -> Result<Sealed, E> {
     let path = receipt::path(subject.service, &subject.key);
     let store = &runtime.ports().store;
+    let nonce = runtime.ports().random.nonce();
     let mut known = Known::default();
     for attempt in 0..MAX_RUNS {
         let now = runtime.now();
-        let cx = Context::new(subject.clone(), store.clone(), now, std::mem::take(&mut known));
-        let result = match run(cx.clone()).await {
-            Ok(result) => result,
-            // A handler may trip over what it did itself when the event came first: the events of
-            // that time wait for their relay, and there is nothing to reject.
-            Err(error) => return theirs(&**store, &path, only_if, now).await.ok_or(error),
-        };
+        let cx = Context::new(subject.clone(), nonce.clone(), store.clone(), now, std::mem::take(&mut known));
+        let ran = run(cx.clone()).await;
         let mut staged = cx.take()?;
-        let mut receipt = Receipt::new(&subject.key, now);
-        receipt.events = std::mem::take(&mut staged.events);
-        seal(result, &mut receipt)?;
-
-        // The receipt comes first: the first precondition that fails decides the error.
-        let mut writes = vec![receipt.write(&path, only_if).map_err(Failure::from)?];
-        writes.extend(staged.into_writes());
+        let (end, writes) = match ran {
+            Ok(result) => {
+                let events = std::mem::take(&mut staged.events);
+                let (state, is_kept) = match seal(result, events)? {
+                    Seal::Write(state) => (state, true),
+                    Seal::Remove => (State::Done(Done::default()), false),
+                };
+                let receipt = Receipt::new(&subject.key, subject.message_id.as_deref(), now, state);
+                let change = match is_kept {
+                    true => receipt.to_change().map_err(Failure::from)?,
+                    false => Change::Delete,
+                };
+                // The receipt comes first: the first precondition that fails decides the error.
+                let mut writes = vec![Write { path: path.clone(), change, only_if }];
+                writes.extend(staged.into_writes());
+                (Ok(receipt), writes)
+            }
+            Err(error) => {
+                // A handler may trip over what it did itself when the event came first: the events of
+                // that time wait for their relay, and there is nothing to reject.
+                match theirs(&**store, &path, only_if, now).await {
+                    Ok(Some(found)) => return Ok(Sealed::Theirs(found)),
+                    Err(unknown) if error.is_final() => return Err(Failure::from(unknown).into()),
+                    Ok(None) | Err(_) => {}
+                }
+                let mut writes = staged.into_verification();
+                if writes.is_empty() || !error.is_final() {
+                    return Err(error);
+                }
+                writes.insert(0, Write { path: path.clone(), change: Change::Verify, only_if });
+                (Err(error), writes)
+            }
+        };
         match commit(&**store, &writes).await {
             Ok(versions) => {
                 let version = versions.first().copied().ok_or_else(missing_version)?;
-                return Ok(Sealed::Ours(receipt, version));
+                return end.map(|receipt| Sealed::Ours(receipt, version));
             }
             Err(CommitError::Conflict) => {}
+            Err(error @ CommitError::Refused(_)) => return Err(reject(error).into()),
             Err(error) => return Err(Failure::from(error).into()),
         }
         match Receipt::read(&**store, &path).await.map_err(Failure::from)? {
-            Some((theirs, version)) if only_if != Precondition::At(version) => {
-                if theirs.expire_at > now {
-                    return Ok(Sealed::Theirs(theirs, version));
+            Some(found) if only_if != Precondition::At(found.version) => {
+                if found.receipt.expire_at > now {
+                    return Ok(Sealed::Theirs(found));
                 }
                 // TTL deletes late: an expired receipt counts as none.
-                only_if = Precondition::At(version);
+                only_if = Precondition::At(found.version);
             }
             _ => {}
         }
@@ -78,20 +112,24 @@ pub(crate) async fn transact<T, E: From<Failure>, Fut: Future<Output = Result<T,
     Err(Failure::Retry(format!("lost the race for a document {MAX_RUNS} times")).into())
 }
 
-/// The receipt that another run has left, if there is one and it can be read.
-async fn theirs(store: &dyn Store, path: &Path, only_if: Precondition, now: Timestamp) -> Option<Sealed> {
-    let (receipt, version) = Receipt::read(store, path).await.ok()??;
-    let is_theirs = only_if != Precondition::At(version) && receipt.expire_at > now;
-    is_theirs.then_some(Sealed::Theirs(receipt, version))
+/// The receipt that another run has left, if there is one.
+async fn theirs(
+    store: &dyn Store,
+    path: &Path,
+    only_if: Precondition,
+    now: Timestamp,
+) -> Result<Option<Found>, StoreError> {
+    let found = Receipt::read(store, path).await?;
+    Ok(found.filter(|found| only_if != Precondition::At(found.version) && found.receipt.expire_at > now))
 }
 
-/// Commits. When the answer is lost, the same commit is sent again: its precondition tells whether
-/// the first one took.
+/// Commits. If that fails or the answer is lost, the same commit is sent again: its precondition tells
+/// whether the first one was applied.
 pub(crate) async fn commit(store: &dyn Store, writes: &[Write]) -> Result<Vec<Version>, CommitError> {
     let mut sends = 1;
     loop {
         match store.commit(writes).await {
-            Err(CommitError::Unknown(_)) if sends < MAX_SENDS => pause(sends).await,
+            Err(CommitError::Failed(_) | CommitError::Unknown(_)) if sends < MAX_SENDS => pause(sends).await,
             done => return done,
         }
         sends += 1;
@@ -99,7 +137,7 @@ pub(crate) async fn commit(store: &dyn Store, writes: &[Write]) -> Result<Vec<Ve
 }
 
 /// Waits a random time that grows with each attempt, so that those who met once do not meet again.
-async fn pause(attempt: u32) {
+pub(crate) async fn pause(attempt: u32) {
     let longest = (10 << attempt.min(7)) as u64;
     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..longest))).await;
 }

@@ -30,7 +30,7 @@ const STRUCTURED: &str = r#"{"specversion":"1.0","id":"7","source":"//other","ty
     "time":"2026-11-20T11:59:00Z","data":{"order":"a","quantity":2}}"#;
 
 /// What a push leads to.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Becomes {
     /// The order is noted, with a receipt for this key.
     Handled(&'static str),
@@ -38,6 +38,8 @@ enum Becomes {
     /// A dead letter, with this reason.
     Rejected(&'static str),
     Refused(u16),
+    /// 400, with this in its detail.
+    Unreadable(&'static str),
 }
 
 async fn check(case: &str, push: Request<Body>, expected: Becomes) {
@@ -60,6 +62,10 @@ async fn check(case: &str, push: Request<Body>, expected: Becomes) {
         }
         (status, None, None) => {
             answer.is_problem(status);
+            if let (400, Becomes::Unreadable(reason)) = (status, &expected) {
+                assert!(answer.text.contains(reason), "{case}: {answer:?}");
+                return;
+            }
             Becomes::Refused(status)
         }
         other => panic!("{case}: {other:?}"),
@@ -112,6 +118,26 @@ async fn wrapped_pushes() {
             "a structured CloudEvent",
             json!({ "data": base64(STRUCTURED), "messageId": "1", "attributes": { "content-type": "application/cloudevents+json; charset=utf-8" } }),
             Becomes::Handled("//other 7"),
+        ),
+        (
+            "a structured CloudEvent, with capitals",
+            json!({ "data": base64(STRUCTURED), "messageId": "1", "attributes": { "Content-Type": "Application/CloudEvents+JSON" } }),
+            Becomes::Handled("//other 7"),
+        ),
+        (
+            "a structured CloudEvent without attributes",
+            json!({ "data": base64(STRUCTURED), "messageId": "1" }),
+            Becomes::Handled("//other 7"),
+        ),
+        (
+            "data with a field of the same name as a CloudEvent's",
+            json!({ "data": base64(&ORDER.replace('{', r#"{"specversion":2,"#)), "messageId": "1" }),
+            Becomes::Handled("projects/p/subscriptions/s 1"),
+        ),
+        (
+            "a CloudEvent without a source",
+            json!({ "data": base64(plain), "messageId": "1", "attributes": { "ce-id": "7", "ce-type": "order.placed" } }),
+            Becomes::Handled("projects/p/subscriptions/s 1"),
         ),
         (
             "an unknown type",
@@ -173,6 +199,11 @@ async fn wrapped_pushes() {
             json!({ "data": base64("{}"), "messageId": "1", "attributes": { "content-type": "application/cloudevents+json" } }),
             Becomes::Rejected("the data is not a structured CloudEvent"),
         ),
+        (
+            "not a structured CloudEvent, with capitals",
+            json!({ "data": base64(ORDER), "messageId": "1", "attributes": { "Content-Type": "Application/CloudEvents+JSON" } }),
+            Becomes::Rejected("the data is not a structured CloudEvent"),
+        ),
         ("no message id", json!({ "data": base64(ORDER) }), Becomes::Refused(400)),
         (
             "attributes of another form",
@@ -183,11 +214,18 @@ async fn wrapped_pushes() {
     for (case, message, expected) in cases {
         check(case, push_of(&json!({ "subscription": subscription, "message": message })), expected).await;
     }
-    for (case, body) in
-        [("no message", json!({ "data": "e30=" })), ("a list", json!([])), ("null", Value::Null)]
-    {
+    let array =
+        json!({ "subscription": subscription, "message": [base64(ORDER), {}, "1", null, null, null] });
+    for (case, body) in [
+        ("no message", json!({ "data": "e30=" })),
+        ("a list", json!([])),
+        ("null", Value::Null),
+        ("a list for a message", array),
+    ] {
         check(case, push_of(&body), Becomes::Refused(400)).await;
     }
+    let without_metadata = push_of(&serde_json::from_str(ORDER).expect("JSON"));
+    check("unwrapped without metadata", without_metadata, Becomes::Unreadable("writeMetadata")).await;
     check("not JSON at all", request(axum::http::Method::POST, "/", &[], "nonsense"), Becomes::Refused(400))
         .await;
 }
@@ -201,7 +239,11 @@ async fn pushes_with_attributes_as_headers() {
     let binary =
         [("ce-id", "7"), ("ce-source", "//other"), ("ce-type", "order.placed"), ("ce-specversion", "1.0")];
     let structured = [("content-type", "application/cloudevents+json")];
+    let capitals = [("content-type", "Application/CloudEvents+JSON; Charset=UTF-8")];
     let both = [&unwrapped[..], &binary[..]].concat();
+    let other_version = STRUCTURED.replace("1.0", "0.3");
+    let sourceless = STRUCTURED.replace(r#""source":"//other","#, "");
+    let broken = STRUCTURED.replace(r#""data":{"order":"a","quantity":2}"#, r#""data_base64":"%%%""#);
     let encoded = STRUCTURED
         .replace(r#""data":{"order":"a","quantity":2}"#, &format!(r#""data_base64":"{}""#, base64(ORDER)));
     for (case, headers, body, expected) in [
@@ -216,11 +258,137 @@ async fn pushes_with_attributes_as_headers() {
         ("binary mode", &binary, ORDER, Becomes::Handled("//other 7")),
         ("structured mode", &structured, STRUCTURED, Becomes::Handled("//other 7")),
         ("structured mode in base64", &structured, &encoded, Becomes::Handled("//other 7")),
-        ("not structured after all", &structured, "{}", Becomes::Refused(400)),
+        ("structured mode with capitals", &capitals, STRUCTURED, Becomes::Handled("//other 7")),
+        (
+            "structured, with base64 that is none",
+            &structured,
+            &broken,
+            Becomes::Rejected("data_base64 is not base64"),
+        ),
+        ("not structured after all", &structured, "[]", Becomes::Unreadable("not a structured CloudEvent")),
+        ("structured, without all", &structured, "{}", Becomes::Unreadable("no specversion")),
+        (
+            "structured, another version",
+            &structured,
+            &other_version,
+            Becomes::Unreadable("another specversion"),
+        ),
+        ("structured, without a source", &structured, &sourceless, Becomes::Unreadable("no source")),
+        (
+            "binary, another version",
+            &[&binary[..3], &[("ce-specversion", "0.3")]].concat(),
+            ORDER,
+            Becomes::Unreadable("another specversion"),
+        ),
+        ("binary, without a version", &binary[..3], ORDER, Becomes::Unreadable("no specversion")),
+        ("binary, without an id", &binary[1..], ORDER, Becomes::Unreadable("no id")),
+        (
+            "binary, without a source",
+            &[&binary[..1], &binary[2..]].concat(),
+            ORDER,
+            Becomes::Unreadable("no source"),
+        ),
+        (
+            "binary, without a type",
+            &[&binary[..2], &binary[3..]].concat(),
+            ORDER,
+            Becomes::Unreadable("no type"),
+        ),
+        (
+            "binary, with an empty source",
+            &[&binary[..], &[("ce-source", "")]].concat(),
+            ORDER,
+            Becomes::Unreadable("no source"),
+        ),
         ("data alone", &[], ORDER, Becomes::Refused(400)),
     ] {
         check(case, request(axum::http::Method::POST, "/", headers, body.to_owned()), expected).await;
     }
+}
+
+/// Its data is what Pub/Sub would have pushed itself.
+#[tokio::test]
+async fn eventarc_deliveries_are_unfolded() {
+    let published = "google.cloud.pubsub.topic.v1.messagePublished";
+    let binary = [
+        ("ce-id", "outer"),
+        ("ce-source", "//pubsub.googleapis.com/projects/p/topics/t"),
+        ("ce-type", published),
+        ("ce-specversion", "1.0"),
+        ("content-type", "application/json"),
+    ];
+    let structured = [("content-type", "application/cloudevents+json")];
+    let ce = json!({ "ce-id": "7", "ce-source": "//other", "ce-type": "order.placed" });
+    for (case, data, expected) in [
+        (
+            "by hand",
+            json!({ "message": { "data": base64(ORDER), "messageId": "1" }, "subscription": "projects/p/subscriptions/s" }),
+            Becomes::Handled("projects/p/subscriptions/s 1"),
+        ),
+        (
+            "a CloudEvent in it",
+            json!({ "message": { "data": base64(ORDER), "messageId": "1", "attributes": ce }, "subscription": "s" }),
+            Becomes::Handled("//other 7"),
+        ),
+        (
+            "a structured CloudEvent in it",
+            json!({ "message": { "data": base64(STRUCTURED), "messageId": "1" }, "subscription": "s" }),
+            Becomes::Handled("//other 7"),
+        ),
+        ("no message in it", json!({ "subscription": "s" }), Becomes::Refused(400)),
+    ] {
+        let event = json!({ "specversion": "1.0", "id": "outer", "source": "//pubsub", "type": published, "data": data });
+        let forms = [
+            request(Method::POST, "/", &binary, data.to_string()),
+            request(Method::POST, "/", &structured, event.to_string()),
+        ];
+        for form in forms {
+            check(case, form, expected).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_event_has_one_key_in_both_modes() {
+    let event = json!({
+        "specversion": "1.0", "id": "a b", "source": "//other/100% \"€\"", "type": "order.placed",
+        "data": { "order": "a", "quantity": 2 },
+    });
+    let key = "//other/100% \"€\" a b";
+    let structured =
+        request(Method::POST, "/", &[("content-type", "application/cloudevents+json")], event.to_string());
+    check("structured", structured, Becomes::Handled(key)).await;
+    for (id, source) in [
+        ("a%20b", "//other/100%25%20%22%E2%82%AC%22"),
+        ("a b", "//other/100%25%20%22%e2%82%ac%22"),
+        ("\"a b\"", r#""//other/100%25 \"%E2%82%AC\"""#),
+    ] {
+        let headers =
+            [("ce-specversion", "1.0"), ("ce-id", id), ("ce-source", source), ("ce-type", "order.placed")];
+        check(source, request(Method::POST, "/", &headers, ORDER), Becomes::Handled(key)).await;
+    }
+    // Pub/Sub writes attributes into headers as they are.
+    let headers = [
+        ("x-goog-pubsub-message-id", "1"),
+        ("ce-id", "7"),
+        ("ce-source", "//100%25"),
+        ("ce-type", "order.placed"),
+    ];
+    check("unwrapped", request(Method::POST, "/", &headers, ORDER), Becomes::Handled("//100%25 7")).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_a_structured_event_can_be_replayed() {
+    let world = World::new();
+    let running = world.run(noting());
+    let structured = STRUCTURED.replace(r#""quantity":2"#, r#""quantity":-2"#);
+    let message = json!({ "data": base64(&structured), "messageId": "1" });
+    let push = push_of(&json!({ "subscription": "s", "message": message }));
+    assert_eq!(running.send(push).await.status, 204);
+    let letter = world.published.only();
+    assert_eq!(letter.attributes["content-type"], "application/json");
+    assert_eq!(letter.attributes["ce-type"], "order.placed");
+    assert_eq!(letter.data, r#"{"order":"a","quantity":-2}"#);
 }
 
 #[tokio::test]
@@ -265,10 +433,78 @@ async fn ten_megabytes_pass_and_more_than_a_push_can_be_does_not() {
     running.send(order(14 << 20).request()).await.is_problem(413);
 }
 
+#[tokio::test]
+async fn a_compressed_push_is_refused() {
+    for (encoding, status) in [("gzip", 415), ("br", 415), ("Identity", 204)] {
+        let mut push = Pushed::order("a").request();
+        push.headers_mut().insert("content-encoding", encoding.parse().expect("a header"));
+        assert_eq!(World::new().run(noting()).send(push).await.status, status, "{encoding}");
+    }
+}
+
+/// While the largest bodies arrive, what comes on top of the limit waits at Pub/Sub.
+#[tokio::test]
+async fn pushes_in_flight_hold_no_more_than_64_mib() {
+    let running = World::new().run(noting());
+    let (reads, mut read) = tokio::sync::mpsc::unbounded_channel();
+    let arriving: Vec<_> = (0..4)
+        .map(|_| {
+            let (running, reads) = (running.clone(), reads.clone());
+            let never = stream::once(async move {
+                reads.send(()).expect("a receiver");
+                std::future::pending::<io::Result<&str>>().await
+            });
+            let push = request(Method::POST, "/", &[], Body::from_stream(never));
+            tokio::spawn(async move { running.send(push).await })
+        })
+        .collect();
+    for _ in &arriving {
+        read.recv().await.expect("a body that is being read");
+    }
+    let refused = running.send(Pushed::order("a").request()).await;
+    refused.is_problem(503);
+    assert!(refused.header("retry-after").is_some());
+    // A body that would be too large if it came is not read either.
+    let unread = stream::once(async { panic!("it was read") }).map(|()| io::Result::Ok(""));
+    running.send(request(Method::POST, "/", &[], Body::from_stream(unread))).await.is_problem(503);
+    for push in arriving {
+        push.abort();
+        let _ = push.await;
+    }
+    assert_eq!(running.push(&Pushed::order("a")).await, 204);
+}
+
+#[tokio::test]
+async fn the_answer_names_the_outcome() {
+    let world = World::new();
+    let running = world.run(service().on(|placed: Placed, _: Context| async move {
+        match placed.order.as_str() {
+            "panic" => panic!("told to"),
+            "retry" => Err(io::Error::other("told to"))?,
+            _ => Ok(()),
+        }
+    }));
+    let garbage = Pushed { data: b"nonsense".to_vec(), ..Pushed::order("garbage") };
+    for (message, status, outcome) in [
+        (Pushed::order("a"), 204, Some("handled")),
+        (Pushed::order("a").again("2"), 204, Some("duplicate")),
+        (Pushed::order("b").with("ce-type", "other"), 204, Some("ignored")),
+        (Pushed::order("retry"), 503, Some("retry")),
+        (Pushed::order("panic"), 500, Some("panicked")),
+        (garbage, 204, Some("rejected")),
+        (Pushed { message_id: String::new(), ..Pushed::order("c") }, 400, None),
+    ] {
+        let answer = running.send(message.request()).await;
+        assert_eq!((answer.status, answer.header("pushbox-outcome")), (status, outcome), "{message:?}");
+        assert_eq!(answer.header("retry-after").is_some(), status == 503, "{message:?}");
+    }
+}
+
 /// A consumer's events go on in the trace of what it handles.
 #[tokio::test]
 async fn a_trace_goes_on_from_the_message_else_from_the_request() {
     let [of_message, of_request] = ["4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"];
+    let other = "1af7651916cd43dd8448eb211c80319c";
     let traceparent = |trace: &str| format!("00-{trace}-00f067aa0ba902b7-01");
     let shipping = || {
         service().publishes::<Shipped>().on(|placed: Placed, cx: Context| async move {
@@ -280,6 +516,21 @@ async fn a_trace_goes_on_from_the_message_else_from_the_request() {
         (Pushed::order("a").with("traceparent", &traceparent(of_message)), of_message),
         (Pushed::order("a"), of_request),
         (Pushed::order("a").with("traceparent", ""), of_request),
+        (Pushed::order("a").with("traceparent", "nonsense"), of_request),
+        (Pushed::order("a").with("googclient_traceparent", &traceparent(of_message)), of_message),
+        (Pushed::order("a").with("ce-traceparent", &traceparent(of_message)), of_message),
+        (
+            Pushed::order("a")
+                .with("ce-traceparent", &traceparent(other))
+                .with("googclient_traceparent", &traceparent(of_message)),
+            of_message,
+        ),
+        (
+            Pushed::order("a")
+                .with("googclient_traceparent", &traceparent(other))
+                .with("traceparent", &traceparent(of_message)),
+            of_message,
+        ),
     ] {
         let world = World::new();
         let mut push = message.request();
@@ -292,6 +543,35 @@ async fn a_trace_goes_on_from_the_message_else_from_the_request() {
     }
 }
 
+/// As [W3C](https://www.w3.org/TR/trace-context/) demands.
+#[tokio::test]
+async fn a_trace_state_is_passed_on_and_two_traces_are_none() {
+    let shipping = || {
+        service().publishes::<Shipped>().on(|placed: Placed, cx: Context| async move {
+            cx.publish(&Shipped { order: placed.order });
+            Ok(())
+        })
+    };
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = &*format!("00-{id}-00f067aa0ba902b7-01");
+    let ce =
+        [("ce-id", "7"), ("ce-source", "//other"), ("ce-type", "order.placed"), ("ce-specversion", "1.0")];
+    for (headers, goes_on, state) in [
+        (&[("traceparent", parent), ("tracestate", "a=1,b=2")][..], true, Some("a=1,b=2")),
+        (&[("traceparent", parent), ("tracestate", "a=1"), ("tracestate", "b=2")], true, Some("a=1,b=2")),
+        (&[("ce-traceparent", parent), ("ce-tracestate", "a=1,b=2")], true, Some("a=1,b=2")),
+        (&[("traceparent", parent), ("traceparent", parent), ("tracestate", "a=1")], false, None),
+        (&[("tracestate", "a=1")], false, None),
+    ] {
+        let world = World::new();
+        let push = request(Method::POST, "/", &[&ce[..], headers].concat(), ORDER);
+        assert_eq!(world.run(shipping()).send(push).await.status, 204);
+        let attributes = world.published.only().attributes;
+        assert_eq!(attributes["traceparent"].contains(id), goes_on, "{headers:?}");
+        assert_eq!(attributes.get("tracestate").map(String::as_str), state, "{headers:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_push_that_cannot_be_read_gets_an_answer_all_the_same() {
     let running = World::new().run(noting());
@@ -299,7 +579,7 @@ async fn a_push_that_cannot_be_read_gets_an_answer_all_the_same() {
     let breaks = stream::once(async { Err::<&str, _>(io::Error::other("told to")) });
     let panics = stream::once(async { panic!("told to") }).map(|()| io::Result::Ok(""));
     for (status, body) in
-        [(503, Body::from_stream(never)), (400, Body::from_stream(breaks)), (500, Body::from_stream(panics))]
+        [(408, Body::from_stream(never)), (400, Body::from_stream(breaks)), (500, Body::from_stream(panics))]
     {
         running.send(request(Method::POST, "/", &[], body)).await.is_problem(status);
     }

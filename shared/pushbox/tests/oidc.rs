@@ -149,6 +149,8 @@ async fn push(running: &Running, authorization: &str) -> u16 {
     if answer.status != 204 {
         answer.is_problem(answer.status);
     }
+    assert_eq!(answer.header("www-authenticate"), (answer.status == 401).then_some("Bearer"));
+    assert_eq!(answer.header("retry-after").is_some(), answer.status == 503);
     answer.status
 }
 
@@ -227,6 +229,41 @@ async fn while_there_are_no_keys_pub_sub_tries_again() {
     *issuer.down.lock().expect("a lock") = true;
     let running = issuer.guard(&World::new()).await;
     assert_eq!(push(&running, &good(&key)).await, 503);
+}
+
+/// Anybody can make up a token with an unknown key, so it must not look like an outage.
+#[tokio::test]
+async fn made_up_keys_are_refused_while_no_keys_can_be_fetched() {
+    let (known, unknown) = (Key::new("known"), Key::new("unknown"));
+    let issuer = Issuer { short_lived: true, ..Issuer::of(&[&known]) };
+    let running = issuer.guard(&World::new()).await;
+    assert_eq!(push(&running, &good(&known)).await, 204);
+    *issuer.down.lock().expect("a lock") = true;
+    let forged = good(&unknown);
+    let statuses = at_once(64, |_| {
+        let (running, forged) = (running.clone(), forged.clone());
+        Box::pin(async move { push(&running, &forged).await })
+    });
+    assert_eq!(statuses.await, vec![401; 64]);
+    assert_eq!(issuer.fetches(), 2, "one for all of them");
+    // It is not the token's fault that its key is too old to be used.
+    assert_eq!(push(&running, &good(&known)).await, 503);
+    assert_eq!(issuer.fetches(), 2);
+}
+
+/// Tokens with made-up keys wait for the keys, and nobody else does.
+#[tokio::test]
+async fn a_flood_of_made_up_keys_does_not_hold_back_good_tokens() {
+    let (known, unknown) = (Key::new("known"), Key::new("unknown"));
+    let issuer = Issuer::of(&[&known]);
+    let running = issuer.guard(&World::new()).await;
+    let (good, forged) = (good(&known), good(&unknown));
+    let statuses = at_once(64, |n| {
+        let (running, token) = (running.clone(), if n % 2 == 0 { &forged } else { &good }.clone());
+        Box::pin(async move { push(&running, &token).await })
+    });
+    assert_eq!(statuses.await, [401, 204].repeat(32));
+    assert_eq!(issuer.fetches(), 1);
 }
 
 #[tokio::test]

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::Path,
     http::Method,
     routing::{get, post},
 };
-use pushbox::{Command, Documents, FieldErrors, Page, PageQuery, Problem, Reply, Service};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use pushbox::{Command, Documents, FieldErrors, Origins, Page, PageQuery, Problem, Reply, Service};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::suite::{Count, World, count, request, service};
+use crate::suite::{Count, Running, World, count, request, service};
 
 #[derive(Deserialize)]
 struct NewCount {
@@ -45,6 +47,19 @@ async fn list(documents: Documents, page: PageQuery) -> Result<Json<Page<Count>>
     documents.page(vec![], &page).await.map(Json)
 }
 
+#[derive(Deserialize)]
+struct Which {
+    id: Option<String>,
+    at: Option<jiff::Timestamp>,
+}
+
+async fn filtered(documents: Documents, page: PageQuery<Which>) -> Result<Json<Page<Count>>, Problem> {
+    let Which { id, at } = &page.filter;
+    assert!(at.is_none_or(|at| at.as_second() > 0));
+    let id = id.as_ref().map(|id| ("id", id.as_str().into()));
+    documents.page(id.into_iter().collect(), &page).await.map(Json)
+}
+
 async fn panics() -> String {
     panic!("told to")
 }
@@ -53,6 +68,7 @@ fn counts() -> Service {
     service().routes(
         Router::new()
             .route("/counts", post(create).get(list))
+            .route("/filtered", get(filtered))
             .route("/counts/{id}", get(one))
             .route("/numbers/{n}", get(|Path(n): Path<u8>| async move { n.to_string() }))
             .route("/panics", get(panics)),
@@ -73,6 +89,13 @@ async fn every_error_is_a_problem() {
         (Method::GET, "/counts?limit=201", 400),
         (Method::GET, "/counts?limit=ten", 400),
         (Method::GET, "/counts?cursor=%25%25", 400),
+        (Method::GET, "/counts?Limit=2", 400),
+        (Method::GET, "/counts?limit=1&limit=2", 400),
+        (Method::GET, "/counts?id=a", 400),
+        (Method::GET, "/filtered?ID=a", 400),
+        (Method::GET, "/filtered?id=a&n=1", 400),
+        (Method::GET, "/filtered?id=a&id=b", 400),
+        (Method::GET, "/counts/__reserved__", 404),
         (Method::GET, "/panics", 500),
     ] {
         let answer = running.send(request(method.clone(), path, &[], "")).await;
@@ -106,6 +129,103 @@ async fn a_bad_body_is_told_field_by_field() {
     }
     let large = json!({ "id": "x".repeat(300 << 10), "n": "1" });
     running.post("/counts", &[], &large).await.is_problem(413);
+}
+
+/// Firestore would refuse these with an error that looks like an outage.
+#[tokio::test]
+async fn refuses_queries_that_no_document_can_match() {
+    let running = World::new().run(counts());
+    let cursor = |id: &str| format!("/counts?cursor={}", URL_SAFE_NO_PAD.encode(id));
+    let value = |length: usize| format!("/filtered?id={}", "x".repeat(length));
+    for (path, status) in [
+        (cursor("__x__"), 400),
+        (cursor("."), 400),
+        (cursor(".."), 400),
+        (cursor("a/b"), 400),
+        (cursor(""), 400),
+        (cursor(&"x".repeat(1501)), 400),
+        (cursor(&"x".repeat(1500)), 200),
+        (cursor("__x"), 200),
+        (value(1501), 400),
+        (value(1500), 200),
+    ] {
+        assert_eq!(running.get(&path).await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_query_error_names_the_parameter_and_no_value() {
+    let running = World::new().run(counts());
+    for (query, detail) in [
+        ("Limit=2", "The query parameter Limit is unknown."),
+        ("at=secret", "The query parameter at is not valid."),
+        ("limit=secret", "limit goes from 1 to 200."),
+        ("id=a&id=secret", "id comes more than once."),
+    ] {
+        let answer = running.get(&format!("/filtered?{query}")).await;
+        assert_eq!((answer.status, answer.body["detail"].as_str()), (400, Some(detail)), "{query}");
+    }
+    for id in ["a", "b"] {
+        running.post("/counts", &[], &json!({ "id": id, "n": "1" })).await;
+    }
+    let found = running.get("/filtered?id=b&limit=5&at=2026-11-20T12:00:00Z").await.body;
+    assert_eq!(found, json!({ "items": [{ "id": "b", "n": 1 }] }));
+}
+
+#[tokio::test]
+async fn takes_json_and_nothing_else() {
+    let running = World::new().run(counts());
+    for (name, value, status) in [
+        ("content-type", "application/json", 201),
+        ("content-type", "Application/JSON; charset=utf-8", 201),
+        ("content-type", "application/vnd.count+json", 201),
+        ("content-type", "text/plain", 415),
+        ("content-type", "application/x-www-form-urlencoded", 415),
+        ("content-type", "application/jsonp", 415),
+        ("content-type", "", 415),
+        ("content-encoding", "identity", 201),
+        ("content-encoding", "gzip", 415),
+    ] {
+        let body = json!({ "id": "a", "n": "1" });
+        let answer = running.post("/counts", &[(name, value)], &body).await;
+        assert_eq!(answer.status, status, "{name}: {value}");
+        if status == 415 {
+            answer.is_problem(415);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_arrives_times_out() {
+    let body = Body::from_stream(futures::stream::pending::<std::io::Result<&str>>());
+    let answer = World::new().run(counts()).send(request(Method::POST, "/counts", &[], body)).await;
+    answer.is_problem(408);
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_need_a_permission() {
+    let running = World::new().run(counts());
+    let origins: Origins = "https://shop.example,http://localhost:3000".parse().expect("origins");
+    let open = Running { app: origins.allow(running.app.clone()) };
+    for (running, origin, is_allowed) in [
+        (&running, "https://shop.example", false),
+        (&open, "https://shop.example", true),
+        (&open, "http://localhost:3000", true),
+        (&open, "https://shop.example.evil.example", false),
+        (&open, "null", false),
+    ] {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type,idempotency-key"),
+        ];
+        let allowed = is_allowed.then_some(origin);
+        let preflight = running.send(request(Method::OPTIONS, "/counts", &headers, "")).await;
+        assert_eq!(preflight.header("access-control-allow-origin"), allowed, "{origin}");
+        let answer = running.send(request(Method::GET, "/counts/none", &headers[..1], "")).await;
+        assert_eq!(answer.header("access-control-allow-origin"), allowed, "{origin}");
+        answer.is_problem(404);
+    }
 }
 
 #[tokio::test]

@@ -4,3 +4,5 @@
 mod commands;
 mod consumers;
 mod effects;
+mod rejections;
+mod replays;

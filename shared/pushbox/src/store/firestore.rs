@@ -9,8 +9,9 @@ use ::firestore::{FirestoreDb, FirestoreDbOptions};
 use async_trait::async_trait;
 use gcloud_sdk::{
     google::firestore::v1::{
-        CommitRequest, Cursor, Document, DocumentMask, GetDocumentRequest, Precondition as Condition,
+        BatchGetDocumentsRequest, CommitRequest, Cursor, Document, DocumentMask, Precondition as Condition,
         RunQueryRequest, StructuredQuery, Value as FirestoreValue, Write as FirestoreWrite,
+        batch_get_documents_response,
         document_transform::{FieldTransform, field_transform::TransformType},
         precondition::ConditionType,
         run_query_request::QueryType,
@@ -23,12 +24,13 @@ use gcloud_sdk::{
     },
     prost_types::Timestamp as ProtoTimestamp,
 };
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tonic::{Code, Status};
 
 use self::value::{to_document, to_fields, to_value};
-use super::{Change, CommitError, Precondition, Query, Store, StoreError, Stored, Version, Write};
+use super::{Change, CommitError, Precondition, Query, Store, StoreError, Stored, Version, Write, limits};
 use crate::{Path, timing};
 
 /// Firestore. It connects when it is first used, and honours `FIRESTORE_EMULATOR_HOST`.
@@ -69,17 +71,25 @@ impl Firestore {
 #[async_trait]
 impl Store for Firestore {
     async fn get(&self, path: &Path) -> Result<Option<Stored>, StoreError> {
-        let found = self
-            .call(async |db| {
-                let name = name(db, path);
-                db.client().get().get_document(GetDocumentRequest { name, ..Default::default() }).await
-            })
-            .await;
-        match found {
-            Ok(document) => stored(&document.into_inner()).map(Some),
-            Err(status) if status.code() == Code::NotFound => Ok(None),
-            Err(status) => Err(failed(&status)),
-        }
+        // Not `GetDocument`: that answers NOT_FOUND for a missing database, too, and then every
+        // document would seem to be absent.
+        let get = async |db: &FirestoreDb| {
+            let (database, documents) = (db.get_database_path().clone(), vec![name(db, path)]);
+            let request = BatchGetDocumentsRequest { database, documents, ..Default::default() };
+            let mut answers = db.client().get().batch_get_documents(request).await?.into_inner();
+            while let Some(answer) = answers.message().await? {
+                let Some(result) = answer.result else { continue };
+                return Ok(match result {
+                    batch_get_documents_response::Result::Found(document) => {
+                        Some((document, answer.read_time))
+                    }
+                    batch_get_documents_response::Result::Missing(_) => None,
+                });
+            }
+            Err(Status::unavailable("the answer is incomplete"))
+        };
+        let found = self.call(get).await.map_err(|status| failed(&status))?;
+        found.map(|(document, read_time)| stored(&document, read_time)).transpose()
     }
 
     async fn commit(&self, writes: &[Write]) -> Result<Vec<Version>, CommitError> {
@@ -95,17 +105,22 @@ impl Store for Firestore {
                 let response = response.into_inner();
                 // A write that changes nothing has no update time of its own.
                 let commit_time = response.commit_time.unwrap_or_default();
-                let time = |result: &gcloud_sdk::google::firestore::v1::WriteResult| {
-                    version(result.update_time.unwrap_or(commit_time))
-                };
-                Ok(response.write_results.iter().map(time).collect())
+                let versions = response
+                    .write_results
+                    .iter()
+                    .map(|result| version(result.update_time.unwrap_or(commit_time)));
+                versions.collect::<Result<_, _>>().map_err(CommitError::Unknown)
             }
             Err(status) => Err(match status.code() {
+                // A missing database is NOT_FOUND, too. The read that looks for the conflict then fails.
                 Code::AlreadyExists | Code::NotFound | Code::FailedPrecondition | Code::Aborted => {
                     CommitError::Conflict
                 }
-                Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated => {
-                    CommitError::Refused(failed(&status))
+                Code::InvalidArgument | Code::OutOfRange => CommitError::Refused(
+                    limits::violation(writes).unwrap_or_else(|| format!("{:?}", status.code())),
+                ),
+                Code::PermissionDenied | Code::Unauthenticated | Code::ResourceExhausted => {
+                    CommitError::Failed(failed(&status))
                 }
                 _ => CommitError::Unknown(failed(&status)),
             }),
@@ -118,25 +133,34 @@ impl Store for Firestore {
             let mut answers = client.run_query(to_query(db, query)?).await?.into_inner();
             let mut found = Vec::new();
             while let Some(answer) = answers.message().await? {
-                found.extend(answer.document);
+                let read_time = answer.read_time;
+                found.extend(answer.document.map(|document| (document, read_time)));
             }
             Ok(found)
         };
         let found = self.call(list).await.map_err(|status| failed(&status))?;
-        found.iter().map(stored).collect()
+        found.iter().map(|(document, read_time)| stored(document, *read_time)).collect()
     }
 }
 
 fn failed(status: &Status) -> StoreError {
-    StoreError(format!("{:?}: {}", status.code(), status.message()))
+    match status.code() {
+        // It repeats the document's path or a value.
+        Code::InvalidArgument => StoreError("InvalidArgument".to_owned()),
+        code => StoreError(format!("{code:?}: {}", status.message())),
+    }
 }
 
 fn name(db: &FirestoreDb, path: &Path) -> String {
     [db.get_documents_path(), "/", path.as_str()].concat()
 }
 
-fn version(time: ProtoTimestamp) -> Version {
-    Version { seconds: time.seconds, nanos: time.nanos }
+fn version(time: ProtoTimestamp) -> Result<Version, StoreError> {
+    timestamp(time).map(Version)
+}
+
+fn timestamp(time: ProtoTimestamp) -> Result<Timestamp, StoreError> {
+    Timestamp::new(time.seconds, time.nanos).map_err(|error| StoreError(error.to_string()))
 }
 
 fn to_write(db: &FirestoreDb, write: &Write) -> Result<FirestoreWrite, Status> {
@@ -144,9 +168,10 @@ fn to_write(db: &FirestoreDb, write: &Write) -> Result<FirestoreWrite, Status> {
     let condition = match write.only_if {
         Precondition::None => None,
         Precondition::Absent => Some(ConditionType::Exists(false)),
-        Precondition::At(Version { seconds, nanos }) => {
-            Some(ConditionType::UpdateTime(ProtoTimestamp { seconds, nanos }))
-        }
+        Precondition::At(Version(time)) => Some(ConditionType::UpdateTime(ProtoTimestamp {
+            seconds: time.as_second(),
+            nanos: time.subsec_nanosecond(),
+        })),
     };
     let mut result = FirestoreWrite {
         current_document: condition.map(|condition| Condition { condition_type: Some(condition) }),
@@ -227,8 +252,9 @@ fn to_query(db: &FirestoreDb, query: &Query) -> Result<RunQueryRequest, Status> 
     })
 }
 
-fn stored(document: &Document) -> Result<Stored, StoreError> {
+fn stored(document: &Document, read_time: Option<ProtoTimestamp>) -> Result<Stored, StoreError> {
     let id = document.name.rsplit('/').next().unwrap_or_default().to_owned();
-    let version = version(document.update_time.unwrap_or_default());
-    Ok(Stored { id, version, fields: to_fields(document)? })
+    let version = version(document.update_time.unwrap_or_default())?;
+    let read_at = read_time.map_or(Ok(version.0), timestamp)?;
+    Ok(Stored::at(read_at, id, version, to_fields(document)?))
 }

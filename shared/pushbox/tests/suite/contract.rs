@@ -32,6 +32,8 @@ macro_rules! store_contract {
             one_creator_wins,
             no_increment_is_lost,
             large_commits,
+            what_is_too_large_is_refused_for_good,
+            age_grows_from_the_last_change,
         }
     };
     ($make:expr; $($promise:ident,)*) => {$(
@@ -417,4 +419,30 @@ pub async fn large_commits(store: &dyn Store) {
         (0..300).map(|n| set(&format!("many-{n:03}"), json!({ "n": n }), Precondition::Absent)).collect();
     commit(store, &many).await;
     assert_eq!(ids(store, Query::default()).await.len(), 301);
+}
+
+pub async fn what_is_too_large_is_refused_for_good(store: &dyn Store) {
+    for refused in [
+        set("a", json!({ "text": "x".repeat(1 << 20) }), Precondition::None),
+        set("a", json!({ "n": u64::MAX }), Precondition::None),
+        set("a", json!({ "list": [[1]] }), Precondition::None),
+        set(&"a".repeat(1501), json!({}), Precondition::None),
+    ] {
+        let done = store.commit(&[set("b", json!({}), Precondition::None), refused.clone()]).await;
+        let Err(CommitError::Refused(reason)) = done else { panic!("{refused:.100?} gave {done:?}") };
+        assert!(!reason.contains("xxx") && !reason.contains("aaa"), "{reason}");
+    }
+    assert!(found(store, "b").await.is_none());
+}
+
+pub async fn age_grows_from_the_last_change(store: &dyn Store) {
+    commit(store, &[set("a", json!({ "n": 1 }), Precondition::None)]).await;
+    let first = found(store, "a").await.expect("a document");
+    let mut later = first.clone();
+    while later.age <= first.age {
+        later = found(store, "a").await.expect("a document");
+    }
+    assert_eq!(later.version, first.version);
+    let query = Query { collection: at("a").collection().to_owned(), limit: 1, ..Query::default() };
+    assert!(store.list(&query).await.expect("a list")[0].age >= later.age);
 }

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -20,7 +21,6 @@ pub struct Faulty {
     faults: Mutex<VecDeque<Fault>>,
     always: Mutex<Option<Fault>>,
     reads_fail: AtomicBool,
-    in_one_go: AtomicBool,
     commits: AtomicUsize,
     reads: AtomicUsize,
     trips: AtomicUsize,
@@ -39,10 +39,16 @@ pub enum Fault {
     AnswerLost,
     /// It is applied, and the answer never comes.
     AnswerHangs,
+    /// No answer comes, and it is applied only so much later.
+    Late(Duration),
+    /// It takes so long.
+    Slow(Duration),
     /// It is refused as if a document had been changed.
     Conflict,
     /// It is refused for good.
     Refused,
+    /// It is not applied, and the store says so.
+    Failed,
 }
 
 impl Faulty {
@@ -52,7 +58,6 @@ impl Faulty {
             faults: Mutex::default(),
             always: Mutex::default(),
             reads_fail: AtomicBool::default(),
-            in_one_go: AtomicBool::default(),
             commits: AtomicUsize::default(),
             reads: AtomicUsize::default(),
             trips: AtomicUsize::default(),
@@ -64,7 +69,7 @@ impl Faulty {
         self.faults.lock().expect("a lock").extend(faults);
     }
 
-    /// From now on every commit goes like this.
+    /// From now on every commit goes like this, unless [`next`](Self::next) says otherwise.
     pub fn all(&self, fault: Fault) {
         *self.always.lock().expect("a lock") = Some(fault);
     }
@@ -74,11 +79,6 @@ impl Faulty {
         self.reads_fail.store(fail, Ordering::SeqCst);
     }
 
-    /// Answers without ever letting another task run in between.
-    pub fn in_one_go(&self) {
-        self.in_one_go.store(true, Ordering::SeqCst);
-    }
-
     /// How many commits and how many reads there were since this was last asked.
     pub fn calls(&self) -> (usize, usize) {
         (self.commits.swap(0, Ordering::SeqCst), self.reads.swap(0, Ordering::SeqCst))
@@ -86,11 +86,9 @@ impl Faulty {
 
     /// Others get a chance to come in between, as with a store that is far away.
     async fn travel(&self) {
-        if !self.in_one_go.load(Ordering::SeqCst) {
-            // Not the same for all, so that they overtake each other; the same in every run.
-            for _ in 0..self.trips.fetch_add(1, Ordering::SeqCst) % 3 {
-                tokio::task::yield_now().await;
-            }
+        // Not the same for all, so that they overtake each other; the same in every run.
+        for _ in 0..self.trips.fetch_add(1, Ordering::SeqCst) % 3 {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -130,8 +128,19 @@ impl Store for Faulty {
                 let _ = self.inner.commit(writes).await;
                 return std::future::pending().await;
             }
+            Fault::Late(pause) => {
+                let (inner, writes) = (self.inner.clone(), writes.to_vec());
+                tokio::spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    // It may be refused by then.
+                    let _ = inner.commit(&writes).await;
+                });
+                return Err(CommitError::Unknown(told_to()));
+            }
+            Fault::Slow(pause) => tokio::time::sleep(pause).await,
             Fault::Conflict => return Err(CommitError::Conflict),
-            Fault::Refused => return Err(CommitError::Refused(told_to())),
+            Fault::Refused => return Err(CommitError::Refused("told to".to_owned())),
+            Fault::Failed => return Err(CommitError::Failed(told_to())),
         }
         let done = self.inner.commit(writes).await;
         self.travel().await;

@@ -10,6 +10,7 @@ pub use recorder::*;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -22,7 +23,7 @@ use events::Event;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use pushbox::{
-    Clock, Ports, PushAuth, Service,
+    Clock, Ports, PushAuth, Random, Service,
     store::{Query, Store, Stored},
 };
 use schemars::JsonSchema;
@@ -95,18 +96,29 @@ pub struct World {
 impl World {
     /// Documents in memory, and tokio's time.
     pub fn new() -> Self {
-        Self::on(Arc::new(pushbox::store::Memory::default()))
+        let clock = clock();
+        Self { clock: clock.clone(), ..Self::on(Arc::new(pushbox::store::Memory::new(clock))) }
     }
 
     /// Documents in `store`.
     pub fn on(store: Arc<dyn Store>) -> Self {
-        let start: Timestamp = "2026-11-20T12:00:00Z".parse().expect("a time");
         Self {
             store: Arc::new(Faulty::new(store)),
             published: Arc::default(),
             background: TaskTracker::new(),
-            clock: Clock::following_tokio(start),
+            clock: clock(),
         }
+    }
+
+    /// The same documents as seen by a process that reaches the store in another way.
+    pub fn seen_by_another(&self) -> Self {
+        Self { clock: self.clock.clone(), ..Self::on(self.store.inner.clone()) }
+    }
+
+    /// The same world as seen by a process whose clock is `ahead` of the others'.
+    pub fn ahead(&self, ahead: Duration) -> Self {
+        let clock = Clock::following_tokio(start().saturating_add(ahead).expect("a time"));
+        Self { clock, ..self.clone() }
     }
 
     /// The service in this world, whose pushes nobody checks.
@@ -119,6 +131,7 @@ impl World {
             store: self.store.clone(),
             publisher: self.published.clone(),
             clock: self.clock.clone(),
+            random: Random::system(),
             background: self.background.clone(),
         };
         Running { app: service.app(ports, auth) }
@@ -157,6 +170,14 @@ impl World {
             .map(|Count { id, n }| (id, n))
             .collect()
     }
+}
+
+fn start() -> Timestamp {
+    "2026-11-20T12:00:00Z".parse().expect("a time")
+}
+
+fn clock() -> Clock {
+    Clock::following_tokio(start())
 }
 
 /// What counts are expected to hold.

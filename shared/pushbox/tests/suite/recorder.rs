@@ -17,6 +17,7 @@ pub struct Recorder {
     messages: Mutex<Vec<Message>>,
     refusals: Mutex<VecDeque<Refusal>>,
     down: Mutex<Option<Refusal>>,
+    hanging: Mutex<Option<&'static str>>,
 }
 
 /// What happens instead of a publication.
@@ -39,6 +40,11 @@ impl Recorder {
     /// From now on every publication goes like this.
     pub fn all(&self, refusal: Refusal) {
         *self.down.lock().expect("a lock") = Some(refusal);
+    }
+
+    /// Publications of data with this text never end, as the real publisher's do after 4 seconds.
+    pub fn hang_on(&self, text: &'static str) {
+        *self.hanging.lock().expect("a lock") = Some(text);
     }
 
     pub fn messages(&self) -> Vec<Message> {
@@ -65,6 +71,11 @@ impl Recorder {
 #[async_trait]
 impl Publisher for Recorder {
     async fn publish(&self, message: Message) -> Result<String, PublishError> {
+        let hangs_on = *self.hanging.lock().expect("a lock");
+        if hangs_on.is_some_and(|text| String::from_utf8_lossy(&message.data).contains(text)) {
+            tokio::time::sleep(pushbox::timing::PUBLISH_DEADLINE).await;
+            return Err(PublishError { topic: message.topic, reason: "no answer in time".to_owned() });
+        }
         let next = self.refusals.lock().expect("a lock").pop_front();
         let refusal = next.or(*self.down.lock().expect("a lock")).unwrap_or(Refusal::None);
         match refusal {

@@ -1,0 +1,216 @@
+//! The second and third step of an effect: making the call, and recording what came of it.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, resume_unwind},
+    sync::Arc,
+};
+
+use futures::FutureExt;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use crate::{
+    Failure, Outcome, Runtime,
+    claim::{Claimed, Held, claim},
+    context::Subject,
+    detach::DetachOnDrop,
+    effect::AnyEffect,
+    fault,
+    message::Outgoing,
+    receipt::{self, Done, Found, Phase, Receipt, State},
+    store::{CommitError, Precondition},
+    timing,
+    transaction::{Seal, Sealed, commit, pause, transact},
+};
+
+/// Handles an event with one call to the outside.
+pub(crate) async fn handle(
+    effect: &Arc<dyn AnyEffect>,
+    runtime: &Runtime,
+    subject: Subject,
+    data: &[u8],
+) -> Result<Outcome, Failure> {
+    let claimed = timeout(timing::CLAIM_DEADLINE, claim(&**effect, runtime, &subject, data)).await;
+    let late = || Failure::Retry("another delivery held the claim for too long".to_owned());
+    let held = match claimed.map_err(|_| late())?? {
+        Claimed::Held(held) => held,
+        Claimed::Over(events, outcome) => {
+            runtime.relay(&events).await?;
+            return Ok(outcome);
+        }
+    };
+    let performing = Performing { effect: effect.clone(), runtime: runtime.clone(), subject };
+    // A call that has begun cannot be taken back, so this goes on if the caller hangs up.
+    let settled = performing.settle(*held).in_current_span();
+    DetachOnDrop::new(&runtime.ports().background, settled).await.map(|()| Outcome::Handled)
+}
+
+struct Performing {
+    effect: Arc<dyn AnyEffect>,
+    runtime: Runtime,
+    subject: Subject,
+}
+
+impl Performing {
+    async fn settle(self, held: Held) -> Result<(), Failure> {
+        let completion = match &held.claim.phase {
+            Phase::Performed(outcome) => self.complete(&held, outcome).await,
+            Phase::Performing | Phase::Released => {
+                fault::point("claimed").await;
+                let outcome = self.perform(&held).await?;
+                fault::point("performed").await;
+                match self.complete(&held, &outcome).await {
+                    completion @ (Completion::Failed(_) | Completion::Panicked(_)) => {
+                        if self.keep(&held, &outcome).await {
+                            completion
+                        } else {
+                            // The completion is the only other place for the outcome.
+                            self.complete(&held, &outcome).await
+                        }
+                    }
+                    completion => completion,
+                }
+            }
+        };
+        let events = match completion {
+            Completion::Recorded(events) => events,
+            Completion::TakenOver => return Err(taken_over()),
+            Completion::Failed(failure) => return Err(failure),
+            Completion::Panicked(panic) => resume_unwind(panic),
+        };
+        fault::point("committed").await;
+        self.runtime.relay(&events).await
+    }
+
+    async fn perform(&self, held: &Held) -> Result<String, Failure> {
+        if held.since.elapsed() > timing::CLAIM_PATIENCE {
+            self.release(held).await;
+            return Err(Failure::Retry("claiming took too long for the call to follow".to_owned()));
+        }
+        let call = self.effect.perform(&held.claim.call, &held.claim.key);
+        match timeout(timing::CALL_CUT_OFF, call).await {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(Failure::Retry(reason))) => {
+                self.release(held).await;
+                Err(Failure::Retry(reason))
+            }
+            Ok(Err(Failure::Reject(reason))) => {
+                if held.claim.is_repeated {
+                    // An earlier attempt may have done it: a replay must use the same key.
+                    self.release(held).await;
+                } else {
+                    self.abandon(held).await?;
+                }
+                Err(Failure::Reject(reason))
+            }
+            // It may still go on over there, so the claim stays until its lease has ended.
+            Err(_) => Err(Failure::Retry("the call did not end in time".to_owned())),
+        }
+    }
+
+    /// Records the outcome.
+    async fn complete(&self, held: &Held, outcome: &str) -> Completion {
+        let completed = transact(
+            &self.runtime,
+            &self.subject,
+            // Whoever took the claim over has changed the receipt.
+            Precondition::At(held.version),
+            |cx| self.effect.complete(&held.claim.call, outcome, cx),
+            |(), events| Ok(Seal::Write(State::Done(Done { events, ..Done::default() }))),
+        );
+        let completed =
+            timeout(timing::COMPLETION_DEADLINE, AssertUnwindSafe(completed).catch_unwind()).await;
+        let receipt = match completed {
+            Ok(Ok(Ok(Sealed::Ours(receipt, _) | Sealed::Theirs(Found { receipt, .. })))) => receipt,
+            Ok(Ok(Err(failure))) => return Completion::Failed(failure),
+            Ok(Err(panic)) => return Completion::Panicked(panic),
+            Err(_) => {
+                let reason = "the outcome could not be recorded in time";
+                return Completion::Failed(Failure::Retry(reason.to_owned()));
+            }
+        };
+        match receipt.state {
+            State::Done(done) => Completion::Recorded(done.events),
+            State::Claimed { .. } => Completion::TakenOver,
+        }
+    }
+
+    /// Keeps the outcome in the claim, so that the call is not made again. It tries until the store
+    /// takes it or another delivery has taken the claim over, for [`timing::KEEP_TRYING`] at most.
+    /// Returns false if it cannot be kept.
+    async fn keep(&self, held: &Held, outcome: &str) -> bool {
+        let Ok(write) = held.in_phase(&self.subject, Phase::Performed(outcome.to_owned())) else {
+            return false;
+        };
+        let mut attempt = 0;
+        while held.since.elapsed() < timing::KEEP_TRYING {
+            match commit(&*self.runtime.ports().store, std::slice::from_ref(&write)).await {
+                Ok(_) => return true,
+                Err(CommitError::Conflict) if self.is_held(held).await => pause(attempt).await,
+                // Another delivery holds the claim, or the completion went through.
+                Err(CommitError::Conflict) => return true,
+                Err(CommitError::Refused(error)) => {
+                    tracing::error!(error, "an outcome cannot be kept: the call may be made again");
+                    return false;
+                }
+                Err(CommitError::Failed(_) | CommitError::Unknown(_)) => pause(attempt).await,
+            }
+            attempt += 1;
+        }
+        tracing::error!("an outcome could not be kept: the call may be made again");
+        false
+    }
+
+    /// Whether the claim is unchanged, as far as is known. A store also reports a conflict for a document
+    /// that another transaction only looked at.
+    async fn is_held(&self, held: &Held) -> bool {
+        let path = receipt::path(self.subject.service, &self.subject.key);
+        match Receipt::read(&*self.runtime.ports().store, &path).await {
+            Ok(found) => found.is_some_and(|found| found.version == held.version),
+            Err(_) => true,
+        }
+    }
+
+    /// Lets the next delivery take the claim over at once. If this fails, it waits for the lease.
+    async fn release(&self, held: &Held) {
+        let Ok(write) = held.in_phase(&self.subject, Phase::Released) else { return };
+        if let Err(error) = self.runtime.ports().store.commit(&[write]).await {
+            tracing::debug!(%error, "the claim stays until its lease ends");
+        }
+    }
+
+    /// Takes the claim back, with what it has staged.
+    async fn abandon(&self, held: &Held) -> Result<(), Failure> {
+        let abandoned = transact(
+            &self.runtime,
+            &self.subject,
+            Precondition::At(held.version),
+            |cx| self.effect.abandon(&held.claim.call, cx),
+            |(), events| match events.is_empty() {
+                true => Ok(Seal::Remove),
+                false => Err(Failure::Retry("a claim published while it was abandoned".to_owned())),
+            },
+        );
+        let late = || Failure::Retry("the claim could not be abandoned in time".to_owned());
+        let abandoned = timeout(timing::COMPLETION_DEADLINE, abandoned).await.map_err(|_| late())?;
+        match abandoned? {
+            Sealed::Ours(..) => Ok(()),
+            Sealed::Theirs(_) => Err(taken_over()),
+        }
+    }
+}
+
+/// What came of recording an outcome.
+enum Completion {
+    /// It is recorded, by this delivery or by another one, with these events.
+    Recorded(Vec<Outgoing>),
+    /// Another delivery has taken the claim over.
+    TakenOver,
+    Failed(Failure),
+    Panicked(Box<dyn Any + Send>),
+}
+
+fn taken_over() -> Failure {
+    Failure::Retry("another delivery took the claim over".to_owned())
+}
