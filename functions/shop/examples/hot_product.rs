@@ -21,7 +21,7 @@ use axum::{Router, body::Body, http::Request};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use effects::{mail::Mailer, payments::Gateway};
 use pushbox::{
-    Clock, Message, Path, Ports, PushAuth,
+    Clock, Message, Path, Ports, PushAuth, Random,
     publisher::{PublishError, Publisher},
     store::{CommitError, Firestore, Query, Store, StoreError, Stored, Version, Write},
 };
@@ -108,6 +108,7 @@ impl Bench {
             store: store.clone(),
             publisher: Arc::new(Nowhere),
             clock: Clock::system(),
+            random: Random::system(),
             background: Default::default(),
         };
         let mailer = Mailer::local(ports.store.clone(), ports.clock.clone());

@@ -1,19 +1,22 @@
 //! Mails to customers who do not get what they ordered: one of each kind for an order.
 
-use axum::{Json, Router, extract::Query, routing::get};
+use std::marker::PhantomData;
+
+use axum::Json;
 use effects::mail::{Mail, Mailer, Sent, Status};
-use events::{EmailAddress, Money, OrderId, OrderRejected, PaymentFailed, RejectedLine, RejectionReason};
+use events::{
+    EmailAddress, Event, Money, OrderId, OrderRejected, PaymentFailed, RejectedLine, RejectionReason,
+};
 use jiff::Timestamp;
 use maud::html;
-use pushbox::{Context, Document, Documents, Failure, Page, PageQuery, Problem, Service};
+use pushbox::{Context, Document, Documents, Effect, Failure, Page, PageQuery, Problem, Service};
 use serde::{Deserialize, Serialize};
 
 pub fn service(mailer: Mailer) -> Service {
-    let send = move |notice: Notice, key| mailer.clone().send(render(notice), key);
     Service::new("cancel-mail-service", "tells customers that they do not get what they ordered")
-        .effect(plan_cancelled, send.clone(), record)
-        .effect(plan_rejected, send, record)
-        .routes(Router::new().route("/emails", get(emails)))
+        .effect(NoticeMail::<PaymentFailed>::new(mailer.clone()))
+        .effect(NoticeMail::<OrderRejected>::new(mailer))
+        .get("/emails", emails)
         .secret("MAIL_URL")
 }
 
@@ -47,19 +50,54 @@ enum Reason {
     Unavailable(Vec<RejectedLine>),
 }
 
-async fn plan_cancelled(failed: PaymentFailed, cx: Context) -> Result<Option<Notice>, Failure> {
-    let PaymentFailed { order_id, customer_email, total, .. } = failed;
-    Ok(plan(Notice { order_id, to: customer_email, reason: Reason::Unpaid(total) }, &cx))
+impl From<PaymentFailed> for Notice {
+    fn from(PaymentFailed { order_id, customer_email, total, .. }: PaymentFailed) -> Self {
+        Self { order_id, to: customer_email, reason: Reason::Unpaid(total) }
+    }
 }
 
-async fn plan_rejected(rejected: OrderRejected, cx: Context) -> Result<Option<Notice>, Failure> {
-    let OrderRejected { order_id, customer_email, lines } = rejected;
-    Ok(plan(Notice { order_id, to: customer_email, reason: Reason::Unavailable(lines) }, &cx))
+impl From<OrderRejected> for Notice {
+    fn from(OrderRejected { order_id, customer_email, lines }: OrderRejected) -> Self {
+        Self { order_id, to: customer_email, reason: Reason::Unavailable(lines) }
+    }
 }
 
-fn plan(notice: Notice, cx: &Context) -> Option<Notice> {
-    // Another event about the same order, published by hand say: they know already.
-    cx.create(&notice.email(Status::Sending, cx)).is_ok().then_some(notice)
+/// The mail about an event of type `E`.
+struct NoticeMail<E> {
+    mailer: Mailer,
+    event: PhantomData<fn(E)>,
+}
+
+impl<E> NoticeMail<E> {
+    fn new(mailer: Mailer) -> Self {
+        Self { mailer, event: PhantomData }
+    }
+}
+
+impl<E: Event + Into<Notice>> Effect for NoticeMail<E> {
+    type Event = E;
+    type Call = Notice;
+    type Outcome = Sent;
+
+    async fn claim(&self, event: E, cx: Context) -> Result<Option<Notice>, Failure> {
+        let notice = event.into();
+        // Another event about the same order, published by hand say: they know already.
+        Ok(cx.create(&notice.email(Status::Sending, &cx)).is_new().then_some(notice))
+    }
+
+    async fn perform(&self, notice: Notice, key: String) -> Result<Sent, Failure> {
+        self.mailer.clone().send(render(notice), key).await
+    }
+
+    async fn complete(&self, notice: Notice, sent: Sent, cx: Context) -> Result<(), Failure> {
+        cx.put(&notice.email(sent.into(), &cx));
+        Ok(())
+    }
+
+    async fn abandon(&self, notice: Notice, cx: Context) -> Result<(), Failure> {
+        cx.delete::<Email>(notice.email(Status::Sending, &cx).id());
+        Ok(())
+    }
 }
 
 fn render(Notice { order_id, to, reason }: Notice) -> Mail {
@@ -97,23 +135,14 @@ fn explain(RejectedLine { sku, reason, quantity, available }: &RejectedLine) -> 
     }
 }
 
-async fn record(notice: Notice, sent: Sent, cx: Context) -> Result<(), Failure> {
-    cx.put(&notice.email(sent.into(), &cx));
-    Ok(())
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Of {
     order_id: Option<OrderId>,
 }
 
-async fn emails(
-    documents: Documents,
-    Query(of): Query<Of>,
-    page: PageQuery,
-) -> Result<Json<Page<Email>>, Problem> {
-    let filters = of.order_id.map(|order| ("orderId", order.as_str().into()));
+async fn emails(documents: Documents, page: PageQuery<Of>) -> Result<Json<Page<Email>>, Problem> {
+    let filters = page.filter.order_id.as_ref().map(|order| ("orderId", order.as_str().into()));
     documents.page(filters.into_iter().collect(), &page).await.map(Json)
 }
 

@@ -24,7 +24,7 @@ async fn cancel(failed: PaymentFailed, cx: Context) -> Result<(), Failure> {
     let PaymentFailed { order_id, code: reason, .. } = failed;
     let cancellation = Cancellation { order_id: order_id.clone(), reason: reason.clone(), at: cx.now() };
     // Another event about the same order, published by hand say: it is cancelled already.
-    if cx.create(&cancellation).is_err() {
+    if cx.create(&cancellation).exists() {
         return Ok(());
     }
     cx.publish(&LogCreated {

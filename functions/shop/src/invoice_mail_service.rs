@@ -1,17 +1,17 @@
 //! Mails with invoices: one for each order.
 
-use axum::{Json, Router, extract::Query, routing::get};
+use axum::Json;
 use effects::mail::{Attachment, Mail, Mailer, Sent, Status};
 use events::{InvoiceCreated, InvoiceNumber, Money, OrderId};
 use jiff::{Timestamp, tz::TimeZone};
 use maud::{DOCTYPE, html};
-use pushbox::{Context, Document, Documents, Failure, Page, PageQuery, Problem, Service};
+use pushbox::{Context, Document, Documents, Effect, Failure, Page, PageQuery, Problem, Service};
 use serde::{Deserialize, Serialize};
 
 pub fn service(mailer: Mailer) -> Service {
     Service::new("invoice-mail-service", "mails the invoices")
-        .effect(plan, move |invoice, key| mailer.clone().send(render(invoice), key), record)
-        .routes(Router::new().route("/emails", get(emails)))
+        .effect(InvoiceMail { mailer })
+        .get("/emails", emails)
         .secret("MAIL_URL")
 }
 
@@ -24,9 +24,33 @@ struct Email {
     at: Timestamp,
 }
 
-async fn plan(invoice: InvoiceCreated, cx: Context) -> Result<Option<InvoiceCreated>, Failure> {
-    // Another event about the same order, published by hand say: they have it already.
-    Ok(cx.create(&Email::of(&invoice, Status::Sending, &cx)).is_ok().then_some(invoice))
+struct InvoiceMail {
+    mailer: Mailer,
+}
+
+impl Effect for InvoiceMail {
+    type Event = InvoiceCreated;
+    type Call = InvoiceCreated;
+    type Outcome = Sent;
+
+    async fn claim(&self, invoice: InvoiceCreated, cx: Context) -> Result<Option<InvoiceCreated>, Failure> {
+        // Another event about the same order, published by hand say: they have it already.
+        Ok(cx.create(&Email::of(&invoice, Status::Sending, &cx)).is_new().then_some(invoice))
+    }
+
+    async fn perform(&self, invoice: InvoiceCreated, key: String) -> Result<Sent, Failure> {
+        self.mailer.clone().send(render(invoice), key).await
+    }
+
+    async fn complete(&self, invoice: InvoiceCreated, sent: Sent, cx: Context) -> Result<(), Failure> {
+        cx.put(&Email::of(&invoice, sent.into(), &cx));
+        Ok(())
+    }
+
+    async fn abandon(&self, invoice: InvoiceCreated, cx: Context) -> Result<(), Failure> {
+        cx.delete::<Email>(invoice.order_id.as_str());
+        Ok(())
+    }
 }
 
 fn render(invoice: InvoiceCreated) -> Mail {
@@ -78,23 +102,14 @@ fn page(invoice: &InvoiceCreated) -> String {
     .into_string()
 }
 
-async fn record(invoice: InvoiceCreated, sent: Sent, cx: Context) -> Result<(), Failure> {
-    cx.put(&Email::of(&invoice, sent.into(), &cx));
-    Ok(())
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Of {
     order_id: Option<OrderId>,
 }
 
-async fn emails(
-    documents: Documents,
-    Query(of): Query<Of>,
-    page: PageQuery,
-) -> Result<Json<Page<Email>>, Problem> {
-    let filters = of.order_id.map(|order| ("orderId", order.as_str().into()));
+async fn emails(documents: Documents, page: PageQuery<Of>) -> Result<Json<Page<Email>>, Problem> {
+    let filters = page.filter.order_id.as_ref().map(|order| ("orderId", order.as_str().into()));
     documents.page(filters.into_iter().collect(), &page).await.map(Json)
 }
 

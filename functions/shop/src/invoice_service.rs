@@ -1,16 +1,16 @@
 //! Invoices: one for each paid order, numbered without a gap in each year.
 
-use axum::{Json, Router, extract::Path, routing::get};
+use axum::{Json, extract::Path};
 use events::{EmailAddress, InvoiceCreated, InvoiceNumber, Money, OrderId, PaymentSucceeded, PricedLine};
 use jiff::{Timestamp, tz::TimeZone};
-use pushbox::{Context, Document, Documents, Failure, Problem, Service};
+use pushbox::{Context, Document, Documents, Failure, Problem, Service, reject};
 use serde::{Deserialize, Serialize};
 
 pub fn service() -> Service {
     Service::new("invoice-service", "writes invoices")
         .on(create_invoice)
         .publishes::<InvoiceCreated>()
-        .routes(Router::new().route("/invoices/{number}", get(invoice)))
+        .get("/invoices/{number}", invoice)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,7 +42,7 @@ struct Year {
 async fn create_invoice(paid: PaymentSucceeded, cx: Context) -> Result<(), Failure> {
     let PaymentSucceeded { order_id, customer_email, lines, total, .. } = paid;
     // Another event about the same order, published by hand say: it has its invoice.
-    if cx.create(&Invoiced { order_id: order_id.clone() }).is_err() {
+    if cx.create(&Invoiced { order_id: order_id.clone() }).exists() {
         return Ok(());
     }
     // The year in which it is issued, however late the event arrived: the numbers go with the dates.
@@ -53,7 +53,9 @@ async fn create_invoice(paid: PaymentSucceeded, cx: Context) -> Result<(), Failu
     cx.put(&counter);
     let number: InvoiceNumber = format!("{year}-{:06}", counter.last).parse()?;
     let invoice = Invoice { number, order_id, customer_email, lines, total, issued_at };
-    cx.put(&invoice);
+    if cx.create(&invoice).exists() {
+        return Err(reject("the next invoice number was given before: the counter of the year is wrong"));
+    }
     let Invoice { number, order_id, customer_email, lines, total, issued_at } = invoice;
     cx.publish(&InvoiceCreated { number, order_id, customer_email, lines, total, issued_at });
     Ok(())

@@ -1,15 +1,13 @@
 //! The log of what services find worth telling, by time.
 
-use axum::{Json, Router, extract::Query, routing::get};
+use axum::Json;
 use events::{LogCreated, LogLevel};
 use jiff::Timestamp;
 use pushbox::{Context, Document, Documents, Failure, Page, PageQuery, Problem, Service};
 use serde::{Deserialize, Serialize};
 
 pub fn service() -> Service {
-    Service::new("log-service", "keeps what services find worth telling")
-        .on(keep)
-        .routes(Router::new().route("/logs", get(logs)))
+    Service::new("log-service", "keeps what services find worth telling").on(keep).get("/logs", logs)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -36,13 +34,10 @@ struct Which {
     since: Option<Timestamp>,
 }
 
-async fn logs(
-    documents: Documents,
-    Query(which): Query<Which>,
-    page: PageQuery,
-) -> Result<Json<Page<Entry>>, Problem> {
+async fn logs(documents: Documents, page: PageQuery<Which>) -> Result<Json<Page<Entry>>, Problem> {
+    let which = &page.filter;
     let level = which.level.map(|level| ("level", name(level).into()));
-    let service = which.service.map(|service| ("service", service.into()));
+    let service = which.service.as_ref().map(|service| ("service", service.as_str().into()));
     let since = which.since.map(sortable).unwrap_or_default();
     documents.page_after(level.into_iter().chain(service).collect(), &since, &page).await.map(Json)
 }

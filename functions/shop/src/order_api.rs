@@ -2,18 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use axum::{
-    Json, Router,
-    extract::Path,
-    routing::{get, post},
-};
+use axum::{Json, extract::Path};
 use events::{
     EmailAddress, Event, InvoiceCreated, InvoiceNumber, OrderCancelled, OrderCreated, OrderId, OrderLine,
     OrderLines, OrderPersisted, OrderRejected, PaymentFailed, PaymentMethod, PaymentSucceeded, Quantity,
     RejectedLine, Sku,
 };
 use jiff::Timestamp;
-use pushbox::{Command, Context, Document, Documents, Failure, FieldErrors, Problem, Reply, Service};
+use pushbox::{
+    Command, Context, Created, Document, Documents, Failure, FieldErrors, Problem, Reply, Service,
+};
 use serde::{Deserialize, Serialize};
 
 pub fn service() -> Service {
@@ -32,7 +30,8 @@ pub fn service() -> Service {
         .on(|InvoiceCreated { order_id, number, .. }, cx| {
             note::<InvoiceCreated>(order_id, What { invoice: Some(number), ..What::default() }, cx)
         })
-        .routes(Router::new().route("/orders", post(create_order)).route("/orders/{id}", get(order)))
+        .post("/orders", create_order)
+        .get("/orders/{id}", order)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -144,7 +143,10 @@ async fn take_order(
     cx: Context,
 ) -> Result<Reply, Problem> {
     let order_id: OrderId = cx.new_id().parse().map_err(Failure::from)?;
-    cx.put(&Order { order_id: order_id.clone(), lines: lines.clone(), created_at: cx.now() });
+    let order = Order { order_id: order_id.clone(), lines: lines.clone(), created_at: cx.now() };
+    if cx.create(&order).exists() {
+        return Err(Failure::Retry("a new id was taken".to_owned()).into());
+    }
     cx.publish(&OrderCreated { order_id: order_id.clone(), customer_email, lines, payment_method });
     let status_url = format!("orders/{order_id}");
     let accepted = Accepted { order_id, status: Status::Received, status_url: status_url.clone() };
@@ -154,7 +156,8 @@ async fn take_order(
 async fn note<E: Event>(order_id: OrderId, what: What, cx: Context) -> Result<(), Failure> {
     let happened = Happened { event: E::TYPE.to_owned(), at: cx.occurred_at(), what };
     // Said before, by hand say: the first word counts.
-    cx.create(&Fact { order_id, happened }).or(Ok(()))
+    let (Created::New | Created::Exists) = cx.create(&Fact { order_id, happened });
+    Ok(())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -3,10 +3,6 @@
 mod products;
 mod stock;
 
-use axum::{
-    Router,
-    routing::{get, put},
-};
 use events::{
     EmailAddress, LogCreated, LogLevel, Money, OrderCancelled, OrderCreated, OrderId, OrderPersisted,
     OrderRejected, PaymentSucceeded, RejectedLine,
@@ -19,9 +15,6 @@ use stock::{Shards, TakenLine};
 /// Not public: whoever may set prices and stock may invoke it.
 pub fn service(stock_shards: u64) -> Service {
     let shards = Shards(stock_shards.max(1));
-    let products = Router::new()
-        .route("/products", get(move |documents, page| products::list(documents, page, shards)))
-        .route("/products/{sku}", put(move |sku, command| products::put(sku, command, shards)));
     Service::new("order-service", "keeps the orders and the stock")
         .on(move |order, cx| take_stock(order, shards, cx))
         .on(complete)
@@ -29,7 +22,8 @@ pub fn service(stock_shards: u64) -> Service {
         .publishes::<OrderPersisted>()
         .publishes::<OrderRejected>()
         .publishes::<LogCreated>()
-        .routes(products)
+        .get("/products", move |documents, page| products::list(documents, page, shards))
+        .put("/products/{sku}", move |sku, command| products::put(sku, command, shards))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,7 +56,7 @@ async fn take_stock(created: OrderCreated, shards: Shards, cx: Context) -> Resul
         Order { order_id: order_id.clone(), customer_email: customer_email.clone(), state: rejected };
     // Before anything is taken: an event about an order that is there, published by hand say,
     // changes nothing.
-    if cx.create(&order).is_err() {
+    if cx.create(&order).exists() {
         return Ok(());
     }
     order.state = match stock::take(&lines, shards, &cx).await? {

@@ -1,22 +1,19 @@
 //! Payments: one charge for each order.
 
-use axum::{Json, Router, extract::Path, routing::get};
+use axum::{Json, extract::Path};
 use effects::payments::{Gateway, Money, Outcome, Payment, Status};
 use events::{LogCreated, LogLevel, OrderId, OrderPersisted, PaymentFailed, PaymentSucceeded};
 use jiff::Timestamp;
-use pushbox::{Context, Document, Documents, Failure, Problem, Service};
+use pushbox::{Context, Document, Documents, Effect, Failure, Problem, Service};
 use serde::{Deserialize, Serialize};
 
 pub fn service(gateway: Gateway) -> Service {
-    let gateway_name = gateway.name();
-    let plan = move |order, cx| plan_charge(Charging { order, gateway: gateway_name.to_owned() }, cx);
-    let perform = move |charging: Charging, key| gateway.clone().charge(charging.payment(), key);
     Service::new("payment-service", "charges the customers")
-        .effect(plan, perform, record_charge)
+        .effect(OrderCharge { gateway })
         .publishes::<PaymentSucceeded>()
         .publishes::<PaymentFailed>()
         .publishes::<LogCreated>()
-        .routes(Router::new().route("/payments/{order_id}", get(payment)))
+        .get("/payments/{order_id}", payment)
         .secret("STRIPE_SECRET_KEY")
 }
 
@@ -32,20 +29,46 @@ struct Charge {
     at: Timestamp,
 }
 
-/// What is charged by whom.
+/// The charge for an order.
+struct OrderCharge {
+    gateway: Gateway,
+}
+
+/// What is charged, and by which gateway.
 #[derive(Serialize, Deserialize)]
 struct Charging {
     order: OrderPersisted,
     gateway: String,
 }
 
-async fn plan_charge(charging: Charging, cx: Context) -> Result<Option<Charging>, Failure> {
-    let pending = charging.charge(Status::Pending, cx.now());
-    // Another event about the same order, published by hand say: it is charged already.
-    Ok(cx.create(&pending).is_ok().then_some(charging))
+impl Effect for OrderCharge {
+    type Event = OrderPersisted;
+    type Call = Charging;
+    type Outcome = Outcome;
+
+    async fn claim(&self, order: OrderPersisted, cx: Context) -> Result<Option<Charging>, Failure> {
+        let charging = Charging { order, gateway: self.gateway.name().to_owned() };
+        let pending = charging.charge(Status::Pending, cx.now());
+        // Another event about the same order, published by hand say: it is charged already.
+        Ok(cx.create(&pending).is_new().then_some(charging))
+    }
+
+    async fn perform(&self, charging: Charging, key: String) -> Result<Outcome, Failure> {
+        self.gateway.clone().charge(charging.payment(), key).await
+    }
+
+    async fn complete(&self, charging: Charging, outcome: Outcome, cx: Context) -> Result<(), Failure> {
+        record(charging, outcome, &cx);
+        Ok(())
+    }
+
+    async fn abandon(&self, charging: Charging, cx: Context) -> Result<(), Failure> {
+        cx.delete::<Charge>(charging.order.order_id.as_str());
+        Ok(())
+    }
 }
 
-async fn record_charge(charging: Charging, outcome: Outcome, cx: Context) -> Result<(), Failure> {
+fn record(charging: Charging, outcome: Outcome, cx: &Context) {
     cx.put(&charging.charge(outcome.clone().into(), cx.now()));
     let OrderPersisted { order_id, customer_email, lines, total, .. } = charging.order;
     match outcome {
@@ -63,7 +86,6 @@ async fn record_charge(charging: Charging, outcome: Outcome, cx: Context) -> Res
             cx.publish(&PaymentFailed { order_id, customer_email, total, code });
         }
     }
-    Ok(())
 }
 
 async fn payment(documents: Documents, Path(id): Path<OrderId>) -> Result<Json<Charge>, Problem> {

@@ -2,23 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, Router, extract::Query, routing::get};
+use axum::Json;
 use events::{UserCreated, UserId};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use pushbox::{Context, Document, Documents, Failure, Page, PageQuery, Problem, Service};
 use serde::{Deserialize, Serialize};
 
 pub fn service() -> Service {
-    Service::new("analytics-service", "tracks signups")
-        .on(track_signup)
-        .routes(Router::new().route("/signups", get(signups)))
+    Service::new("analytics-service", "tracks signups").on(track_signup).get("/signups", signups)
 }
 
-/// Counters are spread over so many documents, since one takes about one write a second.
+/// How many documents a counter is spread over, since one takes about one write a second.
 /// <https://firebase.google.com/docs/firestore/solutions/counters>
 const SHARDS: u64 = 10;
 
-/// So that a user counts once, however often the event is published.
+/// Makes a user count once, however often the event is published.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Signup {
@@ -43,7 +41,7 @@ struct DayTotal {
 
 async fn track_signup(user: UserCreated, cx: Context) -> Result<(), Failure> {
     let at = cx.occurred_at();
-    if cx.create(&Signup { user_id: user.user_id, at }).is_ok() {
+    if cx.create(&Signup { user_id: user.user_id, at }).is_new() {
         let (day, shard) = (at.to_zoned(TimeZone::UTC).date(), cx.shard(SHARDS));
         cx.add(&Total { shard, count: 1 }, &["count"]);
         cx.add(&DayTotal { day, shard, count: 1 }, &["count"]);
@@ -70,13 +68,9 @@ struct From {
     from: Option<Date>,
 }
 
-async fn signups(
-    documents: Documents,
-    Query(query): Query<From>,
-    page: PageQuery,
-) -> Result<Json<Signups>, Problem> {
+async fn signups(documents: Documents, page: PageQuery<From>) -> Result<Json<Signups>, Problem> {
     let totals: Vec<Total> = documents.after("", SHARDS as usize).await?;
-    let from = query.from.map(|day| day.to_string()).unwrap_or_default();
+    let from = page.filter.from.map(|day| day.to_string()).unwrap_or_default();
     let after = page.after()?.unwrap_or_default().max(from);
     // With one more than the page's days can have, the next day shows, and the page's are complete.
     let shards: Vec<DayTotal> = documents.after(&after, page.limit() * SHARDS as usize + 1).await?;

@@ -1,26 +1,16 @@
 //! Charges: one for each user.
 
-use axum::{Json, Router, extract::Path, routing::get};
+use axum::{Json, extract::Path};
 use effects::payments::{Gateway, Money, Outcome, Payment, Status};
 use events::{UserCreated, UserId};
 use jiff::Timestamp;
-use pushbox::{Context, Document, Documents, Failure, Problem, Service};
+use pushbox::{Context, Document, Documents, Effect, Failure, Problem, Service};
 use serde::{Deserialize, Serialize};
 
 pub fn service(gateway: Gateway, price: Money, payment_method: String) -> Service {
-    let gateway_name = gateway.name().to_owned();
-    let plan = move |user: UserCreated, cx| {
-        let payment = Payment {
-            amount: price.clone(),
-            method: payment_method.clone(),
-            reference: user.user_id.to_string(),
-        };
-        plan_charge(Charging { user_id: user.user_id, gateway: gateway_name.clone(), payment }, cx)
-    };
-    let perform = move |charging: Charging, key| gateway.clone().charge(charging.payment, key);
     Service::new("billing-service", "charges new users")
-        .effect(plan, perform, record_charge)
-        .routes(Router::new().route("/charges/{user_id}", get(charge)))
+        .effect(SignupCharge { gateway, price, payment_method })
+        .get("/charges/{user_id}", charge)
         .secret("STRIPE_SECRET_KEY")
 }
 
@@ -36,7 +26,14 @@ struct Charge {
     at: Timestamp,
 }
 
-/// What is charged by whom.
+/// The charge for a signup.
+struct SignupCharge {
+    gateway: Gateway,
+    price: Money,
+    payment_method: String,
+}
+
+/// What is charged, and by which gateway.
 #[derive(Clone, Serialize, Deserialize)]
 struct Charging {
     user_id: UserId,
@@ -44,16 +41,38 @@ struct Charging {
     payment: Payment,
 }
 
-async fn plan_charge(charging: Charging, cx: Context) -> Result<Option<Charging>, Failure> {
-    let pending = Charge::new(charging.clone(), Status::Pending, cx.now());
-    // Another event about the same user, published by hand say: they are charged already.
-    Ok(cx.create(&pending).is_ok().then_some(charging))
-}
+impl Effect for SignupCharge {
+    type Event = UserCreated;
+    type Call = Charging;
+    type Outcome = Outcome;
 
-async fn record_charge(charging: Charging, outcome: Outcome, cx: Context) -> Result<(), Failure> {
-    // A declined card is an answer too: to try again would not change it.
-    cx.put(&Charge::new(charging, outcome.into(), cx.now()));
-    Ok(())
+    async fn claim(&self, user: UserCreated, cx: Context) -> Result<Option<Charging>, Failure> {
+        let payment = Payment {
+            amount: self.price.clone(),
+            method: self.payment_method.clone(),
+            reference: user.user_id.to_string(),
+        };
+        let gateway = self.gateway.name().to_owned();
+        let charging = Charging { user_id: user.user_id, gateway, payment };
+        let pending = Charge::new(charging.clone(), Status::Pending, cx.now());
+        // Another event about the same user, published by hand say: they are charged already.
+        Ok(cx.create(&pending).is_new().then_some(charging))
+    }
+
+    async fn perform(&self, charging: Charging, key: String) -> Result<Outcome, Failure> {
+        self.gateway.clone().charge(charging.payment, key).await
+    }
+
+    async fn complete(&self, charging: Charging, outcome: Outcome, cx: Context) -> Result<(), Failure> {
+        // A declined card is an answer, too: a second attempt would not change it.
+        cx.put(&Charge::new(charging, outcome.into(), cx.now()));
+        Ok(())
+    }
+
+    async fn abandon(&self, charging: Charging, cx: Context) -> Result<(), Failure> {
+        cx.delete::<Charge>(charging.user_id.as_str());
+        Ok(())
+    }
 }
 
 async fn charge(documents: Documents, Path(id): Path<UserId>) -> Result<Json<Charge>, Problem> {

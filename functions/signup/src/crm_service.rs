@@ -1,15 +1,16 @@
 //! Contacts: one for each user.
 
-use axum::{Json, Router, extract::Path, routing::get};
+use axum::{Json, extract::Path};
 use events::{EmailAddress, PersonName, UserCreated, UserId};
 use jiff::Timestamp;
-use pushbox::{Context, Document, Documents, Failure, Page, PageQuery, Problem, Service};
+use pushbox::{Context, Created, Document, Documents, Failure, Page, PageQuery, Problem, Service};
 use serde::{Deserialize, Serialize};
 
 pub fn service() -> Service {
     Service::new("crm-service", "keeps one contact for each user")
         .on(create_contact)
-        .routes(Router::new().route("/contacts", get(contacts)).route("/contacts/{user_id}", get(contact)))
+        .get("/contacts", contacts)
+        .get("/contacts/{user_id}", contact)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -25,7 +26,8 @@ async fn create_contact(user: UserCreated, cx: Context) -> Result<(), Failure> {
     let contact =
         Contact { user_id: user.user_id, email: user.email, name: user.name, since: cx.occurred_at() };
     // Another event about the same user, published by hand say, changes nothing.
-    cx.create(&contact).or(Ok(()))
+    let (Created::New | Created::Exists) = cx.create(&contact);
+    Ok(())
 }
 
 async fn contacts(documents: Documents, page: PageQuery) -> Result<Json<Page<Contact>>, Problem> {

@@ -1,17 +1,17 @@
 //! Mails: a welcome to each user.
 
-use axum::{Json, Router, extract::Query, routing::get};
+use axum::Json;
 use effects::mail::{Mail, Mailer, Sent, Status};
 use events::{EmailAddress, PersonName, UserCreated, UserId};
 use jiff::Timestamp;
 use maud::html;
-use pushbox::{Context, Document, Documents, Failure, Page, PageQuery, Problem, Service};
+use pushbox::{Context, Document, Documents, Effect, Failure, Page, PageQuery, Problem, Service};
 use serde::{Deserialize, Serialize};
 
 pub fn service(mailer: Mailer) -> Service {
     Service::new("email-service", "welcomes new users by mail")
-        .effect(plan_welcome, move |welcome, key| mailer.clone().send(render(welcome), key), record_welcome)
-        .routes(Router::new().route("/emails", get(emails)))
+        .effect(WelcomeMail { mailer })
+        .get("/emails", emails)
         .secret("MAIL_URL")
 }
 
@@ -30,6 +30,10 @@ enum Kind {
     Welcome,
 }
 
+struct WelcomeMail {
+    mailer: Mailer,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Welcome {
     user_id: UserId,
@@ -37,13 +41,31 @@ struct Welcome {
     name: PersonName,
 }
 
-async fn plan_welcome(user: UserCreated, cx: Context) -> Result<Option<Welcome>, Failure> {
-    let email = Email { user_id: user.user_id, kind: Kind::Welcome, status: Status::Sending, at: cx.now() };
-    Ok(match cx.create(&email) {
-        Ok(()) => Some(Welcome { user_id: email.user_id, to: user.email, name: user.name }),
+impl Effect for WelcomeMail {
+    type Event = UserCreated;
+    type Call = Welcome;
+    type Outcome = Sent;
+
+    async fn claim(&self, user: UserCreated, cx: Context) -> Result<Option<Welcome>, Failure> {
+        let UserCreated { user_id, email, name } = user;
         // Another event about the same user: they have been welcomed.
-        Err(_) => None,
-    })
+        let is_new = cx.create(&Email::welcome(user_id.clone(), Status::Sending, &cx)).is_new();
+        Ok(is_new.then_some(Welcome { user_id, to: email, name }))
+    }
+
+    async fn perform(&self, welcome: Welcome, key: String) -> Result<Sent, Failure> {
+        self.mailer.clone().send(render(welcome), key).await
+    }
+
+    async fn complete(&self, welcome: Welcome, sent: Sent, cx: Context) -> Result<(), Failure> {
+        cx.put(&Email::welcome(welcome.user_id, sent.into(), &cx));
+        Ok(())
+    }
+
+    async fn abandon(&self, welcome: Welcome, cx: Context) -> Result<(), Failure> {
+        cx.delete::<Email>(Email::welcome(welcome.user_id, Status::Sending, &cx).id());
+        Ok(())
+    }
 }
 
 fn render(Welcome { to, name, .. }: Welcome) -> Mail {
@@ -61,24 +83,21 @@ fn render(Welcome { to, name, .. }: Welcome) -> Mail {
     }
 }
 
-async fn record_welcome(welcome: Welcome, sent: Sent, cx: Context) -> Result<(), Failure> {
-    cx.put(&Email { user_id: welcome.user_id, kind: Kind::Welcome, status: sent.into(), at: cx.now() });
-    Ok(())
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Of {
     user_id: Option<UserId>,
 }
 
-async fn emails(
-    documents: Documents,
-    Query(of): Query<Of>,
-    page: PageQuery,
-) -> Result<Json<Page<Email>>, Problem> {
-    let filters = of.user_id.map(|user| ("userId", user.as_str().into()));
+async fn emails(documents: Documents, page: PageQuery<Of>) -> Result<Json<Page<Email>>, Problem> {
+    let filters = page.filter.user_id.as_ref().map(|user| ("userId", user.as_str().into()));
     documents.page(filters.into_iter().collect(), &page).await.map(Json)
+}
+
+impl Email {
+    fn welcome(user_id: UserId, status: Status, cx: &Context) -> Self {
+        Self { user_id, kind: Kind::Welcome, status, at: cx.now() }
+    }
 }
 
 impl Document for Email {

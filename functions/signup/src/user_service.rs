@@ -1,11 +1,6 @@
 //! Users: one for each e-mail address.
 
-use axum::{
-    Json, Router,
-    extract::Path,
-    http::StatusCode,
-    routing::{get, post},
-};
+use axum::{Json, extract::Path, http::StatusCode};
 use events::{EmailAddress, PersonName, UserCreated, UserId};
 use jiff::Timestamp;
 use pushbox::{Command, Context, Document, Documents, Failure, FieldErrors, Problem, Reply, Service};
@@ -15,7 +10,8 @@ pub fn service() -> Service {
     Service::new("user-service", "signs users up")
         .public()
         .publishes::<UserCreated>()
-        .routes(Router::new().route("/users", post(create_user)).route("/users/{id}", get(user)))
+        .post("/users", create_user)
+        .get("/users/{id}", user)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -54,12 +50,14 @@ async fn create_user(command: Command<NewUser>) -> Result<Reply, Problem> {
 async fn sign_up((email, name): (EmailAddress, PersonName), cx: Context) -> Result<Reply, Problem> {
     let user_id: UserId = cx.new_id().parse().map_err(Failure::from)?;
     let address = Address { email: email.clone(), user_id: user_id.clone() };
-    if cx.create(&address).is_err() {
+    if cx.create(&address).exists() {
         let detail = "There is a user with this e-mail address already.";
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     let user = User { user_id, email, name, created_at: cx.now() };
-    cx.put(&user);
+    if cx.create(&user).exists() {
+        return Err(Failure::Retry("a new id was taken".to_owned()).into());
+    }
     cx.publish(&UserCreated {
         user_id: user.user_id.clone(),
         email: user.email.clone(),
