@@ -1,16 +1,20 @@
 //! The whole of it in one process, on one port of this machine.
 
-use std::{cmp::Reverse, net::Ipv4Addr, sync::Arc};
+use std::{cmp::Reverse, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, http::Request};
-use local::{Broker, DeliveryPolicy, Emulator, Mail, Stack};
+use effects::mail::{LocalMail, mailbox};
+use local::{Attachment, Broker, DeliveryPolicy, Emulator, Mail, Stack};
 use pushbox::{
-    Catalog, Clock, Ports, PushAuth, ServiceName,
+    Catalog, Clock, Ports, PushAuth, Random, Route, Service, ServiceName,
     publisher::Publisher,
     serve,
-    store::{Memory, Store},
+    store::{Memory, Store, StoreError},
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
@@ -28,8 +32,11 @@ pub(crate) async fn run() -> Result<(), String> {
     })?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
 
-    let store: Arc<dyn Store> = match cloud.firestore_emulator {
-        Some(_) => Arc::new(cloud.firestore()),
+    let store: Arc<dyn Store> = match &cloud.firestore_emulator {
+        Some(host) => {
+            expect_firestore(host).await?;
+            Arc::new(cloud.firestore())
+        }
         None => Arc::new(Memory::default()),
     };
     let background = TaskTracker::new();
@@ -37,6 +44,7 @@ pub(crate) async fn run() -> Result<(), String> {
         store: store.clone(),
         publisher,
         clock: Clock::system(),
+        random: Random::system(),
         background: background.clone(),
     };
     let catalog = systems::catalog()?;
@@ -45,15 +53,17 @@ pub(crate) async fn run() -> Result<(), String> {
             let emulator = Emulator::new(host, &cloud.project).map_err(|error| error.to_string())?;
             let endpoint = |service: &str| format!("http://localhost:{port}/{service}");
             emulator.provision(&catalog, endpoint).await.map_err(|error| error.to_string())?;
-            Stack::on_emulator(&catalog, emulator, apps(&ports(Arc::new(cloud.pubsub())))?)
+            let (apps, routes) = apps(&ports(Arc::new(cloud.pubsub())))?;
+            Stack::on_emulator(&catalog, emulator, apps).with_routes(routes)
         }
         None => {
             let broker = Broker::new(&catalog, DeliveryPolicy::local()).map_err(|error| error.to_string())?;
-            Stack::on_broker(&catalog, broker.clone(), apps(&ports(Arc::new(broker)))?)
+            let (apps, routes) = apps(&ports(Arc::new(broker.clone())))?;
+            Stack::on_broker(&catalog, broker, apps).with_routes(routes)
         }
     };
-    let mailbox = store.clone();
-    let stack = stack.with_mailbox(move || mails(mailbox.clone()));
+    let kept = store.clone();
+    let stack = stack.with_mailbox(move || mails(kept.clone()));
     seed(&stack.app()).await;
 
     print!("{}", screen(&catalog, &cloud, port));
@@ -63,10 +73,28 @@ pub(crate) async fn run() -> Result<(), String> {
     served.map_err(|error| error.to_string())
 }
 
-/// Every service's routes. Only this machine reaches them.
-fn apps(ports: &Ports) -> Result<Vec<(ServiceName, Router)>, String> {
+/// Fails if no emulator listens at `host`. Firestore's client would retry and log each failure.
+async fn expect_firestore(host: &str) -> Result<(), String> {
+    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let connected = timeout(Duration::from_secs(4), TcpStream::connect(host)).await;
+    connected.map_err(late).flatten().map(drop).map_err(|error| {
+        format!(
+            "no answer from the Firestore emulator at {host}, which FIRESTORE_EMULATOR_HOST names: {error}"
+        )
+    })
+}
+
+type Apps = Vec<(ServiceName, Router)>;
+type Routes = Vec<(ServiceName, Vec<Route>)>;
+
+/// Every service, ready to serve, and the list of its routes. Only this machine reaches them.
+fn apps(ports: &Ports) -> Result<(Apps, Routes), String> {
     let services = systems::configured(ports)?.into_iter().flat_map(|system| system.services);
-    Ok(services.map(|service| (service.name(), service.app(ports.clone(), PushAuth::None))).collect())
+    let app = |service: Service| {
+        let (name, routes) = (service.name(), service.declared_routes());
+        ((name, service.app(ports.clone(), PushAuth::None)), (name, routes))
+    };
+    Ok(services.map(app).unzip())
 }
 
 /// Gives the shop something to sell.
@@ -84,21 +112,44 @@ async fn seed(app: &Router) {
 
 /// The local mailbox, the newest mail first.
 async fn mails(store: Arc<dyn Store>) -> Vec<Mail> {
-    let found = effects::mail::mailbox(&*store, None, 1000).await.unwrap_or_else(|error| {
+    let found = all_mails(&*store).await.unwrap_or_else(|error| {
         tracing::warn!(%error, "the local mailbox cannot be read");
         Vec::new()
     });
+    let attachment = |file: effects::mail::Attachment| Attachment {
+        name: file.name,
+        content_type: file.content_type,
+        content: file.content.into(),
+    };
     let mut mails: Vec<Mail> = found
         .into_iter()
         .map(|found| Mail {
+            id: found.id,
             sent_at: found.sent_at,
             to: found.mail.to.into(),
             subject: found.mail.subject,
             text: found.mail.text,
+            html: found.mail.html,
+            attachments: found.mail.attachments.into_iter().map(attachment).collect(),
         })
         .collect();
     mails.sort_by_key(|mail| Reverse(mail.sent_at));
     mails
+}
+
+/// They come in the order of their ids, so the newest are known only once all are read.
+async fn all_mails(store: &dyn Store) -> Result<Vec<LocalMail>, StoreError> {
+    const PAGE: usize = 300;
+    let mut mails: Vec<LocalMail> = Vec::new();
+    loop {
+        let after = mails.last().map(|mail| mail.id.clone());
+        let page = mailbox(store, after.as_deref(), PAGE).await?;
+        let is_last = page.len() < PAGE;
+        mails.extend(page);
+        if is_last {
+            return Ok(mails);
+        }
+    }
 }
 
 /// What a newcomer sees: what there is, where it is, and what to try first.

@@ -15,11 +15,12 @@ mod topics;
 
 pub use filter::{InvalidFilter, passes};
 pub use limits::Refused;
-pub(crate) use limits::check;
+pub(crate) use limits::{MOST_BYTES, MOST_PULLED, MOST_UNACKED};
 pub use policy::DeliveryPolicy;
-pub(crate) use recent::event_type;
-pub use recent::{Fate, RecentEvent, RecentEvents, Stage};
+pub use recent::{Fate, Outcome, RecentEvent, RecentEvents, Stage};
+pub(crate) use recent::{MOST_EVENT_BYTES, MOST_EVENTS, event_type};
 pub use subscription::{Delivery, DeliveryId, Published};
+pub(crate) use topics::{SubscriptionInfo, Unchanged};
 pub use topics::{Topics, UnknownSubscription};
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,10 +1,15 @@
 //! [Google's Pub/Sub emulator](https://cloud.google.com/pubsub/docs/emulator) in the broker's
 //! place: its topics and subscriptions made from the catalog, through its REST API.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, RawQuery, State},
+    extract::{
+        DefaultBodyLimit, Path, RawQuery, State,
+        rejection::{BytesRejection, PathRejection},
+    },
     http::{Method, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::any,
@@ -12,9 +17,18 @@ use axum::{
 use futures::future::try_join_all;
 use pushbox::{Catalog, Subscription, timing};
 use reqwest::Client;
+use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
 
-use crate::rest::{ApiError, LARGEST_BODY};
+use crate::{
+    broker::Published,
+    pushes::PushedMessage,
+    rest::{ApiError, LARGEST_BODY},
+};
+
+/// So many dead letters of a service are looked at.
+const MOST_DEAD_LETTERS: usize = 1000;
 
 /// A project on a running emulator.
 #[derive(Clone)]
@@ -22,6 +36,7 @@ pub struct Emulator {
     host: String,
     project: String,
     client: Client,
+    turn: Arc<Mutex<()>>,
 }
 
 /// The emulator could not be provisioned.
@@ -53,7 +68,7 @@ impl Emulator {
     pub fn new(host: &str, project: &str) -> Result<Self, reqwest::Error> {
         let client =
             Client::builder().no_proxy().tls_certs_only([]).timeout(timing::REQUEST_DEADLINE).build()?;
-        Ok(Self { host: host.to_owned(), project: project.to_owned(), client })
+        Ok(Self { host: host.to_owned(), project: project.to_owned(), client, turn: Arc::default() })
     }
 
     /// Makes the catalog's topics and subscriptions, which push to the URLs that `push_endpoint`
@@ -105,28 +120,88 @@ impl Emulator {
             },
         });
         if self.make(name.clone(), subscription).await? == Made::Before {
+            let before = self.push_endpoint(&name).await?;
+            if !before.is_empty() && before != endpoint {
+                tracing::warn!(
+                    subscription = wired.name,
+                    before,
+                    now = endpoint,
+                    "this subscription pushed to another address; the process there receives no more of its messages"
+                );
+            }
             let call = format!("{name}:modifyPushConfig");
             self.call(Method::POST, &call, &json!({ "pushConfig": push_config })).await?;
         }
         Ok(())
     }
 
+    async fn push_endpoint(&self, name: &str) -> Result<String, ProvisionError> {
+        let found = self.read(Method::GET, name, &json!({})).await?;
+        Ok(found["pushConfig"]["pushEndpoint"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// The dead letters of a service, and whether these are all. They are pulled and given back at
+    /// once, so none is lost; somebody else who pulls at the same moment may have to pull again.
+    pub(crate) async fn dead_letters(&self, topic: &str) -> Result<(Vec<Published>, bool), ProvisionError> {
+        let mut found = Pulled::default();
+        // A pull may return less than there is.
+        loop {
+            let wanted = json!({ "maxMessages": MOST_DEAD_LETTERS, "returnImmediately": true });
+            let pulled = self.read(Method::POST, &format!("subscriptions/{topic}:pull"), &wanted).await;
+            let pulled = pulled.map(|answer| serde_json::from_value::<Pulled>(answer).unwrap_or_default());
+            let is_last = pulled.as_ref().map_or(true, |pulled| pulled.received_messages.is_empty());
+            let outcome = pulled.map(|pulled| found.received_messages.extend(pulled.received_messages));
+            if is_last || found.received_messages.len() >= MOST_DEAD_LETTERS {
+                self.give_back(topic, &found).await?;
+                outcome?;
+                break;
+            }
+        }
+        let is_all = found.received_messages.len() < MOST_DEAD_LETTERS;
+        let letters = found.received_messages.into_iter();
+        Ok((letters.filter_map(|received| received.message.published(topic)).collect(), is_all))
+    }
+
+    /// Two callers that pull at the same time would each see only a part of the dead letters.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    async fn give_back(&self, topic: &str, pulled: &Pulled) -> Result<(), ProvisionError> {
+        let ids: Vec<_> = pulled.received_messages.iter().map(|received| &received.ack_id).collect();
+        if !ids.is_empty() {
+            let call = format!("subscriptions/{topic}:modifyAckDeadline");
+            self.call(Method::POST, &call, &json!({ "ackIds": ids, "ackDeadlineSeconds": 0 })).await?;
+        }
+        Ok(())
+    }
+
     async fn make(&self, name: String, resource: Value) -> Result<Made, ProvisionError> {
-        match self.call(Method::PUT, &name, &resource).await? {
+        match self.call(Method::PUT, &name, &resource).await?.0 {
             StatusCode::CONFLICT => Ok(Made::Before),
             _ => Ok(Made::Now),
         }
     }
 
-    async fn call(&self, method: Method, path: &str, body: &Value) -> Result<StatusCode, ProvisionError> {
+    async fn read(&self, method: Method, path: &str, body: &Value) -> Result<Value, ProvisionError> {
+        let (_, answer) = self.call(method, path, body).await?;
+        Ok(serde_json::from_str(&answer).unwrap_or_default())
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<(StatusCode, String), ProvisionError> {
         let no_answer = |source| ProvisionError::NoAnswer { host: self.host.clone(), source };
         let url = format!("http://{}/v1/projects/{}/{path}", self.host, self.project);
         let response = self.client.request(method.clone(), url).json(body).send().await.map_err(no_answer)?;
         let status = response.status();
-        if status.is_success() || status == StatusCode::CONFLICT {
-            return Ok(status);
-        }
         let answer = response.text().await.map_err(no_answer)?;
+        if status.is_success() || status == StatusCode::CONFLICT {
+            return Ok((status, answer));
+        }
         Err(ProvisionError::Refused { call: format!("{method} {path}"), answer })
     }
 
@@ -143,6 +218,20 @@ impl Emulator {
     }
 }
 
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Pulled {
+    #[serde(default)]
+    received_messages: Vec<Received>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Received {
+    ack_id: String,
+    message: PushedMessage,
+}
+
 /// Since when a resource exists.
 #[derive(PartialEq)]
 enum Made {
@@ -153,10 +242,11 @@ enum Made {
 async fn pass_on(
     State(emulator): State<Emulator>,
     method: Method,
-    Path(path): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
+    let (Path(path), body) = (path?, body?);
     let segments: Vec<&str> = path.splitn(3, '/').collect();
     let ["projects", _, path] = &*segments else {
         return Err(ApiError::not_found(format_args!("there is no /v1/{path} here")));

@@ -11,7 +11,12 @@
 
 pub mod broker;
 mod emulator;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
+mod mails;
 mod page;
+mod pushes;
 mod rest;
 mod stack;
 mod state;
@@ -19,4 +24,4 @@ mod state;
 pub use broker::{Broker, DeliveryPolicy};
 pub use emulator::{Emulator, ProvisionError};
 pub use stack::Stack;
-pub use state::Mail;
+pub use state::{Attachment, Mail};

@@ -1,13 +1,25 @@
-//! As much of [Pub/Sub's REST API](https://cloud.google.com/pubsub/docs/reference/rest) as
-//! `gcloud pubsub topics publish` and `gcloud pubsub subscriptions pull` and `ack` need.
+//! As much of [Pub/Sub's REST API](https://cloud.google.com/pubsub/docs/reference/rest) as these need:
+//!
+//! - `gcloud pubsub topics publish|list|describe|list-subscriptions`
+//! - `gcloud pubsub subscriptions list|describe|create|pull|ack|modify-ack-deadline|seek|delete`
+//!
+//! The catalog's topics and subscriptions cannot be changed. A person can create pull subscriptions,
+//! with an optional filter, to watch what is published. Google's client libraries speak gRPC; see
+//! [`grpc_unimplemented`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, State, rejection::BytesRejection},
-    http::{Method, StatusCode},
+    extract::{
+        DefaultBodyLimit, Path, State,
+        rejection::{BytesRejection, PathRejection},
+    },
+    http::{
+        HeaderMap, Method, StatusCode,
+        header::{CONTENT_TYPE, HOST},
+    },
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -16,11 +28,14 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use pushbox::Message;
+use jiff::Timestamp;
+use pushbox::{Message, timing};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::broker::{Broker, DeliveryId, Refused, UnknownSubscription, check, push::MessageBody};
+use crate::broker::{
+    Broker, DeliveryId, Refused, SubscriptionInfo, Unchanged, UnknownSubscription, push::MessageBody,
+};
 
 /// A request to publish may have 10 MB, which grow by a third in base64.
 pub(crate) const LARGEST_BODY: usize = 14 << 20;
@@ -50,6 +65,10 @@ impl ApiError {
         Self { status: StatusCode::NOT_FOUND, name: "NOT_FOUND", message: message.to_string() }
     }
 
+    fn unimplemented(message: impl ToString) -> Self {
+        Self { status: StatusCode::NOT_IMPLEMENTED, name: "UNIMPLEMENTED", message: message.to_string() }
+    }
+
     pub(crate) fn unavailable(message: impl ToString) -> Self {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, name: "UNAVAILABLE", message: message.to_string() }
     }
@@ -68,7 +87,39 @@ impl From<Refused> for ApiError {
         match refused {
             Refused::UnknownTopic(_) => Self::not_found(refused),
             Refused::Invalid(_) => Self::invalid(refused),
+            Refused::Full(_) => Self {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                name: "RESOURCE_EXHAUSTED",
+                message: refused.to_string(),
+            },
         }
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::invalid(rejection.body_text())
+    }
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        Self::invalid(rejection.body_text())
+    }
+}
+
+impl From<Unchanged> for ApiError {
+    fn from(unchanged: Unchanged) -> Self {
+        let (status, name) = match unchanged {
+            Unchanged::UnknownTopic(_) | Unchanged::UnknownSubscription(_) => {
+                (StatusCode::NOT_FOUND, "NOT_FOUND")
+            }
+            Unchanged::Exists(_) => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
+            Unchanged::NotYours(_) => (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION"),
+            Unchanged::TooMany => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
+            Unchanged::Filter(_) => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
+        };
+        Self { status, name, message: unchanged.to_string() }
     }
 }
 
@@ -81,20 +132,39 @@ impl From<UnknownSubscription> for ApiError {
 async fn call(
     State(broker): State<Broker>,
     method: Method,
-    Path(path): Path<String>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let unknown = || ApiError::not_found(format_args!("there is no {method} /v1/{path} here"));
-    let body = body.map_err(|rejection| ApiError::invalid(rejection.body_text()))?;
+    let Path(path) = path?;
+    let body = body?;
     let segments: Vec<&str> = path.split('/').collect();
-    let (["projects", _, collection, resource], &Method::POST) = (&*segments, &method) else {
-        return Err(unknown());
-    };
-    // A resource's name and what to do with it share a segment.
-    match (*collection, resource.split_once(':')) {
-        ("topics", Some((topic, "publish"))) => publish(&broker, topic, parse(&body)?),
-        ("subscriptions", Some((name, "pull"))) => pull(&broker, name, &parse(&body)?),
-        ("subscriptions", Some((name, "acknowledge"))) => acknowledge(&broker, name, &parse(&body)?),
+    let unknown = || ApiError::not_found(format_args!("there is no {method} /v1/{path} here"));
+    let ["projects", project, ref resource @ ..] = *segments else { return Err(unknown()) };
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let names = Names { project, host };
+    match (&method, resource) {
+        (&Method::GET, ["topics"]) => Ok(names.topics(&broker)),
+        (&Method::GET, ["topics", topic]) => names.topic(&broker, topic),
+        (&Method::GET, ["topics", topic, "subscriptions"]) => names.subscriptions_of(&broker, topic),
+        (&Method::GET, ["subscriptions"]) => Ok(names.subscriptions(&broker)),
+        (&Method::GET, ["subscriptions", name]) => names.subscription(&broker, name),
+        (&Method::PUT, ["subscriptions", name]) => names.create(&broker, name, parse(&body)?),
+        (&Method::DELETE, ["subscriptions", name]) => delete(&broker, name),
+        (&Method::PUT | &Method::PATCH | &Method::DELETE, ["topics" | "subscriptions", _]) => {
+            Err(ApiError::unimplemented("the catalog declares the topics, and nothing here changes them"))
+        }
+        // A resource's name and what to do with it share a segment.
+        (&Method::POST, [collection, call]) => match (*collection, call.split_once(':')) {
+            ("topics", Some((topic, "publish"))) => publish(&broker, topic, parse(&body)?),
+            ("subscriptions", Some((name, "pull"))) => pull(&broker, name, &parse(&body)?),
+            ("subscriptions", Some((name, "acknowledge"))) => acknowledge(&broker, name, &parse(&body)?),
+            ("subscriptions", Some((name, "modifyAckDeadline"))) => {
+                modify_ack_deadline(&broker, name, &parse(&body)?)
+            }
+            ("subscriptions", Some((name, "seek"))) => seek(&broker, name, &parse(&body)?),
+            _ => Err(unknown()),
+        },
         _ => Err(unknown()),
     }
 }
@@ -128,10 +198,12 @@ fn publish(broker: &Broker, topic: &str, request: Publish) -> Result<Json<Value>
     if messages.is_empty() {
         return Err(ApiError::invalid("there is no message to publish"));
     }
-    // All or none: a request of which one message is refused publishes nothing.
-    messages.iter().try_for_each(check)?;
-    let publish = |message| broker.with(|topics, now| topics.publish(message, now));
-    let ids: Vec<String> = messages.into_iter().map(publish).collect::<Result<_, _>>()?;
+    let ids = broker.with(|topics, now| {
+        // All or none: a request of which one message is refused publishes nothing.
+        messages.iter().try_for_each(|message| topics.check(message))?;
+        let publish = |message| topics.publish(message, now);
+        messages.into_iter().map(publish).collect::<Result<Vec<String>, Refused>>()
+    })?;
     Ok(Json(json!({ "messageIds": ids })))
 }
 
@@ -179,9 +251,192 @@ struct Acknowledge {
 
 /// <https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/acknowledge>
 fn acknowledge(broker: &Broker, subscription: &str, request: &Acknowledge) -> Result<Json<Value>, ApiError> {
-    for id in &request.ack_ids {
-        let id = id.parse().map_err(|_| ApiError::invalid(format_args!("{id} is not an ack id")))?;
-        broker.with(|topics, now| topics.ack(subscription, DeliveryId(id), now));
+    for id in deliveries(&request.ack_ids)? {
+        broker.with(|topics, now| topics.ack(subscription, id, now));
     }
     Ok(Json(json!({})))
+}
+
+fn deliveries(ack_ids: &[String]) -> Result<Vec<DeliveryId>, ApiError> {
+    let read = |id: &String| id.parse().map(DeliveryId);
+    let read = |id| read(id).map_err(|_| ApiError::invalid(format_args!("{id} is not an ack id")));
+    ack_ids.iter().map(read).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ModifyAckDeadline {
+    ack_ids: Vec<String>,
+    ack_deadline_seconds: u64,
+}
+
+/// <https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/modifyAckDeadline>
+fn modify_ack_deadline(
+    broker: &Broker,
+    subscription: &str,
+    request: &ModifyAckDeadline,
+) -> Result<Json<Value>, ApiError> {
+    if request.ack_deadline_seconds > LONGEST_ACK_DEADLINE {
+        return Err(ApiError::invalid("ackDeadlineSeconds is 0 to 600"));
+    }
+    let deadline = Duration::from_secs(request.ack_deadline_seconds);
+    let ids = deliveries(&request.ack_ids)?;
+    broker.with(|topics, now| topics.modify_ack_deadline(subscription, &ids, deadline, now))?;
+    Ok(Json(json!({})))
+}
+
+#[derive(Deserialize)]
+struct Seek {
+    time: Option<Timestamp>,
+}
+
+/// <https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/seek>
+fn seek(broker: &Broker, subscription: &str, request: &Seek) -> Result<Json<Value>, ApiError> {
+    let time = request
+        .time
+        .ok_or_else(|| ApiError::unimplemented("one can seek to a time here, not to a snapshot"))?;
+    broker.with(|topics, now| topics.seek(subscription, time, now))?;
+    Ok(Json(json!({})))
+}
+
+fn delete(broker: &Broker, subscription: &str) -> Result<Json<Value>, ApiError> {
+    broker.with(|topics, _| topics.unsubscribe(subscription))?;
+    Ok(Json(json!({})))
+}
+
+const LONGEST_ACK_DEADLINE: u64 = 600;
+
+/// What the caller calls the project, and us.
+struct Names<'a> {
+    project: &'a str,
+    host: &'a str,
+}
+
+/// <https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions>, with the
+/// fields that work here. Any other field is refused rather than ignored.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewSubscription {
+    #[serde(rename = "name")]
+    _name: Option<String>,
+    topic: String,
+    #[serde(default)]
+    filter: String,
+    #[serde(default)]
+    ack_deadline_seconds: u64,
+    #[serde(default)]
+    retain_acked_messages: bool,
+}
+
+impl Names<'_> {
+    fn topics(&self, broker: &Broker) -> Json<Value> {
+        let named = broker.act(|topics, _| {
+            topics.names().map(|topic| json!({ "name": self.topic_name(topic) })).collect::<Vec<_>>()
+        });
+        Json(json!({ "topics": named }))
+    }
+
+    fn topic(&self, broker: &Broker, topic: &str) -> Result<Json<Value>, ApiError> {
+        if !broker.act(|topics, _| topics.names().any(|name| name == topic)) {
+            return Err(Refused::UnknownTopic(topic.to_owned()).into());
+        }
+        Ok(Json(json!({ "name": self.topic_name(topic) })))
+    }
+
+    fn subscriptions_of(&self, broker: &Broker, topic: &str) -> Result<Json<Value>, ApiError> {
+        let Json(_) = self.topic(broker, topic)?;
+        let names = broker.act(|topics, _| {
+            let of_topic = topics.subscriptions().filter(|subscription| subscription.topic == topic);
+            of_topic.map(|subscription| self.subscription_name(subscription.name)).collect::<Vec<_>>()
+        });
+        Ok(Json(json!({ "subscriptions": names })))
+    }
+
+    fn subscriptions(&self, broker: &Broker) -> Json<Value> {
+        let all = broker.act(|topics, _| {
+            topics.subscriptions().map(|subscription| self.describe(&subscription)).collect::<Vec<_>>()
+        });
+        Json(json!({ "subscriptions": all }))
+    }
+
+    fn subscription(&self, broker: &Broker, name: &str) -> Result<Json<Value>, ApiError> {
+        let found = broker.act(|topics, _| {
+            let mut all = topics.subscriptions();
+            all.find(|subscription| subscription.name == name).map(|found| self.describe(&found))
+        });
+        Ok(Json(found.ok_or_else(|| Unchanged::UnknownSubscription(name.to_owned()))?))
+    }
+
+    /// <https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/create>
+    fn create(&self, broker: &Broker, name: &str, wanted: NewSubscription) -> Result<Json<Value>, ApiError> {
+        if !is_resource_id(name) {
+            return Err(ApiError::invalid(format_args!(
+                "{name:?} is not a name: it has 3 to 255 letters, digits and -._~+%, and begins with a letter"
+            )));
+        }
+        let seconds = match wanted.ack_deadline_seconds {
+            0 => 10,
+            seconds @ 10..=LONGEST_ACK_DEADLINE => seconds,
+            _ => return Err(ApiError::invalid("ackDeadlineSeconds is 10 to 600")),
+        };
+        let topic = wanted.topic.rsplit('/').next().unwrap_or_default();
+        let deadline = Duration::from_secs(seconds);
+        broker.with(|topics, _| {
+            topics.subscribe(name, topic, &wanted.filter, deadline, wanted.retain_acked_messages)
+        })?;
+        self.subscription(broker, name)
+    }
+
+    fn describe(&self, subscription: &SubscriptionInfo<'_>) -> Value {
+        let mut described = json!({
+            "name": self.subscription_name(subscription.name),
+            "topic": self.topic_name(subscription.topic),
+            "ackDeadlineSeconds": subscription.ack_deadline.as_secs(),
+            "pushConfig": {},
+            "state": "ACTIVE",
+        });
+        if let Some(filter) = subscription.filter {
+            described["filter"] = filter.into();
+        }
+        if subscription.retains_acked {
+            described["retainAckedMessages"] = true.into();
+        }
+        if let Some((service, dead_letter_topic)) = subscription.pushes {
+            described["pushConfig"] = json!({ "pushEndpoint": format!("http://{}/{service}/", self.host) });
+            described["deadLetterPolicy"] = json!({
+                "deadLetterTopic": self.topic_name(dead_letter_topic),
+                "maxDeliveryAttempts": timing::MAX_DELIVERY_ATTEMPTS,
+            });
+        }
+        described
+    }
+
+    fn topic_name(&self, topic: &str) -> String {
+        format!("projects/{}/topics/{topic}", self.project)
+    }
+
+    fn subscription_name(&self, subscription: &str) -> String {
+        format!("projects/{}/subscriptions/{subscription}", self.project)
+    }
+}
+
+/// <https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names>
+fn is_resource_id(name: &str) -> bool {
+    (3..=255).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.chars().all(|char| char.is_ascii_alphanumeric() || "-._~+%".contains(char))
+        && !name.starts_with("goog")
+}
+
+/// Whether a request speaks gRPC, as Google's client libraries do.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// [UNIMPLEMENTED](https://grpc.io/docs/guides/status-codes/), in the form that a gRPC client reads.
+pub(crate) fn grpc_unimplemented() -> Response {
+    let message = "The local stack has no gRPC, only REST as gcloud uses it. \
+        scripts/emulators starts Google's emulators, which have both.";
+    let headers = [("content-type", "application/grpc"), ("grpc-status", "12"), ("grpc-message", message)];
+    (StatusCode::OK, headers).into_response()
 }

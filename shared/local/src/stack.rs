@@ -14,16 +14,21 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Path, Request, State},
-    http::{HeaderMap, Method, StatusCode, Uri, header::ACCEPT, uri::PathAndQuery},
+    http::{
+        HeaderMap, HeaderValue, Method, StatusCode, Uri,
+        header::{ACCEPT, HOST, ORIGIN},
+        uri::{Authority, PathAndQuery},
+    },
+    middleware::{Next, from_fn},
     response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use futures::{FutureExt, future::BoxFuture, future::join};
-use pushbox::{Catalog, Problem, ServiceName};
+use pushbox::{Catalog, Problem, Route, ServiceName};
 use serde_json::json;
 use tower::ServiceExt;
 
-use crate::{Broker, Emulator, Mail, broker::push, page, rest, state};
+use crate::{Broker, Emulator, Mail, broker::push, mails, page, pushes::Pushes, rest, state};
 
 /// In the cloud, Cloud Scheduler does it as often.
 const RELAY_EVERY: Duration = Duration::from_secs(60);
@@ -35,15 +40,18 @@ pub struct Stack {
     transport: Transport,
     services: Arc<BTreeMap<String, Hosted>>,
     mailbox: Mailbox,
+    /// By service.
+    routes: Arc<BTreeMap<String, Vec<Route>>>,
 }
 
-type Mailbox = Arc<dyn Fn() -> BoxFuture<'static, Vec<Mail>> + Send + Sync>;
+pub(crate) type Mailbox = Arc<dyn Fn() -> BoxFuture<'static, Vec<Mail>> + Send + Sync>;
 
 /// What carries the events.
 #[derive(Clone)]
-enum Transport {
+pub(crate) enum Transport {
     Broker(Broker),
-    Emulator(Emulator),
+    /// And what it has pushed here.
+    Emulator(Emulator, Pushes),
 }
 
 struct Hosted {
@@ -69,7 +77,7 @@ impl Stack {
         emulator: Emulator,
         services: impl IntoIterator<Item = (ServiceName, Router)>,
     ) -> Self {
-        Self::new(catalog, Transport::Emulator(emulator), services)
+        Self::new(catalog, Transport::Emulator(emulator, Pushes::of(catalog)), services)
     }
 
     fn new(
@@ -86,7 +94,16 @@ impl Stack {
             transport,
             services: Arc::new(services.into_iter().map(host).collect()),
             mailbox: Arc::new(|| async { Vec::new() }.boxed()),
+            routes: Arc::default(),
         }
+    }
+
+    /// Lets `GET /<service>` list these routes.
+    #[must_use]
+    pub fn with_routes(mut self, routes: impl IntoIterator<Item = (ServiceName, Vec<Route>)>) -> Self {
+        let named = routes.into_iter().map(|(service, routes)| (service.to_owned(), routes));
+        self.routes = Arc::new(named.collect());
+        self
     }
 
     /// Lets the page show the mails that `mailbox` returns, in that order.
@@ -104,13 +121,15 @@ impl Stack {
     pub fn app(&self) -> Router {
         let pubsub = match &self.transport {
             Transport::Broker(broker) => rest::router(broker.clone()),
-            Transport::Emulator(emulator) => emulator.proxy(),
+            Transport::Emulator(emulator, _) => emulator.proxy(),
         };
         Router::new()
-            .route("/", get(show_page))
-            .route("/_local/state", get(show_state))
             .route("/_local/services/{service}/stop", post(stop))
             .route("/_local/services/{service}/start", post(start))
+            .route_layer(from_fn(refuse_other_sites))
+            .route("/", get(show_page))
+            .route("/_local/state", get(show_state))
+            .merge(mails::routes(self.mailbox.clone()))
             .fallback(dispatch)
             .method_not_allowed_fallback(|| async { Problem::wrong_method() })
             .with_state(self.clone())
@@ -146,12 +165,22 @@ impl Stack {
     }
 
     async fn state(&self) -> state::State {
-        let broker = match &self.transport {
-            Transport::Broker(broker) => Some(broker),
-            Transport::Emulator(_) => None,
-        };
         let is_running = |name: &str| self.services.get(name).is_some_and(Hosted::is_running);
-        state::State::of(&self.catalog, broker, is_running, (self.mailbox)().await)
+        state::State::of(&self.catalog, &self.transport, is_running, (self.mailbox)().await).await
+    }
+
+    /// A list of the service's routes, for a browser or for a program.
+    fn show_routes(&self, service: &str, headers: &HeaderMap) -> Response {
+        let entry = self.catalog.services.iter().find(|entry| entry.name == service);
+        let about = entry.map_or("", |entry| &entry.about);
+        let routes = self.routes.get(service).map_or(&[][..], Vec::as_slice);
+        if wants_html(headers) {
+            return Html(page::render_routes(service, about, routes)).into_response();
+        }
+        let route =
+            |route: &Route| json!({ "method": route.method, "path": format!("/{service}{}", route.path) });
+        let routes: Vec<_> = routes.iter().map(route).collect();
+        Json(json!({ "name": service, "about": about, "routes": routes })).into_response()
     }
 
     fn set_running(&self, service: &str, running: bool) -> Result<(), Problem> {
@@ -170,6 +199,15 @@ impl Hosted {
         self.running.load(Ordering::Relaxed)
     }
 
+    async fn answer_if_running(&self, name: &str, request: Request) -> Response {
+        if self.is_running() {
+            return self.answer(request).await;
+        }
+        // Pub/Sub takes this as it takes an instance that is gone: it tries again later.
+        let detail = format!("{name} is stopped. POST /_local/services/{name}/start starts it.");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
+    }
+
     async fn answer(&self, request: Request) -> Response {
         let Ok(response) = self.app.clone().oneshot(request).await;
         response
@@ -178,18 +216,49 @@ impl Hosted {
 
 /// Passes `/<service>/…` on as `/…`, as if the service had a host of its own.
 async fn dispatch(State(stack): State<Stack>, mut request: Request) -> Response {
+    if rest::is_grpc(request.headers()) {
+        return rest::grpc_unimplemented();
+    }
     let nothing_here = || Problem::no_such_path().into_response();
     let path = request.uri().path();
     let name = path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
     let Some(hosted) = stack.services.get(&name) else { return nothing_here() };
-    if !hosted.is_running() {
-        // Pub/Sub takes this as it takes an instance that is gone: it tries again later.
-        let detail = format!("{name} is stopped. POST /_local/services/{name}/start starts it.");
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
-    }
     let Some(uri) = without_first_segment(request.uri(), &name) else { return nothing_here() };
+    let is_root = uri.path() == "/";
     *request.uri_mut() = uri;
-    hosted.answer(request).await
+    match (request.method(), &stack.transport) {
+        (&Method::GET | &Method::HEAD, _) if is_root => stack.show_routes(&name, request.headers()),
+        (&Method::POST, Transport::Emulator(_, pushes)) if is_root => {
+            pushes.watch(request, |request| hosted.answer_if_running(&name, request)).await
+        }
+        _ => hosted.answer_if_running(&name, request).await,
+    }
+}
+
+/// Refuses requests that another site makes a person's browser send: by their `Origin`, or by their
+/// `Host` if the site's name [points to this machine](https://en.wikipedia.org/wiki/DNS_rebinding).
+/// Programs that are not browsers send no `Origin`.
+async fn refuse_other_sites(request: Request, next: Next) -> Response {
+    if is_from_here(&request) {
+        return next.run(request).await;
+    }
+    let detail = "Only the page of the local stack may do this: Host must be localhost, and Origin, if there is one, the same.";
+    Problem::new(StatusCode::FORBIDDEN, detail).into_response()
+}
+
+fn is_from_here(request: &Request) -> bool {
+    let header = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    // HTTP/2 has the host in the URI.
+    let host = request.uri().authority().map(Authority::as_str).or(header(HOST)).unwrap_or_default();
+    let is_same = |origin: &HeaderValue| origin.as_bytes() == format!("http://{host}").as_bytes();
+    is_this_machine(host) && request.headers().get(ORIGIN).is_none_or(is_same)
+}
+
+fn is_this_machine(host: &str) -> bool {
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| {
+        let port = host.strip_prefix(name).map(|rest| rest.strip_prefix(':').unwrap_or(rest));
+        port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+    })
 }
 
 fn without_first_segment(uri: &Uri, segment: &str) -> Option<Uri> {
@@ -218,9 +287,13 @@ async fn start(stack: State<Stack>, name: Path<String>, headers: HeaderMap) -> R
 
 fn switch(stack: &Stack, service: &str, running: bool, headers: &HeaderMap) -> Result<Response, Problem> {
     stack.set_running(service, running)?;
-    let accepts = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if accepts.contains("text/html") {
+    if wants_html(headers) {
         return Ok(Redirect::to("/").into_response());
     }
     Ok(Json(json!({ "name": service, "running": running })).into_response())
+}
+
+fn wants_html(headers: &HeaderMap) -> bool {
+    let accepts = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepts.contains("text/html")
 }

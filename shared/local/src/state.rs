@@ -1,30 +1,52 @@
 //! What the page and `GET /_local/state` show.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
+use bytes::Bytes;
+use futures::future::try_join_all;
 use jiff::Timestamp;
-use pushbox::Catalog;
+use pushbox::{Catalog, ServiceEntry};
 use serde::Serialize;
 
-use crate::broker::{Broker, Published, RecentEvent, event_type};
+use crate::{
+    broker::{Broker, Fate, Published, RecentEvent, event_type},
+    emulator::{Emulator, ProvisionError},
+    pushes::Pushes,
+    stack::Transport,
+};
 
 /// So many dead letters are shown, the newest ones.
 const MOST_DEAD_LETTERS: usize = 100;
 
-/// So much of a dead letter's data is shown.
-const MOST_DATA: usize = 2000;
+/// So many mails are shown, the newest ones.
+const MOST_MAILS: usize = 200;
+
+/// So much of a message's data is shown.
+const MOST_DATA: usize = 4000;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct State {
+    pub(crate) carried_by: CarriedBy,
     pub(crate) services: Vec<ServiceState>,
-    /// The newest first.
-    pub(crate) events: Vec<RecentEvent>,
-    /// All of them; `deadLetters` may show less.
-    pub(crate) dead_letter_count: usize,
+    /// The newest first. On the emulator, those that it has pushed here.
+    pub(crate) events: Vec<EventState>,
+    /// All of them; `deadLetters` may show less. `None` if the number is not known.
+    pub(crate) dead_letter_count: Option<usize>,
     /// The newest first.
     pub(crate) dead_letters: Vec<DeadLetter>,
+    /// All of them; `mails` may show less.
+    pub(crate) mail_count: usize,
+    /// The newest first.
     pub(crate) mails: Vec<Mail>,
+}
+
+/// What carries the events.
+#[derive(Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum CarriedBy {
+    Broker,
+    Emulator,
 }
 
 #[derive(Serialize)]
@@ -47,6 +69,22 @@ pub(crate) struct SubscriptionState {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+pub(crate) struct EventState {
+    pub(crate) message_id: String,
+    pub(crate) topic: String,
+    pub(crate) r#type: Option<String>,
+    pub(crate) published_at: Timestamp,
+    pub(crate) attributes: BTreeMap<String, String>,
+    /// Its beginning, if it is long.
+    pub(crate) data: String,
+    /// How long it is.
+    pub(crate) data_bytes: usize,
+    /// By subscription. One whose filter does not pass the message is not listed.
+    pub(crate) deliveries: BTreeMap<String, Fate>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct DeadLetter {
     pub(crate) service: String,
     pub(crate) message_id: String,
@@ -54,13 +92,18 @@ pub(crate) struct DeadLetter {
     pub(crate) reason: String,
     pub(crate) published_at: Timestamp,
     pub(crate) attributes: BTreeMap<String, String>,
+    /// Its beginning, if it is long.
     pub(crate) data: String,
+    /// How long it is.
+    pub(crate) data_bytes: usize,
 }
 
 /// A mail in the local mailbox.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mail {
+    /// What tells it from the others.
+    pub id: String,
     /// When it was sent.
     pub sent_at: Timestamp,
     /// To whom.
@@ -69,48 +112,112 @@ pub struct Mail {
     pub subject: String,
     /// Its plain text.
     pub text: String,
+    /// The same as HTML: `/_local/mails/<id>`.
+    #[serde(skip)]
+    pub html: String,
+    /// Files that came along: `/_local/mails/<id>/attachments/<number from 0>`.
+    pub attachments: Vec<Attachment>,
 }
 
+/// A file in a mail.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// The file's name.
+    pub name: String,
+    /// The media type.
+    pub content_type: String,
+    /// The file.
+    #[serde(skip)]
+    pub content: Bytes,
+}
+
+/// Messages with the services that they were meant for, the newest first.
+type Letters = Vec<DeadLetter>;
+
 impl State {
-    pub(crate) fn of(
+    pub(crate) async fn of(
         catalog: &Catalog,
-        broker: Option<&Broker>,
+        transport: &Transport,
         is_running: impl Fn(&str) -> bool,
-        mails: Vec<Mail>,
+        mut mails: Vec<Mail>,
     ) -> Self {
-        let service = |entry: &pushbox::ServiceEntry| ServiceState {
+        let broker = match transport {
+            Transport::Broker(broker) => Some(broker),
+            Transport::Emulator(..) => None,
+        };
+        let services = catalog.services.iter();
+        let services = services.map(|entry| ServiceState::of(entry, is_running(&entry.name), broker));
+        let mail_count = mails.len();
+        mails.truncate(MOST_MAILS);
+        let (carried_by, events, (dead_letter_count, dead_letters)) = match transport {
+            Transport::Broker(broker) => (CarriedBy::Broker, events_of(broker), letters_of(broker)),
+            Transport::Emulator(emulator, pushes) => {
+                let letters = letters_on(emulator, pushes, catalog).await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "the dead letters cannot be read");
+                    (None, Vec::new())
+                });
+                (CarriedBy::Emulator, pushes.recent(), letters)
+            }
+        };
+        let events = events.into_iter().map(EventState::from).collect();
+        let services = services.collect();
+        Self { carried_by, services, events, dead_letter_count, dead_letters, mail_count, mails }
+    }
+}
+
+fn events_of(broker: &Broker) -> Vec<RecentEvent> {
+    broker.act(|topics, _| topics.recent().iter().rev().cloned().collect())
+}
+
+fn letters_of(broker: &Broker) -> (Option<usize>, Letters) {
+    broker.act(|topics, _| {
+        let letters: Vec<_> = topics.dead_letters().collect();
+        (Some(letters.len()), newest(letters))
+    })
+}
+
+async fn letters_on(
+    emulator: &Emulator,
+    pushes: &Pushes,
+    catalog: &Catalog,
+) -> Result<(Option<usize>, Letters), ProvisionError> {
+    let _turn = emulator.turn().await;
+    let of_service = async |service: &ServiceEntry| {
+        let (letters, is_all) = emulator.dead_letters(&service.dead_letter_topic).await?;
+        Ok::<_, ProvisionError>((service.name.clone(), letters, is_all))
+    };
+    let all = try_join_all(catalog.services.iter().map(of_service)).await?;
+    let letters: Vec<_> = all
+        .iter()
+        .flat_map(|(name, letters, _)| letters.iter().map(|letter| (name.as_str(), letter)))
+        .collect();
+    pushes.parked(letters.iter().map(|(_, letter)| *letter));
+    let count = all.iter().all(|(_, _, is_all)| *is_all).then_some(letters.len());
+    Ok((count, newest(letters)))
+}
+
+fn newest(mut letters: Vec<(&str, &Published)>) -> Letters {
+    letters.sort_by_key(|(_, message)| std::cmp::Reverse(message.publish_time));
+    letters
+        .into_iter()
+        .take(MOST_DEAD_LETTERS)
+        .map(|(service, message)| DeadLetter::of(service, message))
+        .collect()
+}
+
+impl ServiceState {
+    fn of(entry: &ServiceEntry, running: bool, broker: Option<&Broker>) -> Self {
+        let subscriptions = entry.subscriptions.iter();
+        Self {
             name: entry.name.clone(),
             system: entry.system.clone(),
             about: entry.about.clone(),
-            running: is_running(&entry.name),
-            subscriptions: entry
-                .subscriptions
-                .iter()
+            running,
+            subscriptions: subscriptions
                 .map(|subscription| SubscriptionState::of(&subscription.name, broker))
                 .collect(),
-        };
-        let services = catalog.services.iter().map(service).collect();
-        let Some(broker) = broker else {
-            return Self {
-                services,
-                events: Vec::new(),
-                dead_letter_count: 0,
-                dead_letters: Vec::new(),
-                mails,
-            };
-        };
-        broker.act(|topics, _| {
-            let mut letters: Vec<_> = topics.dead_letters().collect();
-            letters.sort_by_key(|(_, message)| std::cmp::Reverse(message.publish_time));
-            let shown = letters.iter().take(MOST_DEAD_LETTERS);
-            Self {
-                services,
-                events: topics.recent().iter().rev().cloned().collect(),
-                dead_letter_count: letters.len(),
-                dead_letters: shown.map(|(service, message)| DeadLetter::of(service, message)).collect(),
-                mails,
-            }
-        })
+        }
     }
 }
 
@@ -121,10 +228,23 @@ impl SubscriptionState {
     }
 }
 
+impl From<RecentEvent> for EventState {
+    fn from(RecentEvent { message, deliveries }: RecentEvent) -> Self {
+        Self {
+            message_id: message.id(),
+            topic: message.topic.clone(),
+            r#type: event_type(&message),
+            published_at: message.publish_time,
+            attributes: message.attributes.clone(),
+            data: beginning(&message.data).into_owned(),
+            data_bytes: message.data.len(),
+            deliveries,
+        }
+    }
+}
+
 impl DeadLetter {
     fn of(service: &str, message: &Published) -> Self {
-        let text = String::from_utf8_lossy(&message.data);
-        let cut = text.floor_char_boundary(MOST_DATA);
         Self {
             service: service.to_owned(),
             message_id: message.id(),
@@ -132,8 +252,19 @@ impl DeadLetter {
             reason: reason(message),
             published_at: message.publish_time,
             attributes: message.attributes.clone(),
-            data: text[..cut].to_owned(),
+            data: beginning(&message.data).into_owned(),
+            data_bytes: message.data.len(),
         }
+    }
+}
+
+/// As much of the data as is shown.
+fn beginning(data: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(&data[..data.len().min(MOST_DATA)]);
+    match data.len() {
+        // A letter that was cut in two.
+        MOST_DATA.. => text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned().into(),
+        _ => text,
     }
 }
 

@@ -5,18 +5,15 @@
 use std::{
     future::Future,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use axum::{Router, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
 use events::UserCreated;
-use local::{Broker, DeliveryPolicy, Mail, Stack};
+use local::{Attachment, Broker, DeliveryPolicy, Emulator, Mail, Stack};
 use pushbox::{Catalog, Context, Document, Failure, Ports, PushAuth, Service, System, reject, store::Memory};
 use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -37,11 +34,10 @@ impl Document for Contact {
 }
 
 fn crm_service() -> Service {
-    Service::new("crm-service", "keeps contacts").on(add_contact).routes(
-        Router::new()
-            .route("/contacts", get(list_contacts))
-            .route("/echo", get(|uri: axum::http::Uri| async move { uri.to_string() })),
-    )
+    Service::new("crm-service", "keeps contacts")
+        .on(add_contact)
+        .get("/contacts", list_contacts)
+        .get("/echo", |uri: axum::http::Uri| async move { uri.to_string() })
 }
 
 async fn add_contact(user: UserCreated, cx: Context) -> Result<(), Failure> {
@@ -49,7 +45,7 @@ async fn add_contact(user: UserCreated, cx: Context) -> Result<(), Failure> {
         return Err(reject("nobody is <b>no</b> name"));
     }
     let user_id = serde_json::to_value(&user.user_id)?.as_str().unwrap_or_default().to_owned();
-    cx.create(&Contact { user_id }).map_err(|_| reject("handled twice"))
+    if cx.create(&Contact { user_id }).exists() { Err(reject("handled twice")) } else { Ok(()) }
 }
 
 async fn list_contacts(
@@ -72,14 +68,38 @@ impl Local {
         let broker = Broker::new(&catalog, DeliveryPolicy::local()).unwrap();
         let ports = Ports::new(Memory::default(), broker.clone());
         let services = [(service.name(), service.app(ports, PushAuth::None))];
+        Self::serve(Stack::on_broker(&catalog, broker, services)).await
+    }
+
+    /// The same on a stand-in for Google's emulator, which is returned, too.
+    async fn start_on_emulator() -> (Self, StandIn) {
+        let service = crm_service();
+        let catalog = Catalog::of(&[System { name: "signup", services: vec![crm_service()] }]);
+        let stand_in = StandIn::start().await;
+        let emulator = Emulator::new(&stand_in.host, "local").unwrap();
+        let broker = Broker::new(&catalog, DeliveryPolicy::local()).unwrap();
+        let services = [(service.name(), service.app(Ports::new(Memory::default(), broker), PushAuth::None))];
+        (Self::serve(Stack::on_emulator(&catalog, emulator, services)).await, stand_in)
+    }
+
+    async fn serve(stack: Stack) -> Self {
+        let invoice = Attachment {
+            name: "invoice 1.html".to_owned(),
+            content_type: "text/html".to_owned(),
+            content: "<script>alert(1)</script>".into(),
+        };
         let mail = Mail {
+            id: "mail-1".to_owned(),
             sent_at: jiff::Timestamp::UNIX_EPOCH,
             to: "a@b.example".to_owned(),
             subject: "<script>".to_owned(),
             text: "Hello".to_owned(),
+            html: "<p>Hello</p>".to_owned(),
+            attachments: vec![invoice],
         };
-        let stack = Stack::on_broker(&catalog, broker, services)
-            .with_mailbox(move || std::future::ready(vec![mail.clone()]));
+        let stack = stack
+            .with_mailbox(move || std::future::ready(vec![mail.clone()]))
+            .with_routes([("crm-service", crm_service().declared_routes())]);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -88,6 +108,21 @@ impl Local {
         let client =
             Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { url: format!("http://{address}"), client }
+    }
+
+    /// Pushes as Google's emulator does.
+    async fn push(&self, message_id: &str, user: Value, attributes: Value) -> StatusCode {
+        let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, user.to_string());
+        let envelope = json!({
+            "subscription": "projects/local/subscriptions/crm-service-user-events",
+            "message": {
+                "data": data, "attributes": attributes,
+                "messageId": message_id, "message_id": message_id,
+                "publishTime": "2026-01-02T03:04:05Z", "publish_time": "2026-01-02T03:04:05Z",
+            },
+        });
+        let request = self.client.post(format!("{}/crm-service/", self.url)).json(&envelope);
+        request.send().await.unwrap().status()
     }
 
     async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
@@ -127,6 +162,48 @@ impl Local {
     }
 }
 
+/// As much of Google's Pub/Sub emulator as the page asks.
+#[derive(Clone)]
+struct StandIn {
+    host: String,
+    calls: Arc<Mutex<Vec<String>>>,
+}
+
+impl StandIn {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let stand_in = Self { host, calls: Arc::default() };
+        let app = Router::new().fallback(Self::answer).with_state(stand_in.clone());
+        tokio::spawn(axum::serve(listener, app).into_future());
+        stand_in
+    }
+
+    /// It has one dead letter until it is asked for a second time, as the letter is under way then.
+    async fn answer(State(stand_in): State<Self>, uri: axum::http::Uri, body: String) -> axum::Json<Value> {
+        let call = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+        let mut calls = stand_in.calls.lock().unwrap();
+        let is_under_way = calls.last().is_some_and(|last| last.ends_with(":pull"));
+        let answer = match call.as_str() {
+            "crm-service-dead-letter:pull" if !is_under_way => json!({ "receivedMessages": [{
+                "ackId": "ack-1",
+                "message": {
+                    "messageId": "9", "publishTime": "2026-01-02T03:04:05Z", "data": "bm8=",
+                    "attributes": {
+                        "dead-letter-reason": "not JSON",
+                        "dead-letter-message-id": "7",
+                        "dead-letter-subscription": "projects/local/subscriptions/crm-service-user-events",
+                    },
+                },
+            }] }),
+            _ => json!({}),
+        };
+        let noted = if call.ends_with(":pull") { call } else { format!("{call} {body}") };
+        calls.push(noted);
+        axum::Json(answer)
+    }
+}
+
 async fn until<T, Fut: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> Fut) -> T {
     let waiting = async {
         loop {
@@ -147,7 +224,8 @@ async fn a_published_message_is_handled_once() {
     let id = local.sign_up("user-1", "Ada", json!({})).await;
     until("the ack", async || (local.stage(&id).await["stage"] == "acked").then_some(())).await;
     assert_eq!(local.contacts().await, 1);
-    assert_eq!(local.stage(&id).await, json!({ "stage": "acked", "attempts": 1, "failure": null }));
+    let fate = local.stage(&id).await;
+    assert_eq!((&fate["attempts"], &fate["failure"]), (&json!(1), &Value::Null));
 }
 
 #[tokio::test]
@@ -178,8 +256,8 @@ async fn a_rejected_message_is_a_dead_letter_with_its_reason() {
     assert_eq!(letter["service"], "crm-service");
     assert_eq!(letter["reason"], "nobody is <b>no</b> name");
     assert_eq!(letter["type"], "user.created");
-    let rejected = json!({ "stage": "rejected", "attempts": 1, "failure": letter["reason"] });
-    assert_eq!(local.stage(&id).await, rejected);
+    let fate = local.stage(&id).await;
+    assert_eq!((&fate["stage"], &fate["failure"]), (&json!("rejected"), &letter["reason"]));
 
     let (_, page) = local.get("/").await;
     assert!(page.contains("nobody is &lt;b&gt;no&lt;/b&gt; name"), "{page}");
@@ -207,9 +285,9 @@ async fn a_filter_keeps_other_events_away() {
 async fn every_service_has_a_folder_of_its_own() {
     let local = Local::start().await;
     for (path, status, text) in [
-        ("/crm-service", StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method."),
-        ("/crm-service/", StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method."),
-        ("/crm-service?a=b", StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method."),
+        ("/crm-service", StatusCode::OK, "/crm-service/contacts"),
+        ("/crm-service/", StatusCode::OK, "/crm-service/contacts"),
+        ("/crm-service?a=b", StatusCode::OK, "/crm-service/contacts"),
         ("/crm-service/healthz", StatusCode::OK, "ok"),
         ("/crm-service/echo?a=%20b&c", StatusCode::OK, "/echo?a=%20b&c"),
         ("/crm-service/nothing", StatusCode::NOT_FOUND, "There is nothing at this path."),
@@ -244,6 +322,7 @@ async fn errors_have_the_form_that_their_callers_know() {
         (format!("{topic}:pull"), json!({}), 404, "NOT_FOUND"),
         (topic.to_owned(), json!({}), 404, "NOT_FOUND"),
         ("/v1/elsewhere".to_owned(), json!({}), 404, "NOT_FOUND"),
+        ("/v1/projects/p/topics/%ff".to_owned(), json!({}), 400, "INVALID_ARGUMENT"),
         (
             "/v1/projects/p/subscriptions/crm-service-user-events:pull".to_owned(),
             json!({ "maxMessages": 1 }),
@@ -297,4 +376,227 @@ async fn a_running_service_relays_each_minute() {
     let running = tokio::time::timeout(Duration::from_secs(130), stack.run(1));
     assert!(running.await.is_err(), "it runs until it is dropped");
     assert_eq!(calls.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn the_page_shows_what_a_service_said_of_a_delivery() {
+    for (header, outcome, badge) in [
+        (Some("handled"), json!("handled"), "badge good\">handled"),
+        (Some("duplicate"), json!("duplicate"), "badge plain\">duplicate"),
+        (Some("ignored"), json!("ignored"), "badge warn\">ignored"),
+        (Some("something else"), Value::Null, "badge plain\">acked"),
+        (None, Value::Null, "badge plain\">acked"),
+    ] {
+        let catalog = Catalog::of(&[System { name: "signup", services: vec![crm_service()] }]);
+        let answer = move || async move {
+            let header = header.map(|outcome| ("pushbox-outcome", outcome.parse().unwrap()));
+            let headers: HeaderMap =
+                header.into_iter().map(|(name, value)| (name.parse().unwrap(), value)).collect();
+            (StatusCode::NO_CONTENT, headers).into_response()
+        };
+        let broker = Broker::new(&catalog, DeliveryPolicy::local()).unwrap();
+        let services = [("crm-service", Router::new().route("/", post(answer)))];
+        let local = Local::serve(Stack::on_broker(&catalog, broker, services)).await;
+        let id = local.sign_up("user-1", "Ada", json!({})).await;
+        until("the ack", async || (local.stage(&id).await["stage"] == "acked").then_some(())).await;
+        assert_eq!(local.stage(&id).await["outcome"], outcome);
+        let page = local.get("/").await.1;
+        assert!(page.contains(badge), "{badge} is not in {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_shows_what_an_event_carries() {
+    let local = Local::start().await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let id = local.sign_up("user-1", "<b>Ada</b>", json!({ "traceparent": trace })).await;
+    let page = local.get("/").await.1;
+    for expected in [trace, &id, "&lt;b&gt;Ada&lt;/b&gt;", " UTC</time>"] {
+        assert!(page.contains(expected), "{expected} is not in {page}");
+    }
+    let event = &local.state().await["events"][0];
+    assert_eq!(event["attributes"]["traceparent"], trace);
+    assert!(event["data"].as_str().unwrap().contains("user-1"), "{event}");
+}
+
+#[tokio::test]
+async fn on_the_emulator_the_page_shows_what_was_pushed() {
+    let (local, _) = Local::start_on_emulator().await;
+    let user = json!({ "userId": "user-1", "email": "a@b.example", "name": "Ada", "event": "user.created" });
+    assert_eq!(local.push("17", user.clone(), json!({ "a": "b" })).await, StatusCode::NO_CONTENT);
+    assert_eq!(local.contacts().await, 1, "the push came through");
+    let state = local.state().await;
+    let event = &state["events"][0];
+    assert_eq!((&event["type"], &event["topic"]), (&json!("user.created"), &json!("user-events")));
+    assert_eq!(event["attributes"], json!({ "a": "b" }));
+    assert_eq!(local.stage("17").await["stage"], "acked");
+
+    local.post("/_local/services/crm-service/stop", json!({})).await;
+    assert_eq!(local.push("18", user, json!({})).await, StatusCode::SERVICE_UNAVAILABLE);
+    let fate = local.stage("18").await;
+    assert_eq!((&fate["stage"], &fate["failure"]), (&json!("retrying"), &json!("answered 503")));
+}
+
+#[tokio::test]
+async fn on_the_emulator_dead_letters_are_shown_and_stay() {
+    let (local, stand_in) = Local::start_on_emulator().await;
+    local.push("7", json!({}), json!({ "ce-type": "other" })).await;
+    for _ in 0..2 {
+        let state = local.state().await;
+        assert_eq!(state["deadLetterCount"], 1, "{state}");
+        assert_eq!(state["deadLetters"][0]["reason"], "not JSON");
+        assert_eq!(state["deadLetters"][0]["data"], "no");
+        let fate = &state["events"][0]["deliveries"]["crm-service-user-events"];
+        assert_eq!((&fate["stage"], &fate["failure"]), (&json!("rejected"), &json!("not JSON")));
+        let given_back = stand_in.calls.lock().unwrap().last().cloned().unwrap();
+        assert!(given_back.starts_with("crm-service-dead-letter:modifyAckDeadline"), "{given_back}");
+        assert!(
+            given_back.contains("ack-1") && given_back.contains("\"ackDeadlineSeconds\":0"),
+            "{given_back}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_knows_is_not_shown_as_zero() {
+    let catalog = Catalog::of(&[System { name: "signup", services: vec![crm_service()] }]);
+    // Nothing listens there.
+    let emulator = Emulator::new("127.0.0.1:1", "local").unwrap();
+    let local = Local::serve(Stack::on_emulator(&catalog, emulator, [])).await;
+    assert_eq!(local.state().await["deadLetterCount"], Value::Null);
+    let page = local.get("/").await.1;
+    assert!(page.contains("How many there are is not known."), "{page}");
+}
+
+#[tokio::test]
+async fn a_service_lists_its_routes() {
+    let local = Local::start().await;
+    let list: Value = serde_json::from_str(&local.get("/crm-service").await.1).unwrap();
+    let route = |method: &str, path: &str| json!({ "method": method, "path": path });
+    let routes = [
+        route("GET", "/crm-service/contacts"),
+        route("GET", "/crm-service/echo"),
+        route("POST", "/crm-service/"),
+        route("POST", "/crm-service/relay"),
+        route("GET", "/crm-service/healthz"),
+    ];
+    assert_eq!(list, json!({ "name": "crm-service", "about": "keeps contacts", "routes": routes }));
+
+    let browser = local.client.get(format!("{}/crm-service", local.url)).header("accept", "text/html");
+    let page = browser.send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("<a href=\"/crm-service/contacts\">"), "{page}");
+}
+
+#[tokio::test]
+async fn mails_are_shown_as_html_and_never_run() {
+    let local = Local::start().await;
+    let page = local.get("/").await.1;
+    for (path, body) in [
+        ("/_local/mails/mail-1", "<p>Hello</p>"),
+        ("/_local/mails/mail-1/attachments/0", "<script>alert(1)</script>"),
+    ] {
+        assert!(page.contains(&format!("href=\"{path}\"")), "{path} is not in {page}");
+        let response = local.client.get(format!("{}{path}", local.url)).send().await.unwrap();
+        let header = |name| response.headers()[name].to_str().unwrap().to_owned();
+        assert!(header("content-type").starts_with("text/html"));
+        let policy = header("content-security-policy");
+        assert!(policy.starts_with("sandbox;") && policy.contains("default-src 'none'"), "{policy}");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(response.text().await.unwrap(), body);
+    }
+    for path in
+        ["/_local/mails/mail-2", "/_local/mails/mail-1/attachments/1", "/_local/mails/mail-1/attachments/x"]
+    {
+        assert_eq!(local.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_page_itself_may_stop_a_service() {
+    let local = Local::start().await;
+    let port = local.url.rsplit(':').next().unwrap();
+    let here = format!("localhost:{port}");
+    for (host, origin, allowed) in [
+        (here.clone(), None, true),
+        (here.clone(), Some(format!("http://{here}")), true),
+        (format!("127.0.0.1:{port}"), None, true),
+        (format!("[::1]:{port}"), None, true),
+        ("localhost".to_owned(), None, true),
+        ("evil.example".to_owned(), None, false),
+        ("localhost.evil.example".to_owned(), None, false),
+        (here.clone(), Some("https://evil.example".to_owned()), false),
+        (here.clone(), Some("http://localhost:1".to_owned()), false),
+        (here.clone(), Some("null".to_owned()), false),
+    ] {
+        let stop = local.client.post(format!("{}/_local/services/crm-service/stop", local.url));
+        let stop = stop.header("host", &host);
+        let stop = if let Some(origin) = &origin { stop.header("origin", origin) } else { stop };
+        let response = stop.send().await.unwrap();
+        let expected = if allowed { StatusCode::OK } else { StatusCode::FORBIDDEN };
+        assert_eq!(response.status(), expected, "{host} {origin:?}");
+        if !allowed {
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_client_is_told_where_to_go() {
+    let local = Local::start().await;
+    let client = Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let call = client.post(format!("{}/google.pubsub.v1.Publisher/Publish", local.url));
+    let response = call.header("content-type", "application/grpc").send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "application/grpc");
+    assert_eq!(response.headers()["grpc-status"], "12");
+    let message = response.headers()["grpc-message"].to_str().unwrap();
+    assert!(message.contains("scripts/emulators"), "{message}");
+}
+
+#[tokio::test]
+async fn a_persons_subscription_is_made_read_and_deleted() {
+    let local = Local::start().await;
+    let at = |path: &str| format!("{}/v1/projects/p/subscriptions{path}", local.url);
+    let call = async |request: reqwest::RequestBuilder| -> (u16, Value) {
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    };
+    let create = async |body: Value| call(local.client.put(at("/mine")).json(&body)).await;
+    let topic = "projects/p/topics/user-events";
+    for (body, status) in [
+        (json!({}), 400),
+        (json!({ "topic": topic, "pushConfig": { "pushEndpoint": "http://localhost:1" } }), 400),
+        (json!({ "topic": topic, "filter": "nonsense" }), 400),
+        (json!({ "topic": topic, "ackDeadlineSeconds": 5 }), 400),
+        (json!({ "topic": "projects/p/topics/nothing" }), 404),
+        (json!({ "topic": topic, "filter": "attributes.a = \"b\"" }), 200),
+        (json!({ "topic": topic }), 409),
+    ] {
+        let (answered, answer) = create(body.clone()).await;
+        assert_eq!(answered, status, "{body}: {answer}");
+    }
+    let (_, mine) = call(local.client.get(at("/mine"))).await;
+    assert_eq!((&mine["topic"], &mine["filter"]), (&json!(topic), &json!("attributes.a = \"b\"")));
+
+    local.sign_up("user-1", "Ada", json!({})).await;
+    let id = local.sign_up("user-2", "Bea", json!({ "a": "b" })).await;
+    let pull =
+        async || local.post("/v1/projects/p/subscriptions/mine:pull", json!({ "maxMessages": 9 })).await.1;
+    let pulled = pull().await;
+    let received = pulled["receivedMessages"].as_array().unwrap();
+    assert_eq!(received.len(), 1, "{pulled}");
+    assert_eq!(received[0]["message"]["messageId"], id);
+
+    assert_eq!(call(local.client.delete(at("/mine"))).await.0, 200);
+    assert_eq!(call(local.client.get(at("/mine"))).await.0, 404);
+    assert_eq!(call(local.client.delete(at("/crm-service-user-events"))).await.0, 400);
+    let (_, all) = call(local.client.get(at(""))).await;
+    let names: Vec<_> = all["subscriptions"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(
+        names,
+        [
+            "projects/p/subscriptions/crm-service-dead-letter",
+            "projects/p/subscriptions/crm-service-user-events"
+        ]
+    );
 }

@@ -20,21 +20,41 @@ pub struct InvalidFilter {
 /// Says what Pub/Sub would not take of the filter.
 pub fn passes(filter: &str, attributes: &[(&str, &str)]) -> Result<bool, InvalidFilter> {
     let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Ok(Filter::parse(filter)?.passes(&attributes.collect()))
+    Ok(Expression::parse(filter)?.passes(&attributes.collect()))
 }
 
-#[derive(Debug, PartialEq)]
-pub(super) enum Filter {
-    Has(String),
-    Equals(String, String),
-    HasPrefix(String, String),
-    Not(Box<Filter>),
-    All(Vec<Filter>),
-    Any(Vec<Filter>),
+/// A filter as it was written, and what it means.
+pub(super) struct Filter {
+    pub(super) text: String,
+    expression: Expression,
 }
 
 impl Filter {
-    pub(super) fn parse(text: &str) -> Result<Self, InvalidFilter> {
+    /// An empty text is no filter.
+    pub(super) fn of(text: &str) -> Result<Option<Self>, InvalidFilter> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self { text: text.to_owned(), expression: Expression::parse(text)? }))
+    }
+
+    pub(super) fn passes(&self, attributes: &BTreeMap<String, String>) -> bool {
+        self.expression.passes(attributes)
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Expression {
+    Has(String),
+    Equals(String, String),
+    HasPrefix(String, String),
+    Not(Box<Expression>),
+    All(Vec<Expression>),
+    Any(Vec<Expression>),
+}
+
+impl Expression {
+    fn parse(text: &str) -> Result<Self, InvalidFilter> {
         let invalid = |reason| InvalidFilter { filter: text.to_owned(), reason };
         if text.len() > LONGEST {
             return Err(invalid(format!("it is longer than {LONGEST} bytes")));
@@ -48,7 +68,7 @@ impl Filter {
         }
     }
 
-    pub(super) fn passes(&self, attributes: &BTreeMap<String, String>) -> bool {
+    fn passes(&self, attributes: &BTreeMap<String, String>) -> bool {
         match self {
             Self::Has(key) => attributes.contains_key(key),
             Self::Equals(key, value) => attributes.get(key) == Some(value),
@@ -130,10 +150,10 @@ struct Parser {
 impl Parser {
     /// `term`, `term AND term AND ..` or `term OR term OR ..`; Pub/Sub wants parentheses where both
     /// are used.
-    fn expression(&mut self) -> Result<Filter, String> {
+    fn expression(&mut self) -> Result<Expression, String> {
         let first = self.term()?;
         for (word, other, combine) in
-            [("AND", "OR", Filter::All as fn(_) -> _), ("OR", "AND", Filter::Any as fn(_) -> _)]
+            [("AND", "OR", Expression::All as fn(_) -> _), ("OR", "AND", Expression::Any as fn(_) -> _)]
         {
             if !self.takes_word(word) {
                 continue;
@@ -150,9 +170,9 @@ impl Parser {
         Ok(first)
     }
 
-    fn term(&mut self) -> Result<Filter, String> {
+    fn term(&mut self) -> Result<Expression, String> {
         if self.takes_word("NOT") {
-            return Ok(Filter::Not(Box::new(self.term()?)));
+            return Ok(Expression::Not(Box::new(self.term()?)));
         }
         if self.takes_sign("(") {
             let filter = self.expression()?;
@@ -167,19 +187,19 @@ impl Parser {
             self.sign(",")?;
             let prefix = self.text()?;
             self.sign(")")?;
-            return Ok(Filter::HasPrefix(key, prefix));
+            return Ok(Expression::HasPrefix(key, prefix));
         }
         self.attributes()?;
         if self.takes_sign(":") {
-            return Ok(Filter::Has(self.key()?));
+            return Ok(Expression::Has(self.key()?));
         }
         self.sign(".")?;
         let key = self.key()?;
         if self.takes_sign("!=") {
-            return Ok(Filter::Not(Box::new(Filter::Equals(key, self.text()?))));
+            return Ok(Expression::Not(Box::new(Expression::Equals(key, self.text()?))));
         }
         self.sign("=")?;
-        Ok(Filter::Equals(key, self.text()?))
+        Ok(Expression::Equals(key, self.text()?))
     }
 
     fn takes_word(&mut self, word: &str) -> bool {
@@ -232,7 +252,7 @@ mod tests {
             (name.to_owned(), value.to_owned())
         };
         let attributes = message.split_whitespace().map(pair).collect();
-        Filter::parse(filter).unwrap().passes(&attributes)
+        Expression::parse(filter).unwrap().passes(&attributes)
     }
 
     #[test]
@@ -284,7 +304,7 @@ mod tests {
             ("data:a", "`data` instead of `attributes`"),
             (&format!("attributes:{}", "a".repeat(246)), "it is longer than 256 bytes"),
         ] {
-            assert_eq!(Filter::parse(filter).unwrap_err().reason, reason, "{filter}");
+            assert_eq!(Expression::parse(filter).unwrap_err().reason, reason, "{filter}");
         }
     }
 }

@@ -8,7 +8,7 @@ use reqwest::{Client, StatusCode, header::CONTENT_TYPE, redirect};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::{Broker, Delivery, Published, Topics};
+use super::{Broker, Delivery, Outcome, Published, Topics};
 
 /// What stands for the project in names.
 pub(crate) const PROJECT: &str = "local";
@@ -92,15 +92,17 @@ pub(crate) async fn push_all(broker: Broker, port: u16) -> Result<Infallible, re
 
 async fn push(client: Client, port: u16, broker: Broker, delivery: Delivery) {
     let url = format!("http://127.0.0.1:{port}/{}/", delivery.service);
-    let request = client.post(url).header(CONTENT_TYPE, "application/json").body(envelope(&delivery));
+    let request = client.post(url).header(CONTENT_TYPE, "application/json").body(delivery.envelope());
     let answer = async {
         let response = request.send().await?;
-        let status = response.status();
+        let (status, outcome) = (response.status(), Outcome::from_headers(response.headers()));
         // A connection is used again only when the answer was read.
         response.bytes().await?;
-        Ok::<_, reqwest::Error>(status)
+        Ok::<_, reqwest::Error>((status, outcome))
     };
-    let failure = match answer.await {
+    let answer = answer.await;
+    let outcome = answer.as_ref().ok().and_then(|(_, outcome)| *outcome);
+    let failure = match answer.map(|(status, _)| status) {
         Ok(status) if is_ack(status) => None,
         Ok(status) => Some(format!("answered {}", status.as_u16())),
         Err(error) if error.is_timeout() => Some("no answer within the ack deadline".to_owned()),
@@ -108,9 +110,14 @@ async fn push(client: Client, port: u16, broker: Broker, delivery: Delivery) {
         Err(error) => Some(format!("no answer: {error}")),
     };
     let Delivery { id, subscription, .. } = &delivery;
-    broker.with(|topics, now| match &failure {
-        None => topics.ack(subscription, *id, now),
-        Some(reason) => topics.nack(subscription, *id, reason, now),
+    broker.with(|topics, now| {
+        let wanted = match &failure {
+            None => topics.ack(subscription, *id, now),
+            Some(reason) => topics.nack(subscription, *id, reason, now),
+        };
+        if let (true, Some(outcome)) = (wanted, outcome) {
+            topics.outcome(&delivery, outcome);
+        }
     });
 }
 
@@ -119,14 +126,18 @@ fn is_ack(status: StatusCode) -> bool {
     [102, 200, 201, 202, 204].contains(&status.as_u16())
 }
 
-fn envelope(delivery: &Delivery) -> String {
-    let message = MessageBody::of(&delivery.message);
-    let (message_id, publish_time) = (message.message_id.clone(), message.publish_time.clone());
-    let envelope = Envelope {
-        message: PushedMessage { message, message_id, publish_time },
-        subscription: format!("projects/{PROJECT}/subscriptions/{}", delivery.subscription),
-        delivery_attempt: delivery.attempt,
-    };
-    // Maps with text keys always are JSON.
-    serde_json::to_string(&envelope).unwrap_or_default()
+impl Delivery {
+    /// The body of the request that pushes it.
+    #[must_use]
+    pub fn envelope(&self) -> String {
+        let message = MessageBody::of(&self.message);
+        let (message_id, publish_time) = (message.message_id.clone(), message.publish_time.clone());
+        let envelope = Envelope {
+            message: PushedMessage { message, message_id, publish_time },
+            subscription: format!("projects/{PROJECT}/subscriptions/{}", self.subscription),
+            delivery_attempt: self.attempt,
+        };
+        // Maps with text keys always are JSON.
+        serde_json::to_string(&envelope).unwrap_or_default()
+    }
 }

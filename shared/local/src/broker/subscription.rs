@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -10,13 +11,14 @@ use jiff::Timestamp;
 
 use super::{
     filter::Filter,
+    limits,
     policy::{DeliveryPolicy, after},
 };
 
 /// A message as its topic has it.
 #[derive(Debug)]
 pub struct Published {
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// The topic's short name.
     pub topic: String,
     /// Its attributes.
@@ -34,6 +36,12 @@ impl Published {
     #[must_use]
     pub fn id(&self) -> String {
         self.number.to_string()
+    }
+
+    /// How much of the broker's room it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
+        self.data.len() + attributes.sum::<usize>()
     }
 }
 
@@ -58,9 +66,12 @@ pub struct Delivery {
 
 pub(super) struct Subscription {
     pub(super) name: Arc<str>,
+    /// Whose messages these are; of a subscription that a person made, its own name.
     pub(super) service: Arc<str>,
     pub(super) filter: Option<Filter>,
     pub(super) kind: Kind,
+    /// Of all messages that are kept.
+    bytes: usize,
     /// By the time from which they may be delivered, then by age.
     waiting: BTreeMap<(Timestamp, u64), Waiting>,
     in_flight: BTreeMap<DeliveryId, InFlight>,
@@ -68,12 +79,18 @@ pub(super) struct Subscription {
     woken_at: DeliveryId,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Kind {
     /// Messages are pushed to the service, and those that it does not ack go to the topic.
     Push { dead_letter_topic: String },
-    /// Messages are held until somebody pulls them.
+    /// Dead letters are held until somebody pulls them.
     Holder,
+    /// A person made it, to watch what is published.
+    Pull {
+        ack_deadline: Duration,
+        /// What is acked is kept, so that [`seek`](Subscription::seek) can bring it back.
+        acked: Option<BTreeMap<u64, Arc<Published>>>,
+    },
 }
 
 struct Waiting {
@@ -100,6 +117,7 @@ impl Subscription {
             service: service.into(),
             filter,
             kind,
+            bytes: 0,
             waiting: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             woken_at: DeliveryId(0),
@@ -107,10 +125,19 @@ impl Subscription {
     }
 
     pub(super) fn is_push(&self) -> bool {
-        self.kind != Kind::Holder
+        matches!(self.kind, Kind::Push { .. })
+    }
+
+    pub(super) fn is_holder(&self) -> bool {
+        matches!(self.kind, Kind::Holder)
+    }
+
+    pub(super) fn passes(&self, attributes: &BTreeMap<String, String>) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.passes(attributes))
     }
 
     pub(super) fn add(&mut self, message: Arc<Published>, now: Timestamp) {
+        self.bytes += message.bytes();
         self.waiting.insert((now, message.number), Waiting { message, attempts: 0 });
     }
 
@@ -125,10 +152,11 @@ impl Subscription {
             let next = self.waiting.first_entry().filter(|next| next.key().0 <= now)?;
             let Waiting { message, attempts } = next.remove();
             if self.is_too_old(&message, policy, now) {
+                self.bytes -= message.bytes();
                 continue;
             }
             let attempts = attempts + 1;
-            let deadline = after(now, policy.ack_deadline);
+            let deadline = after(now, self.ack_deadline(policy));
             self.in_flight.insert(id, InFlight { message: message.clone(), attempts, deadline });
             let (subscription, service) = (self.name.clone(), self.service.clone());
             return Some(Delivery { id, subscription, service, attempt: attempts, message });
@@ -141,7 +169,50 @@ impl Subscription {
 
     /// The message is done with.
     pub(super) fn ack(&mut self, id: DeliveryId) -> Option<Arc<Published>> {
-        self.in_flight.remove(&id).map(|delivery| delivery.message)
+        let message = self.in_flight.remove(&id)?.message;
+        match &mut self.kind {
+            Kind::Pull { acked: Some(acked), .. } => {
+                acked.insert(message.number, message.clone());
+            }
+            _ => self.bytes -= message.bytes(),
+        }
+        Some(message)
+    }
+
+    /// Gives a delivery another deadline.
+    pub(super) fn extend(&mut self, id: DeliveryId, deadline: Timestamp) {
+        if let Some(delivery) = self.in_flight.get_mut(&id) {
+            delivery.deadline = deadline;
+        }
+    }
+
+    /// Acks what was published before `time`, and delivers again what was published since, as far as
+    /// it is still kept. Returns the numbers of what it acked.
+    /// <https://cloud.google.com/pubsub/docs/replay-overview#seek_to_a_time>
+    pub(super) fn seek(&mut self, time: Timestamp, now: Timestamp) -> Vec<u64> {
+        let waiting = std::mem::take(&mut self.waiting).into_values().map(|waiting| waiting.message);
+        let in_flight = std::mem::take(&mut self.in_flight).into_values().map(|delivery| delivery.message);
+        let mut messages: BTreeMap<u64, Arc<Published>> =
+            waiting.chain(in_flight).map(|message| (message.number, message)).collect();
+        self.bytes = 0;
+        let mut retained = match &mut self.kind {
+            Kind::Pull { acked: Some(acked), .. } => Some(acked),
+            _ => None,
+        };
+        if let Some(acked) = &mut retained {
+            messages.append(acked);
+        }
+        let passed: BTreeMap<_, _> =
+            messages.extract_if(.., |_, message| message.publish_time < time).collect();
+        let numbers = passed.keys().copied().collect();
+        if let Some(acked) = retained {
+            self.bytes = passed.values().map(|message| message.bytes()).sum();
+            *acked = passed;
+        }
+        for message in messages.into_values() {
+            self.add(message, now);
+        }
+        numbers
     }
 
     /// The delivery failed.
@@ -175,6 +246,7 @@ impl Subscription {
     ) -> (Arc<Published>, Failed) {
         let InFlight { message, attempts, .. } = delivery;
         let failed = if self.is_push() && attempts >= policy.max_delivery_attempts {
+            self.bytes -= message.bytes();
             Failed::TooOften { attempts }
         } else {
             let at_once = !self.is_push() || id < self.woken_at;
@@ -186,8 +258,16 @@ impl Subscription {
     }
 
     fn is_too_old(&self, message: &Published, policy: &DeliveryPolicy, now: Timestamp) -> bool {
-        let retention = if self.is_push() { policy.retention } else { policy.dead_letter_retention };
+        let retention = if self.is_holder() { policy.dead_letter_retention } else { policy.retention };
         after(message.publish_time, retention) <= now
+    }
+
+    /// In which time a delivery must be acked.
+    pub(super) fn ack_deadline(&self, policy: &DeliveryPolicy) -> Duration {
+        match self.kind {
+            Kind::Pull { ack_deadline, .. } => ack_deadline,
+            Kind::Push { .. } | Kind::Holder => policy.ack_deadline,
+        }
     }
 
     /// Makes all that waits due, and what is under way will be at once if it fails.
@@ -219,10 +299,26 @@ impl Subscription {
         messages.into()
     }
 
-    /// Drops the oldest of the messages that wait, so that at most `most` are left.
-    pub(super) fn bound(&mut self, most: usize) {
-        while self.waiting.len() > most {
-            self.waiting.pop_first();
+    /// There is room for no other message.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting.len() + self.in_flight.len() >= limits::MOST_UNACKED || self.bytes >= limits::MOST_BYTES
+    }
+
+    /// Drops what is kept after its ack, and then the oldest of what waits, as far as there is too
+    /// much of it. At least one message stays.
+    pub(super) fn bound(&mut self) {
+        loop {
+            let acked = match &mut self.kind {
+                Kind::Pull { acked: Some(acked), .. } => Some(acked),
+                _ => None,
+            };
+            let kept = self.waiting.len() + acked.as_ref().map_or(0, |acked| acked.len());
+            if kept <= 1 || kept <= limits::MOST_PULLED && self.bytes <= limits::MOST_BYTES {
+                return;
+            }
+            let oldest = acked.and_then(BTreeMap::pop_first).map(|(_, message)| message);
+            let oldest = oldest.or_else(|| self.waiting.pop_first().map(|(_, waiting)| waiting.message));
+            self.bytes -= oldest.map_or(0, |message| message.bytes());
         }
     }
 }

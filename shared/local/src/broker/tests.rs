@@ -103,7 +103,7 @@ fn an_acked_message_is_done() {
         production(),
         &[(0.0, Publish, &[1]), (1.0, Ack(0, true), &[]), (1e5, Look, &[]), (2e5, Nack(0, false), &[])],
     );
-    assert_eq!(world.fate(), &Fate { stage: Stage::Acked, attempts: 1, failure: None });
+    assert_eq!(world.fate(), &Fate { stage: Stage::Acked, outcome: None, attempts: 1, failure: None });
     assert_eq!(world.next_wakeup(), None);
     assert_eq!(world.topics.backlog(SUBSCRIPTION), (0, 0));
 }
@@ -306,8 +306,161 @@ fn a_holder_keeps_the_newest() {
 fn the_last_events_are_remembered() {
     let mut world = World::new(production());
     let ids: Vec<_> = (0..205).map(|_| world.publish(&[]).unwrap()).collect();
-    let remembered: Vec<_> = world.topics.recent().iter().map(|event| event.message_id.clone()).collect();
+    let remembered: Vec<_> = world.topics.recent().iter().map(|event| event.message.id()).collect();
     assert_eq!(remembered, ids[5..]);
+}
+
+fn large(topic: &str, bytes: usize) -> Message {
+    Message { topic: topic.to_owned(), attributes: BTreeMap::new(), data: vec![b'x'; bytes].into() }
+}
+
+#[test]
+fn the_last_events_have_a_bounded_size() {
+    let mut world = World::new(production());
+    for _ in 0..5 {
+        world.topics.publish(large("user-events", 5 << 20), world.now()).unwrap();
+    }
+    assert_eq!(world.topics.recent().iter().count(), 3);
+}
+
+#[test]
+fn a_full_subscription_refuses_messages_and_loses_none() {
+    for (bytes, most) in [(0, 50_000), (8 << 20, 8)] {
+        let mut world = World::new(production());
+        let message = || Message {
+            attributes: BTreeMap::from([("a".to_owned(), String::new())]),
+            ..large("user-events", bytes)
+        };
+        for _ in 0..most {
+            world.topics.publish(message(), world.now()).unwrap();
+        }
+        let full = Err(Refused::Full(SUBSCRIPTION.to_owned()));
+        assert_eq!(world.topics.publish(message(), world.now()), full, "{bytes} bytes each");
+        assert_eq!(world.topics.backlog(SUBSCRIPTION), (most, 0));
+        // What the filter keeps away takes no room.
+        let other =
+            Message { attributes: BTreeMap::from([("ce-type".to_owned(), "other".to_owned())]), ..message() };
+        world.topics.publish(other, world.now()).unwrap();
+
+        world.act(0.0, Look);
+        world.act(0.0, Ack(0, true));
+        world.topics.publish(message(), world.now()).unwrap();
+    }
+}
+
+#[test]
+fn a_holder_drops_the_oldest_when_it_has_too_many_bytes() {
+    let mut world = World::new(production());
+    let ids: Vec<_> =
+        (0..10).map(|_| world.topics.publish(large(HOLDER, 8 << 20), world.now()).unwrap()).collect();
+    let kept: Vec<_> = world.topics.dead_letters().map(|(_, letter)| letter.id()).collect();
+    assert_eq!(kept, ids[2..]);
+}
+
+/// A world with a subscription that a person made.
+fn watched(filter: &str, retain_acked: bool) -> World {
+    let mut world = World::new(production());
+    let ten_seconds = Duration::from_secs(10);
+    world.topics.subscribe("mine", "user-events", filter, ten_seconds, retain_acked).unwrap();
+    world
+}
+
+impl World {
+    /// Pulls from that subscription, and returns the ids of the messages.
+    fn pull(&mut self, seconds: f64) -> Vec<String> {
+        self.seconds = seconds;
+        let pulled = self.topics.pull("mine", 100, self.now()).unwrap();
+        let ids = pulled.iter().map(|delivery| delivery.message.id()).collect();
+        self.deliveries = pulled;
+        ids
+    }
+
+    fn ack_pulled(&mut self) {
+        for delivery in std::mem::take(&mut self.deliveries) {
+            assert!(self.topics.ack("mine", delivery.id, self.now()));
+        }
+    }
+}
+
+#[test]
+fn a_person_watches_what_the_filter_passes() {
+    let mut world = watched("attributes:a", false);
+    world.publish(&[]).unwrap();
+    let wanted = world.publish(&[("a", "b")]).unwrap();
+    assert_eq!(world.pull(0.0)[..], [&*wanted]);
+    assert_eq!(world.pull(9.9), [""; 0], "it is under way");
+    assert_eq!(world.pull(10.0), [wanted], "its own ack deadline has passed");
+    world.ack_pulled();
+    assert_eq!(world.pull(1e5), [""; 0]);
+    assert_eq!(world.topics.dead_letters().count(), 0);
+    // The services get theirs all the same.
+    assert_eq!(world.act(0.0, Look), [1, 1]);
+}
+
+#[test]
+fn an_ack_deadline_is_extended_or_given_up() {
+    let mut world = watched("", false);
+    let id = world.publish(&[]).unwrap();
+    assert_eq!(world.pull(0.0)[..], [&*id]);
+    let deliveries = [world.deliveries[0].id];
+    let modify = |world: &mut World, seconds| {
+        let deadline = Duration::from_secs(seconds);
+        world.topics.modify_ack_deadline("mine", &deliveries, deadline, world.now()).unwrap();
+    };
+    modify(&mut world, 60);
+    assert_eq!(world.pull(59.0), [""; 0]);
+    modify(&mut world, 0);
+    assert_eq!(world.pull(59.0), [id]);
+}
+
+#[test]
+fn seeking_back_brings_acked_messages_again_if_they_are_retained() {
+    for retain_acked in [true, false] {
+        let mut world = watched("", retain_acked);
+        let old = world.publish(&[]).unwrap();
+        world.seconds = 10.0;
+        let new = world.publish(&[]).unwrap();
+        assert_eq!(world.pull(10.0), [old, new.clone()]);
+        world.ack_pulled();
+        world.topics.seek("mine", world.now(), world.now()).unwrap();
+        assert_eq!(world.pull(11.0), if retain_acked { vec![new] } else { vec![] });
+    }
+}
+
+#[test]
+fn seeking_ahead_drops_what_waits() {
+    let mut world = watched("", false);
+    world.publish(&[]).unwrap();
+    let later = after(world.now(), Duration::from_secs(1));
+    world.topics.seek("mine", later, world.now()).unwrap();
+    assert_eq!(world.pull(2.0), [""; 0]);
+}
+
+#[test]
+fn a_persons_subscriptions_are_bounded_and_the_catalogs_stay() {
+    let mut world = watched("", false);
+    let subscribe = |world: &mut World, name: &str| {
+        world.topics.subscribe(name, "user-events", "", Duration::from_secs(10), false)
+    };
+    for count in 1..limits::MOST_SUBSCRIPTIONS {
+        subscribe(&mut world, &format!("mine-{count}")).unwrap();
+    }
+    assert_eq!(subscribe(&mut world, "another"), Err(Unchanged::TooMany));
+    world.topics.unsubscribe("mine").unwrap();
+    subscribe(&mut world, "another").unwrap();
+    for name in [SUBSCRIPTION, HOLDER] {
+        assert_eq!(world.topics.unsubscribe(name), Err(Unchanged::NotYours(name.to_owned())));
+        assert_eq!(subscribe(&mut world, name), Err(Unchanged::Exists(name.to_owned())));
+    }
+}
+
+#[test]
+fn a_watcher_that_nobody_empties_drops_the_oldest_and_the_services_go_on() {
+    let mut world = watched("", true);
+    for _ in 0..limits::MOST_PULLED + 5 {
+        world.publish(&[]).unwrap();
+    }
+    assert_eq!(world.topics.backlog("mine"), (limits::MOST_PULLED, 0));
 }
 
 #[test]

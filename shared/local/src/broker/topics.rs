@@ -4,22 +4,24 @@
 //! and is delivered there [at least once](https://cloud.google.com/pubsub/docs/subscription-overview#default_properties)
 //! until it is acked. What is left out: ordering keys, and the
 //! [slow start](https://cloud.google.com/pubsub/docs/push#push_backoff) of push subscriptions.
+//!
+//! The memory is bounded, unlike Pub/Sub's. A push subscription keeps up to 50,000 messages and
+//! 64 MiB; beyond that, publishing to its topic fails, and no message is lost. A pull subscription
+//! (dead letters, and what a person creates) keeps up to 10,000 messages and 64 MiB; beyond that,
+//! the oldest messages are dropped. [`RecentEvents`] keeps the last 200 events and 16 MiB.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use pushbox::{Catalog, Message};
 
 use super::{
-    Delivery, DeliveryId, DeliveryPolicy, InvalidFilter, Published, RecentEvents, Refused, Stage,
+    Delivery, DeliveryId, DeliveryPolicy, InvalidFilter, Outcome, Published, RecentEvents, Refused, Stage,
     filter::Filter,
     limits,
+    policy::after,
     subscription::{Failed, Kind, Subscription},
 };
-
-/// So many messages a holder of dead letters keeps; beyond that the oldest are dropped. Pub/Sub has
-/// no such limit. What waits for a service is not limited here either.
-const MOST_DEAD_LETTERS: usize = 10_000;
 
 /// All topics, subscriptions and messages.
 pub struct Topics {
@@ -36,6 +38,34 @@ pub struct Topics {
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("there is no subscription {0} that messages can be pulled from")]
 pub struct UnknownSubscription(pub(super) String);
+
+/// A subscription as a person sees it.
+pub(crate) struct SubscriptionInfo<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) topic: &'a str,
+    pub(crate) filter: Option<&'a str>,
+    pub(crate) ack_deadline: Duration,
+    /// The service that is pushed to, and where its dead letters go.
+    pub(crate) pushes: Option<(&'a str, &'a str)>,
+    pub(crate) retains_acked: bool,
+}
+
+/// Why a subscription cannot be made or deleted.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub(crate) enum Unchanged {
+    #[error("there is no topic {0}")]
+    UnknownTopic(String),
+    #[error("there is no subscription {0}")]
+    UnknownSubscription(String),
+    #[error("there is a subscription {0} already")]
+    Exists(String),
+    #[error("{0} belongs to a service, not to a person")]
+    NotYours(String),
+    #[error("there are {} subscriptions already: delete one", limits::MOST_SUBSCRIPTIONS)]
+    TooMany,
+    #[error(transparent)]
+    Filter(#[from] InvalidFilter),
+}
 
 impl Topics {
     /// The catalog's topics, push subscriptions and dead-letter topics. Each of the latter has a
@@ -54,9 +84,9 @@ impl Topics {
         };
         for service in &catalog.services {
             for wired in &service.subscriptions {
-                let filter = Filter::parse(&wired.filter)?;
                 let kind = Kind::Push { dead_letter_topic: wired.dead_letter_topic.clone() };
-                let subscription = Subscription::new(&wired.name, &service.name, Some(filter), kind);
+                let subscription =
+                    Subscription::new(&wired.name, &service.name, Filter::of(&wired.filter)?, kind);
                 subscribe(&wired.topic, subscription);
             }
             let topic = &service.dead_letter_topic;
@@ -78,8 +108,19 @@ impl Topics {
     /// # Errors
     /// Where Pub/Sub would refuse it.
     pub fn publish(&mut self, message: Message, now: Timestamp) -> Result<String, Refused> {
-        limits::check(&message)?;
+        self.check(&message)?;
         self.enqueue(message, None, now)
+    }
+
+    /// Whether [`publish`](Self::publish) would take the message.
+    pub(crate) fn check(&self, message: &Message) -> Result<(), Refused> {
+        limits::check(message)?;
+        let names = self.topics.get(&message.topic);
+        let names = names.ok_or_else(|| Refused::UnknownTopic(message.topic.clone()))?;
+        let full = names.iter().filter_map(|name| self.subscriptions.get(name)).find(|subscription| {
+            subscription.is_push() && subscription.is_full() && subscription.passes(&message.attributes)
+        });
+        full.map_or(Ok(()), |full| Err(Refused::Full(full.name.to_string())))
     }
 
     fn enqueue(
@@ -101,19 +142,19 @@ impl Topics {
         let mut is_dead_letter = false;
         for name in names {
             let Some(subscription) = self.subscriptions.get_mut(name) else { continue };
-            if subscription.filter.as_ref().is_none_or(|filter| filter.passes(&message.attributes)) {
+            is_dead_letter |= subscription.is_holder();
+            if subscription.passes(&message.attributes) {
                 subscription.add(message.clone(), now);
                 passed.push(name.clone());
             }
             if !subscription.is_push() {
-                is_dead_letter = true;
-                subscription.bound(MOST_DEAD_LETTERS);
+                subscription.bound();
             }
         }
         if is_dead_letter {
             self.recent.parked(&message);
         } else {
-            self.recent.published(&message, &passed);
+            self.recent.published(message.clone(), &passed);
         }
         Ok(message.id())
     }
@@ -132,9 +173,7 @@ impl Topics {
             }
         }
         for delivery in &due {
-            self.recent.update(delivery.message.number, &delivery.subscription, |fate| {
-                (fate.stage, fate.attempts) = (Stage::Delivered, delivery.attempt);
-            });
+            self.recent.delivered(delivery);
         }
         due
     }
@@ -153,6 +192,13 @@ impl Topics {
             });
         }
         acked.is_some()
+    }
+
+    /// What the service said of a delivery that is to be acked or nacked now.
+    pub fn outcome(&mut self, delivery: &Delivery, outcome: Outcome) {
+        self.recent.update(delivery.message.number, &delivery.subscription, |fate| {
+            fate.outcome = Some(outcome);
+        });
     }
 
     /// The delivery failed. The message is delivered again after a pause, or forwarded as a dead
@@ -188,7 +234,7 @@ impl Topics {
         let dead_letter_topic =
             self.subscriptions.get(name).and_then(|subscription| match &subscription.kind {
                 Kind::Push { dead_letter_topic } => Some(dead_letter_topic.clone()),
-                Kind::Holder => None,
+                Kind::Holder | Kind::Pull { .. } => None,
             });
         if let (Failed::TooOften { attempts }, Some(topic)) = (failed, dead_letter_topic) {
             let forwarded = forwarded(message, topic, name, *attempts);
@@ -197,7 +243,7 @@ impl Topics {
         }
     }
 
-    /// Pulls from a subscription that holds dead letters.
+    /// Pulls from a subscription that holds dead letters, or that a person made.
     ///
     /// # Errors
     /// When there is no such subscription.
@@ -208,14 +254,122 @@ impl Topics {
         now: Timestamp,
     ) -> Result<Vec<Delivery>, UnknownSubscription> {
         self.expire(now);
-        let holder = self.subscriptions.get_mut(subscription).filter(|found| !found.is_push());
-        let holder = holder.ok_or_else(|| UnknownSubscription(subscription.to_owned()))?;
-        let deliver = || {
-            let delivery = holder.deliver(self.next_delivery, &self.policy, now);
-            self.next_delivery.0 += 1;
-            delivery
+        let mut next = self.next_delivery;
+        let pulled = self.pulled_from(subscription)?;
+        let mut deliveries = Vec::new();
+        while deliveries.len() < most
+            && let Some(delivery) = pulled.0.deliver(next, pulled.1, now)
+        {
+            next.0 += 1;
+            deliveries.push(delivery);
+        }
+        self.next_delivery = next;
+        for delivery in &deliveries {
+            self.recent.delivered(delivery);
+        }
+        Ok(deliveries)
+    }
+
+    /// Gives deliveries of a pulled subscription another deadline. None at all is a nack.
+    ///
+    /// # Errors
+    /// When there is no such subscription.
+    pub(crate) fn modify_ack_deadline(
+        &mut self,
+        subscription: &str,
+        deliveries: &[DeliveryId],
+        deadline: Duration,
+        now: Timestamp,
+    ) -> Result<(), UnknownSubscription> {
+        self.expire(now);
+        self.pulled_from(subscription)?;
+        for &id in deliveries {
+            if deadline.is_zero() {
+                self.nack(subscription, id, "not acked by whoever pulled it", now);
+            } else {
+                self.pulled_from(subscription)?.0.extend(id, after(now, deadline));
+            }
+        }
+        Ok(())
+    }
+
+    fn pulled_from(
+        &mut self,
+        name: &str,
+    ) -> Result<(&mut Subscription, &DeliveryPolicy), UnknownSubscription> {
+        let found = self.subscriptions.get_mut(name).filter(|found| !found.is_push());
+        found.map(|found| (found, &self.policy)).ok_or_else(|| UnknownSubscription(name.to_owned()))
+    }
+
+    /// Makes a subscription that a person pulls from.
+    pub(crate) fn subscribe(
+        &mut self,
+        name: &str,
+        topic: &str,
+        filter: &str,
+        ack_deadline: Duration,
+        retain_acked: bool,
+    ) -> Result<(), Unchanged> {
+        let filter = Filter::of(filter)?;
+        if self.subscriptions.contains_key(name) {
+            return Err(Unchanged::Exists(name.to_owned()));
+        }
+        let pulled =
+            self.subscriptions.values().filter(|subscription| matches!(subscription.kind, Kind::Pull { .. }));
+        if pulled.count() >= limits::MOST_SUBSCRIPTIONS {
+            return Err(Unchanged::TooMany);
+        }
+        let names = self.topics.get_mut(topic);
+        names.ok_or_else(|| Unchanged::UnknownTopic(topic.to_owned()))?.push(name.to_owned());
+        let kind = Kind::Pull { ack_deadline, acked: retain_acked.then(BTreeMap::new) };
+        self.subscriptions.insert(name.to_owned(), Subscription::new(name, name, filter, kind));
+        Ok(())
+    }
+
+    /// Deletes a subscription that a person made.
+    pub(crate) fn unsubscribe(&mut self, name: &str) -> Result<(), Unchanged> {
+        match self.subscriptions.get(name).map(|found| &found.kind) {
+            None => return Err(Unchanged::UnknownSubscription(name.to_owned())),
+            Some(Kind::Pull { .. }) => self.subscriptions.remove(name),
+            Some(Kind::Push { .. } | Kind::Holder) => return Err(Unchanged::NotYours(name.to_owned())),
         };
-        Ok(std::iter::from_fn(deliver).take(most).collect())
+        self.topics.values_mut().for_each(|names| names.retain(|other| other != name));
+        Ok(())
+    }
+
+    /// Acks what a subscription has from before `time`, and delivers again what it has since.
+    pub(crate) fn seek(&mut self, name: &str, time: Timestamp, now: Timestamp) -> Result<(), Unchanged> {
+        self.expire(now);
+        let found = self.subscriptions.get_mut(name);
+        let found = found.ok_or_else(|| Unchanged::UnknownSubscription(name.to_owned()))?;
+        for number in found.seek(time, now) {
+            self.recent.update(number, name, |fate| fate.stage = Stage::Acked);
+        }
+        Ok(())
+    }
+
+    /// The topics' names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.topics.keys().map(String::as_str)
+    }
+
+    /// All subscriptions, by topic.
+    pub(crate) fn subscriptions(&self) -> impl Iterator<Item = SubscriptionInfo<'_>> {
+        let named = self.topics.iter().flat_map(|(topic, names)| names.iter().map(move |name| (topic, name)));
+        named.filter_map(|(topic, name)| {
+            let found = self.subscriptions.get(name)?;
+            Some(SubscriptionInfo {
+                name,
+                topic,
+                filter: found.filter.as_ref().map(|filter| filter.text.as_str()),
+                ack_deadline: found.ack_deadline(&self.policy),
+                pushes: match &found.kind {
+                    Kind::Push { dead_letter_topic } => Some((&found.service, dead_letter_topic)),
+                    Kind::Holder | Kind::Pull { .. } => None,
+                },
+                retains_acked: matches!(found.kind, Kind::Pull { acked: Some(_), .. }),
+            })
+        })
     }
 
     /// Makes all that waits for a service due now: it has been started again.
@@ -249,7 +403,7 @@ impl Topics {
     /// The dead letters that nobody has acked, with the service that they were meant for, by
     /// service and from old to new.
     pub fn dead_letters(&self) -> impl Iterator<Item = (&str, &Published)> {
-        let holders = self.subscriptions.values().filter(|subscription| !subscription.is_push());
+        let holders = self.subscriptions.values().filter(|subscription| subscription.is_holder());
         holders.flat_map(|holder| {
             holder.unacked().into_iter().map(|message| (&*holder.service, message.as_ref()))
         })

@@ -1,0 +1,141 @@
+//! The pushes of Google's emulator, as the stack sees them pass by on their way to a service. The
+//! emulator does not report its deliveries, so the page knows only these.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::Request,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use pushbox::{Catalog, Problem};
+use serde::Deserialize;
+
+use crate::{
+    broker::{Fate, Outcome, Published, RecentEvent, RecentEvents, Stage},
+    rest::LARGEST_BODY,
+};
+
+/// What the emulator has pushed here lately.
+#[derive(Clone)]
+pub(crate) struct Pushes {
+    recent: Arc<Mutex<RecentEvents>>,
+    /// By subscription, its topic.
+    topics: Arc<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    message: PushedMessage,
+    subscription: String,
+}
+
+/// A message as the emulator sends it, in pushes and in answers to a pull.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PushedMessage {
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+    #[serde(default)]
+    data: String,
+    message_id: String,
+    publish_time: Timestamp,
+}
+
+impl PushedMessage {
+    /// `None` where it is not the emulator's: that one numbers its messages.
+    pub(crate) fn published(self, topic: &str) -> Option<Published> {
+        Some(Published {
+            number: self.message_id.parse().ok()?,
+            topic: topic.to_owned(),
+            attributes: self.attributes,
+            data: STANDARD.decode(self.data).ok()?.into(),
+            publish_time: self.publish_time,
+            last_failure: None,
+        })
+    }
+}
+
+impl Pushes {
+    pub(crate) fn of(catalog: &Catalog) -> Self {
+        let subscriptions = catalog.services.iter().flat_map(|service| &service.subscriptions);
+        let topics = subscriptions.map(|wired| (wired.name.clone(), wired.topic.clone())).collect();
+        Self { recent: Arc::default(), topics: Arc::new(topics) }
+    }
+
+    /// The newest first.
+    pub(crate) fn recent(&self) -> Vec<RecentEvent> {
+        self.act(|recent| recent.iter().rev().cloned().collect())
+    }
+
+    /// These are dead letters of services, which tell why.
+    pub(crate) fn parked<'a>(&self, letters: impl Iterator<Item = &'a Published>) {
+        self.act(|recent| letters.for_each(|letter| recent.parked(letter)));
+    }
+
+    /// Has `answer` answer a push, and notes what came of it.
+    pub(crate) async fn watch<Fut: Future<Output = Response>>(
+        &self,
+        request: Request,
+        answer: impl FnOnce(Request) -> Fut,
+    ) -> Response {
+        let (parts, body) = request.into_parts();
+        let body = match axum::body::to_bytes(body, LARGEST_BODY).await {
+            Ok(body) => body,
+            Err(error) => return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, error).into_response(),
+        };
+        let delivery = self.begun(&body);
+        let response = answer(Request::from_parts(parts, Body::from(body))).await;
+        if let Some((number, subscription)) = delivery {
+            self.answered(number, &subscription, &response);
+        }
+        response
+    }
+
+    /// Which delivery of which message this is, if it is one.
+    fn begun(&self, body: &Bytes) -> Option<(u64, String)> {
+        let Envelope { message, subscription } = serde_json::from_slice(body).ok()?;
+        let subscription = subscription.rsplit('/').next()?.to_owned();
+        let message = message.published(self.topics.get(&subscription)?)?;
+        let number = message.number;
+        self.act(|recent| {
+            if recent.event(number).is_none() {
+                recent.published(Arc::new(message), &[]);
+            }
+            if let Some(event) = recent.event(number) {
+                let fate = event.deliveries.entry(subscription.clone()).or_insert_with(Fate::waiting);
+                fate.stage = Stage::Delivered;
+                fate.attempts += 1;
+            }
+        });
+        Some((number, subscription))
+    }
+
+    fn answered(&self, number: u64, subscription: &str, response: &Response) {
+        let status = response.status();
+        let outcome = Outcome::from_headers(response.headers());
+        let stage = match outcome {
+            Some(Outcome::Rejected) => Stage::Rejected,
+            // The emulator takes other codes as an ack, too, but no service answers with one.
+            _ if status == StatusCode::NO_CONTENT || status == StatusCode::OK => Stage::Acked,
+            _ => Stage::Retrying,
+        };
+        let failure = (stage == Stage::Retrying).then(|| format!("answered {}", status.as_u16()));
+        self.act(|recent| {
+            recent.update(number, subscription, |fate| {
+                (fate.stage, fate.outcome, fate.failure) = (stage, outcome, failure);
+            });
+        });
+    }
+
+    fn act<T>(&self, act: impl FnOnce(&mut RecentEvents) -> T) -> T {
+        // No code panics between two changes, so what is poisoned is still whole.
+        act(&mut self.recent.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
