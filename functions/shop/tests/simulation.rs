@@ -13,7 +13,7 @@ use effects::{mail::Mailer, payments::Gateway};
 use futures::future::{Either, join_all, select};
 use pushbox::{Ports, System};
 use serde_json::{Value, json};
-use simulation::{Answer, Scenario, World};
+use simulation::{Answer, Input, Outside, Repeats, Scenario, World};
 
 struct Orders;
 
@@ -36,11 +36,12 @@ const CUSTOMERS: [Customer; 5] = [
 ];
 
 impl Scenario for Orders {
-    fn systems(ports: &Ports) -> Vec<System> {
-        let (store, clock) = (ports.store.clone(), ports.clock.clone());
+    const PERSONAL: &'static [&'static str] = &["@example.com"];
+
+    fn systems(ports: &Ports, outside: &Outside) -> Vec<System> {
         vec![shop::system(shop::Config {
-            mailer: Mailer::local(store.clone(), clock.clone()),
-            gateway: Gateway::local(store, clock),
+            mailer: Mailer::local(outside.store(Repeats::Harmful), ports.clock.clone()),
+            gateway: Gateway::local(outside.store(Repeats::Harmless), ports.clock.clone()),
             // Few, so that many an order needs more than one of them.
             stock_shards: 3,
         })]
@@ -82,7 +83,15 @@ impl Scenario for Orders {
         check_charges(&world, &orders).await?;
         check_mails(&world, &orders).await?;
         check_invoices(&world, &orders).await?;
-        expect("dead letters", &world.dead_letters(), &Vec::new())
+        expect("dead letters", &world.dead_letters(), &Vec::new())?;
+
+        // A log line whose level is not one can never be kept.
+        let malformed =
+            json!({ "event": "log.created", "service": "x", "level": "ann@example.com", "message": "x" });
+        world.publish_by_hand("log-events", &malformed);
+        world.settle().await?;
+        let parked: Vec<String> = world.dead_letters().into_iter().map(|(_, data)| data).collect();
+        expect("dead letters", &parked, &vec![malformed.to_string()])
     }
 }
 
@@ -131,7 +140,7 @@ async fn repeat_by_hand(world: &World) {
 /// if there is not.
 async fn watch_stock(world: &World) -> String {
     let initial: BTreeMap<String, i64> = STOCK.map(|(sku, stock)| (sku.to_owned(), stock)).into();
-    loop {
+    for round in 0.. {
         let mut found = BTreeMap::new();
         for part in world.documents("order-service/stock").await {
             let (free, taken) = (number(&part["free"]), number(&part["taken"]));
@@ -143,8 +152,10 @@ async fn watch_stock(world: &World) -> String {
         if found != initial {
             return format!("stock: {found:?}, expected {initial:?}");
         }
-        world.wait(Duration::from_secs(10)).await;
+        // Less and less happens.
+        world.wait(Duration::from_secs(10 << (round / 50).min(12))).await;
     }
+    unreachable!("the rounds never end")
 }
 
 /// Each order has exactly one end, and both who keep it say which.
@@ -194,7 +205,7 @@ async fn check_stock(world: &World, orders: &Placed) -> Result<(), String> {
 
 /// One charge for each order that took its stock, and none for the others.
 async fn check_charges(world: &World, orders: &Placed) -> Result<(), String> {
-    let charges = world.documents("local-payment-gateway/charges").await;
+    let charges = world.outside("local-payment-gateway/charges").await;
     let charge = |charge: &Value| (text(&charge["payment"]["reference"]), text(&charge["outcome"]["status"]));
     let mut found: Vec<_> = charges.iter().map(charge).collect();
     found.sort();
@@ -208,7 +219,7 @@ async fn check_charges(world: &World, orders: &Placed) -> Result<(), String> {
 
 /// One mail for each order: the invoice, or that there is none.
 async fn check_mails(world: &World, orders: &Placed) -> Result<(), String> {
-    let mails = world.documents("local-mailbox/mails").await;
+    let mails = world.outside("local-mailbox/mails").await;
     let mut found: Vec<String> = mails.iter().map(|mail| text(&mail["subject"])).collect();
     found.sort();
     let mut expected: Vec<String> = orders
@@ -262,10 +273,31 @@ fn expect<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Result<(
 #[test]
 fn whatever_goes_wrong_no_order_is_lost_or_handled_twice() {
     let counts = simulation::check(&Orders);
-    println!("{counts:?}");
-    // A world in which nothing goes wrong proves nothing.
-    let seen = [counts.crashes, counts.failures, counts.lost_answers, counts.lost_acks, counts.duplicates];
-    assert!(seen.iter().all(|&count| count > 0), "{counts:?}");
+    // A few worlds do not have them all.
+    assert!(counts.worlds < 2_000 || counts.missing().is_empty(), "never happened: {:?}", counts.missing());
+}
+
+/// Stories of one order each: one that is completed, one that is cancelled, one that is rejected.
+#[test]
+fn in_every_small_world_no_order_is_lost_or_handled_twice() {
+    let product = || Input::Command {
+        service: "order-service",
+        method: Method::PUT,
+        path: "/products/tea",
+        body: json!({ "name": "tea", "price": { "minor": 1250, "currency": "eur" }, "stock": 3 }),
+    };
+    let order = |quantity: i64, method: &str| Input::Command {
+        service: "order-api",
+        method: Method::POST,
+        path: "/orders",
+        body: json!({
+            "customerEmail": "ann@example.com",
+            "lines": [{ "sku": "tea", "quantity": quantity }],
+            "paymentMethod": method,
+        }),
+    };
+    let story = |quantity, method| vec![product(), order(quantity, method)];
+    simulation::explore::<Orders>(&[story(2, GOOD), story(2, BAD), story(9, GOOD)]);
 }
 
 #[test]

@@ -1,86 +1,48 @@
-//! A world in memory in which, from a seed, everything goes wrong that can: messages come twice,
-//! late and out of order, acks and answers get lost, the store fails, and processes die at any step
-//! of their input and output. For tests.
+//! Worlds in memory in which everything goes wrong that can: messages come twice, late and out of
+//! order, answers get lost, calls take seconds, clocks differ, callers hang up, the store refuses,
+//! and processes die at any step of their input and output. For tests.
 //!
-//! The clock is tokio's, paused: an hour passes in milliseconds, and the same seed gives the same
-//! run to the last step.
+//! | file | what |
+//! |---|---|
+//! | `faults` | what can go wrong at which step |
+//! | `choice` | what goes wrong in this world: from a seed, or from a script |
+//! | `wire` | what a process reaches the world through |
+//! | `outside` | the outside world, which counts every call that reaches it |
+//! | `world` | processes, the broker's deliveries, and what a caller can do |
+//! | `ledger` | what has happened in a world |
+//! | `checks` | the rules that hold in every world once it has settled |
+//! | `random` | plays many seeds: [`check`] |
+//! | `explore` | plays every world of a bounded size: [`explore`](explore()) |
+//!
+//! The broker is the local stack's, [`local::broker::Topics`]. The clock is tokio's, paused: an hour
+//! passes in milliseconds, and the same seed gives the same run to the last step.
 
-mod broker;
+mod checks;
+mod choice;
+mod explore;
 mod faults;
+mod ledger;
+mod outside;
+mod random;
+mod wire;
 mod world;
 
-pub use faults::Counts;
+pub use explore::{Input, explore};
+pub use faults::{Counts, Fault, Step};
+pub use outside::{NoAnswer, Outside, Repeats};
+pub use random::{check, play};
 pub use world::{Answer, World};
-
-use std::{
-    ops::Range,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicU64, Ordering},
-};
 
 use pushbox::{Ports, System};
 
-/// A story that is told in every world. An error says what did not hold.
+/// A story that is told in every world. An error is the rule that was broken, a colon, and how.
 pub trait Scenario: Sync {
-    /// The systems under test, started with these ports.
-    fn systems(ports: &Ports) -> Vec<System>;
+    /// Personal data of the story: no log line and no reason of a dead letter may contain it.
+    const PERSONAL: &'static [&'static str];
+
+    /// The systems under test, started with these ports and this outside world.
+    fn systems(ports: &Ports, outside: &Outside) -> Vec<System>;
 
     /// What happens, and what must be so when it has settled.
     fn play(&self, world: World) -> impl Future<Output = Result<(), String>>;
-}
-
-/// Plays the scenario with many seeds, on all cores: `SIMULATION_SEEDS` of them (2,000 if unset), or
-/// the one of `SIMULATION_SEED`. Returns what went wrong in all of these worlds together.
-///
-/// # Panics
-/// When one of them fails, with its seed.
-pub fn check<S: Scenario>(scenario: &S) -> Counts {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
-    let seeds: Range<u64> = match number("SIMULATION_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SIMULATION_SEEDS").unwrap_or(2_000),
-    };
-    let next = AtomicU64::new(seeds.start);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let played: Vec<Counts> = std::thread::scope(|scope| {
-        let worker = || {
-            let mut counts = Counts::default();
-            while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end)
-            {
-                match play(scenario, seed) {
-                    Ok((seen, _)) => counts.add(&seen),
-                    Err(error) => {
-                        // Nobody needs the others once one has failed.
-                        next.store(seeds.end, Ordering::Relaxed);
-                        panic!("seed {seed}: {error}\nto see it again, set SIMULATION_SEED={seed}");
-                    }
-                }
-            }
-            counts
-        };
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().map(|worker| worker.join().expect("a seed failed: see above")).collect()
-    });
-    let mut counts = Counts::default();
-    played.iter().for_each(|seen| counts.add(seen));
-    counts
-}
-
-/// Plays the scenario with one seed. Returns what went wrong in that world, and every step that was
-/// taken in it.
-///
-/// # Errors
-/// What did not hold.
-pub fn play<S: Scenario>(scenario: &S, seed: u64) -> Result<(Counts, Vec<String>), String> {
-    // Back-off, tokens and trace ids come from this generator.
-    fastrand::seed(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.map_err(|error| error.to_string())?;
-    let played = catch_unwind(AssertUnwindSafe(|| {
-        runtime.block_on(async {
-            let world = World::new(seed, S::systems);
-            scenario.play(world.clone()).await.map(|()| world.history())
-        })
-    }));
-    played.unwrap_or_else(|_| Err("it panicked: see above".to_owned()))
 }

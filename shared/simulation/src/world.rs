@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,33 +14,37 @@ use axum::{
     body::{Body, to_bytes},
     http::{Method, Request, StatusCode},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
+use local::broker::{Delivery, DeliveryPolicy, Topics};
 use pushbox::{
-    Catalog, Clock, Message, Ports, PushAuth, System,
-    store::{Memory, Query, Store},
+    Catalog, Clock, Message, Path, Ports, PushAuth, Random, System,
+    store::{Change, Fields, Precondition, Query, Store, Write},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use crate::{
     Counts,
-    broker::{Broker, Waiting},
-    faults::{Chance, Wire},
+    checks::{self, Heard},
+    choice::Choice,
+    faults::{Fault, Step},
+    ledger,
+    outside::Outside,
+    wire::{InRequest, REQUEST, Shared, Wire},
 };
 
-/// Each service runs in so many processes at a time.
+/// How many processes of each service there are at a time.
 const PROCESSES: usize = 2;
 
-/// A world has settled long before, or it never will.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a world may take to settle.
+const LONGEST: Duration = Duration::from_secs(3 * DAY);
 
-/// Twenty seconds before 1970: a year ends in each world.
-const START: Timestamp = Timestamp::constant(-20, 0);
+const DAY: u64 = 24 * 60 * 60;
 
 /// Starts all systems with these ports.
-pub(crate) type Systems = fn(&Ports) -> Vec<System>;
+pub(crate) type Systems = fn(&Ports, &Outside) -> Vec<System>;
 
 /// A world with its services, in which things go wrong until it is told to settle.
 #[derive(Clone)]
@@ -46,14 +53,17 @@ pub struct World {
 }
 
 struct Inner {
-    chance: Chance,
-    clock: Clock,
-    store: Arc<Memory>,
-    broker: Broker,
-    catalog: Catalog,
+    shared: Arc<Shared>,
+    catalog: Arc<Catalog>,
     systems: Systems,
-    processes: Mutex<BTreeMap<(String, usize), Process>>,
-    deliveries: TaskTracker,
+    heard: Heard,
+    processes: Mutex<BTreeMap<(Arc<str>, usize), Process>>,
+    /// How many requests there were, so that they go to the processes in turn.
+    turn: AtomicUsize,
+    /// Deliveries that are under way.
+    running: AtomicUsize,
+    /// Told when something has become quiet.
+    idle: Notify,
 }
 
 #[derive(Clone)]
@@ -63,7 +73,7 @@ struct Process {
 }
 
 /// What a caller gets.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
@@ -71,36 +81,66 @@ pub struct Answer {
     pub body: Value,
 }
 
+impl Answer {
+    fn is_refused_by_the_store(&self) -> bool {
+        self.body["detail"].as_str().is_some_and(|detail| detail.starts_with("the store refuses"))
+    }
+}
+
+/// What a request is.
+struct Sent<'a> {
+    service: &'a str,
+    method: Method,
+    path: &'a str,
+    idempotency_key: Option<&'a str>,
+    body: String,
+    event: Option<String>,
+}
+
 impl World {
-    pub(crate) fn new(seed: u64, systems: Systems) -> Self {
-        let clock = Clock::following_tokio(START);
-        let store = Arc::new(Memory::default());
-        let broker = Broker::default();
-        let ports = Ports {
-            store: store.clone(),
-            publisher: Arc::new(broker.clone()),
-            clock: clock.clone(),
-            background: TaskTracker::new(),
-        };
-        let catalog = Catalog::of(&systems(&ports));
-        broker.wire(catalog.clone());
+    /// An empty world. It delivers nothing by itself: see [`deliver_all`](Self::deliver_all).
+    pub(crate) fn new(
+        choice: Choice,
+        start: Timestamp,
+        catalog: Arc<Catalog>,
+        systems: Systems,
+        heard: Heard,
+    ) -> Self {
+        let clock = Clock::following_tokio(start);
+        let topics = Topics::of(&catalog, DeliveryPolicy::production()).expect("the filters of the catalog");
         let inner = Inner {
-            chance: Chance::new(seed),
-            clock,
-            store,
-            broker,
+            shared: Arc::new(Shared::new(choice, clock, topics)),
             catalog,
             systems,
+            heard,
             processes: Mutex::default(),
-            deliveries: TaskTracker::new(),
+            turn: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            idle: Notify::new(),
         };
-        let world = Self { inner: Arc::new(inner) };
-        tokio::spawn(world.clone().deliver_all());
-        tokio::spawn(world.clone().schedule_relays());
-        world
+        Self { inner: Arc::new(inner) }
     }
 
-    /// Sends a request to one of a service's processes; `None` if it dies on it.
+    /// What the systems are, as their catalog.
+    pub(crate) fn catalog_of(systems: Systems) -> Catalog {
+        let catalog = Catalog::of(&[]);
+        let heard = Heard::new(&[]);
+        let choice = Choice::script(&[], None, false);
+        let world = Self::new(choice, Timestamp::UNIX_EPOCH, Arc::new(catalog), systems, heard);
+        let (ports, outside) = world.connect("nobody".into(), 0, CancellationToken::new());
+        Catalog::of(&systems(&ports, &outside))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    fn choice(&self) -> &Choice {
+        &self.inner.shared.choice
+    }
+
+    /// Sends a request to one of a service's processes; `None` if it dies on it, or the caller hangs
+    /// up.
     pub async fn request(
         &self,
         service: &str,
@@ -109,32 +149,55 @@ impl World {
         idempotency_key: Option<&str>,
         body: &Value,
     ) -> Option<Answer> {
-        let process = self.process(service);
-        let mut request = Request::builder().method(method).uri(path);
-        if let Some(key) = idempotency_key {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(Sent { service, method, path, idempotency_key, body, event: None }).await
+    }
+
+    async fn send(&self, sent: Sent<'_>) -> Option<Answer> {
+        let process = self.process(sent.service);
+        let id = self.shared().ledger().request(sent.service, sent.event);
+        let mut request = Request::builder().method(sent.method).uri(sent.path);
+        if let Some(key) = sent.idempotency_key {
             request = request.header("idempotency-key", key);
         }
-        let request = request.body(Body::from(body.to_string())).expect("a request");
+        let request = request.body(Body::from(sent.body)).expect("a request");
+        let hung_up = CancellationToken::new();
+        let answer = REQUEST.scope(InRequest { id, hung_up: hung_up.clone() }, async {
+            let response = process.app.oneshot(request).await.unwrap_or_else(|never| match never {});
+            let status = response.status();
+            let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
+            Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() }
+        });
         tokio::select! {
             biased;
-            () = process.dead.cancelled() => None,
-            response = process.app.oneshot(request) => {
-                let response = response.unwrap_or_else(|never| match never {});
-                let status = response.status();
-                let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
-                Some(Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() })
+            () = process.dead.cancelled() => {
+                self.shared().ledger().requests[id].was_cut = true;
+                None
             }
+            // What goes on in the background is cut off only if the process dies.
+            () = hung_up.cancelled() => {
+                let (world, dead) = (self.clone(), process.dead.clone());
+                tokio::spawn(async move {
+                    dead.cancelled().await;
+                    world.shared().ledger().requests[id].was_cut = true;
+                });
+                None
+            }
+            answer = answer => Some(answer),
         }
     }
 
     /// Posts `body` again and again until there is an answer other than a server's error, as a
-    /// caller with an idempotency key may.
+    /// caller with an idempotency key may; and again where the store refused the commit, as a person
+    /// does who has mended the cause.
     pub async fn insist(&self, service: &str, path: &str, idempotency_key: &str, body: &Value) -> Answer {
         loop {
             let answer = self.request(service, Method::POST, path, Some(idempotency_key), body).await;
             match answer {
-                Some(answer) if !answer.status.is_server_error() => return answer,
-                _ => self.wait(Duration::from_secs(1)).await,
+                Some(answer) if !answer.status.is_server_error() && !answer.is_refused_by_the_store() => {
+                    return answer;
+                }
+                _ => self.wait(Duration::from_secs(2)).await,
             }
         }
     }
@@ -145,162 +208,366 @@ impl World {
         answer.expect("no process dies once the chaos is over")
     }
 
-    /// Publishes data without any attribute, as a person does by hand.
+    /// Publishes data with these attributes, as a person does by hand.
+    pub fn publish(&self, topic: &str, attributes: &[(&str, &str)], data: &Value) {
+        let attributes =
+            attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let message = Message { topic: topic.to_owned(), attributes, data: data.to_string().into() };
+        self.shared().accept(message).expect("a message that Pub/Sub takes");
+    }
+
+    /// Publishes data without any attribute.
     pub fn publish_by_hand(&self, topic: &str, data: &Value) {
-        let data = data.to_string().into();
-        let message = Message { topic: topic.to_owned(), attributes: BTreeMap::new(), data };
-        self.inner.broker.accept(message);
+        self.publish(topic, &[], data);
     }
 
     /// A number below `n`, by chance.
     #[must_use]
     pub fn pick(&self, n: usize) -> usize {
-        self.inner.chance.pick(n)
+        self.choice().pick(n)
     }
 
     /// Lets up to `longest` pass.
     pub async fn wait(&self, longest: Duration) {
-        tokio::time::sleep(self.inner.chance.up_to(longest)).await;
+        tokio::time::sleep(self.choice().up_to(longest)).await;
     }
 
     /// Lets things go wrong for a while, and then waits until every message is handled and every
-    /// event is published.
+    /// event is published. In some worlds days pass, and messages come once more. Checks the rules
+    /// that hold in every world.
     ///
     /// # Errors
-    /// Says what is still there after a day.
+    /// Says what is still there after days, or which rule was broken.
     pub async fn settle(&self) -> Result<(), String> {
-        self.wait(Duration::from_secs(60)).await;
-        self.inner.chance.end_chaos();
+        self.wait(Duration::from_secs(90)).await;
+        self.choice().end_chaos();
+        self.quiet().await?;
+        if self.counts().faults.contains_key(&(Step::Commit, Fault::Refused)) {
+            self.replay_dead_letters().await;
+            self.quiet().await?;
+        }
+        self.check()?;
+        if self.pick(4) == 0 {
+            let days = 1 + self.pick(6) as u64;
+            tokio::time::sleep(Duration::from_secs(days * DAY)).await;
+            self.deliver_some_again().await;
+            self.quiet().await?;
+            self.check()?;
+        }
+        Ok(())
+    }
+
+    /// The rules that hold whenever nothing is under way.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        checks::check(&self.shared().ledger(), &self.inner.catalog, &self.inner.heard)
+    }
+
+    /// Waits until every message is handled and every event is published.
+    async fn quiet(&self) -> Result<(), String> {
         let began = tokio::time::Instant::now();
         while began.elapsed() < LONGEST {
-            // Longer than any pause between two deliveries, and than `POST /relay` leaves events
-            // to the request that made them.
+            // Longer than `POST /relay` leaves events to the request that made them.
             tokio::time::sleep(Duration::from_secs(30)).await;
-            let is_quiet = self.inner.deliveries.is_empty() && self.inner.broker.is_quiet();
-            if is_quiet && self.relay_everywhere().await == 0 {
+            if self.is_quiet() && self.relay_everywhere().await == 0 && self.is_quiet() {
                 return Ok(());
             }
         }
-        Err(format!("it did not settle: {} messages are not handled", self.inner.deliveries.len()))
+        let running = self.inner.running.load(Ordering::Relaxed);
+        Err(format!("every world settles: {running} deliveries are under way"))
+    }
+
+    /// Nothing is delivered, and nothing waits to be.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.inner.running.load(Ordering::Relaxed) == 0
+            && self.shared().topics(|topics, _| topics.next_wakeup().is_none())
+    }
+
+    /// Waits until [`is_quiet`](Self::is_quiet) may hold.
+    pub(crate) async fn idle(&self) {
+        self.inner.idle.notified().await;
+    }
+
+    /// Lets time pass after the world has settled, such as the 45 days of a receipt.
+    pub async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
     }
 
     /// What was parked, as the reason and the data.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<(String, String)> {
-        let reason = |message: &Message| message.attributes.get("dead-letter-reason").cloned();
-        let text = |message: &Message| String::from_utf8_lossy(&message.data).into_owned();
-        let letters = self.inner.broker.dead_letters();
-        letters.iter().map(|message| (reason(message).unwrap_or_default(), text(message))).collect()
+        self.shared().topics(|topics, _| {
+            let letters = topics.dead_letters().map(|(_, letter)| {
+                let reason = letter.attributes.get("dead-letter-reason").cloned();
+                (reason.unwrap_or_default(), String::from_utf8_lossy(&letter.data).into_owned())
+            });
+            letters.collect()
+        })
     }
 
-    /// The documents of a collection, such as `local-mailbox/mails`.
+    /// The documents of a service's collection, such as `order-service/stock`.
     pub async fn documents(&self, collection: &str) -> Vec<Value> {
         let query =
             Query { collection: format!("services/{collection}"), limit: usize::MAX, ..Query::default() };
-        let found = self.inner.store.list(&query).await.unwrap_or_default();
+        let found = self.shared().store.list(&query).await.unwrap_or_default();
         found.into_iter().map(|stored| stored.fields.into()).collect()
     }
 
-    pub(crate) fn history(&self) -> (Counts, Vec<String>) {
-        self.inner.chance.history()
+    /// What has reached the outside: the payloads of the calls whose key was new.
+    pub async fn outside(&self, collection: &str) -> Vec<Value> {
+        let query =
+            Query { collection: format!("services/{collection}"), limit: usize::MAX, ..Query::default() };
+        let found = self.shared().outside.list(&query).await.unwrap_or_default();
+        found.into_iter().map(|stored| stored.fields.into()).collect()
+    }
+
+    /// All documents of a service.
+    pub(crate) async fn all_documents(&self, service: &str) -> Vec<(Path, Fields)> {
+        let prefix = format!("services/{service}/");
+        let paths: Vec<Path> = self.shared().ledger().paths.iter().cloned().collect();
+        let mut documents = Vec::new();
+        for path in paths.into_iter().filter(|path| path.collection().starts_with(&prefix)) {
+            if let Ok(Some(stored)) = self.shared().store.get(&path).await {
+                documents.push((path, stored.fields));
+            }
+        }
+        documents
+    }
+
+    /// Puts documents into the store.
+    pub(crate) async fn load(&self, documents: &[(Path, Fields)]) {
+        let set = |(path, fields): &(Path, Fields)| Write {
+            path: path.clone(),
+            change: Change::Set(fields.clone()),
+            only_if: Precondition::None,
+        };
+        let writes: Vec<Write> = documents.iter().map(set).collect();
+        self.shared().commit(&writes).await.expect("the memory takes them");
+        self.shared().ledger().handled.clear();
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.choice().counts()
+    }
+
+    pub(crate) fn history(&self) -> Vec<String> {
+        self.choice().history()
     }
 
     /// One of the service's processes; a dead one is started again.
     fn process(&self, service: &str) -> Process {
-        let inner = &self.inner;
-        let number = inner.chance.pick(PROCESSES);
+        let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed);
+        let number = (turn + self.choice().pick(PROCESSES)) % PROCESSES;
         let mut processes = self.processes();
+        let name: Arc<str> = service.into();
         let process =
-            processes.entry((service.to_owned(), number)).or_insert_with(|| self.start(service, number));
+            processes.entry((name.clone(), number)).or_insert_with(|| self.start(name.clone(), number));
         if process.dead.is_cancelled() {
-            *process = self.start(service, number);
+            *process = self.start(name, number);
         }
         process.clone()
     }
 
-    fn processes(&self) -> MutexGuard<'_, BTreeMap<(String, usize), Process>> {
+    fn processes(&self) -> MutexGuard<'_, BTreeMap<(Arc<str>, usize), Process>> {
         self.inner.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self, name: &str, number: usize) -> Process {
-        let inner = &self.inner;
+    fn start(&self, name: Arc<str>, number: usize) -> Process {
         let dead = CancellationToken::new();
-        let wire = Arc::new(Wire {
-            process: format!("{name} {number}"),
-            chance: inner.chance.clone(),
-            dead: dead.clone(),
-            store: inner.store.clone(),
-            broker: inner.broker.clone(),
-        });
-        let ports = Ports {
-            store: wire.clone(),
-            publisher: wire,
-            clock: inner.clock.clone(),
-            background: TaskTracker::new(),
-        };
-        let mut services = (inner.systems)(&ports).into_iter().flat_map(|system| system.services);
-        let service = services.find(|service| service.name() == name).expect("a service of the catalog");
+        let (ports, outside) = self.connect(name.clone(), number, dead.clone());
+        let mut services =
+            (self.inner.systems)(&ports, &outside).into_iter().flat_map(|system| system.services);
+        let service = services.find(|service| service.name() == &*name).expect("a service of the catalog");
         Process { app: service.app(ports, PushAuth::None), dead }
     }
 
-    async fn deliver_all(self) {
-        loop {
-            let Some(message) = self.inner.broker.take() else {
-                self.inner.broker.published().await;
-                continue;
-            };
-            let chance = &self.inner.chance;
-            if chance.once_in(6) {
-                let step = format!("{} gets message {} twice", message.service, message.id);
-                chance.note(step, |counts| counts.duplicates += 1);
-                self.inner.deliveries.spawn(self.clone().deliver(message.clone()));
-            }
-            self.inner.deliveries.spawn(self.clone().deliver(message));
-        }
-    }
-
-    /// Delivers a message until it is acked, and sometimes once more.
-    async fn deliver(self, message: Waiting) {
-        let chance = &self.inner.chance;
-        let body = json!({
-            "subscription": format!("projects/simulation/subscriptions/{}", message.subscription),
-            "message": {
-                "messageId": message.id,
-                "attributes": message.attributes,
-                "data": STANDARD.encode(&message.data),
-            },
+    /// The ports of a process that starts now.
+    fn connect(&self, service: Arc<str>, number: usize, dead: CancellationToken) -> (Ports, Outside) {
+        let shared = self.inner.shared.clone();
+        let choice = &shared.choice;
+        let fault = choice.fault(Step::Start, &service, false);
+        let now = match fault {
+            Some(Fault::ClockAhead) => shared.now().saturating_add(choice.skew()),
+            Some(Fault::ClockBehind) => shared.now().saturating_sub(choice.skew()),
+            _ => Ok(shared.now()),
+        };
+        choice.note(|| {
+            format!(
+                "{service} {number} starts {}",
+                fault.map(|fault| format!("[{fault:?}]")).unwrap_or_default()
+            )
         });
+        let process = format!("{service} {number}").into();
+        let clock = Clock::following_tokio(now.unwrap_or_default());
+        let wire = Wire { shared, service, process, dead };
+        let outside = Outside::new(wire.clone());
+        let wire = Arc::new(wire);
+        let random = Random::seeded(fastrand::u64(..));
+        let ports =
+            Ports { store: wire.clone(), publisher: wire, clock, random, background: TaskTracker::new() };
+        (ports, outside)
+    }
+
+    /// Delivers what is due, for ever.
+    pub(crate) async fn deliver_all(self) {
         loop {
-            self.wait(Duration::from_secs(5)).await;
-            chance.note(format!("{} gets message {}", message.service, message.id), |counts| {
-                counts.deliveries += 1;
-            });
-            let answer = self.request(&message.service, Method::POST, "/", None, &body).await;
-            if !answer.is_some_and(|answer| answer.status.is_success()) {
-                continue;
+            for delivery in self.shared().topics(Topics::due) {
+                if self.choice().once_in(6) {
+                    self.deliver_once_more(delivery.clone(), Duration::from_secs(40));
+                }
+                self.spawn(self.clone().deliver(delivery, true), Duration::from_secs(5));
             }
-            if !chance.once_in(10) {
-                return;
+            let next =
+                self.shared().topics(|topics, now| topics.next_wakeup().map(|next| next.duration_since(now)));
+            let nothing_new = async {
+                match next {
+                    Some(pause) => tokio::time::sleep(Duration::try_from(pause).unwrap_or_default()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.shared().changed.notified() => {}
+                () = nothing_new => {}
             }
-            chance.note(format!("the ack of message {} is lost", message.id), |counts| counts.lost_acks += 1);
         }
     }
 
-    /// What Cloud Scheduler does.
-    async fn schedule_relays(self) {
+    /// Pub/Sub may deliver a message again although nobody has nacked it.
+    pub(crate) fn deliver_once_more(&self, delivery: Delivery, within: Duration) {
+        self.choice().count(|counts| counts.duplicates += 1);
+        self.spawn(self.clone().deliver(delivery, false), within);
+    }
+
+    /// Makes a delivery that the broker knows of.
+    pub(crate) fn deliver_at_once(&self, delivery: Delivery) {
+        self.spawn(self.clone().deliver(delivery, true), Duration::ZERO);
+    }
+
+    fn spawn(&self, delivery: impl Future<Output = ()> + Send + 'static, within: Duration) {
+        let world = self.clone();
+        world.inner.running.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            world.wait(within).await;
+            delivery.await;
+            world.inner.running.fetch_sub(1, Ordering::Relaxed);
+            world.inner.idle.notify_one();
+        });
+    }
+
+    /// Delivers a message. The answer counts if this is the delivery that the broker knows of.
+    pub(crate) async fn deliver(self, delivery: Delivery, counts: bool) {
+        let (choice, message) = (self.choice(), &delivery.message);
+        choice.count(|counts| counts.deliveries += 1);
+        let fault = choice.fault(Step::Arrival, &delivery.service, false);
+        choice.note(|| {
+            let event_type = message.attributes.get("ce-type").map_or("", String::as_str);
+            format!("{} gets {event_type} {} {fault:?}", delivery.service, message.id())
+        });
+        if fault.is_some() {
+            return;
+        }
+        let sent = Sent {
+            service: &delivery.service,
+            method: Method::POST,
+            path: "/",
+            idempotency_key: None,
+            body: delivery.envelope(),
+            event: Some(ledger::event(&message.attributes, &message.id())),
+        };
+        let answer = self.send(sent).await;
+        let fault = choice.fault(Step::Answer, &delivery.service, false);
+        choice.note(|| {
+            let status = answer.as_ref().map(|answer| answer.status.as_u16());
+            format!("{} answers {} {status:?} {fault:?}", delivery.service, message.id())
+        });
+        if fault.is_some() || !counts {
+            return;
+        }
+        let is_acked = answer.is_some_and(|answer| answer.status.is_success());
+        self.shared().topics(|topics, now| match is_acked {
+            true => topics.ack(&delivery.subscription, delivery.id, now),
+            false => topics.nack(&delivery.subscription, delivery.id, "", now),
+        });
+        self.shared().changed.notify_one();
+    }
+
+    /// What a person does once the store takes commits again: delivers what was parked, with its
+    /// attributes, to the service that parked it.
+    async fn replay_dead_letters(&self) {
+        let catalog = &self.inner.catalog;
+        for service in &catalog.services {
+            let parked = self.shared().topics(|topics, now| {
+                let holder = &service.dead_letter_topic;
+                let letters = topics.pull(holder, usize::MAX, now).unwrap_or_default();
+                for letter in &letters {
+                    topics.ack(holder, letter.id, now);
+                }
+                letters
+            });
+            let mut only = Catalog::clone(catalog);
+            only.services.retain(|entry| entry.name == service.name);
+            for letter in parked {
+                let attributes = letter.message.attributes.clone();
+                let subscription = attributes.get("dead-letter-subscription").cloned().unwrap_or_default();
+                let subscription = subscription.rsplit('/').next().unwrap_or_default();
+                let Some(wired) = service.subscriptions.iter().find(|wired| wired.name == subscription)
+                else {
+                    continue;
+                };
+                let (topic, data) = (wired.topic.clone(), letter.message.data.clone());
+                self.deliver_apart(&only, vec![Message { topic, attributes, data }]);
+            }
+        }
+    }
+
+    /// Delivers some of the messages again that were acked long ago.
+    async fn deliver_some_again(&self) {
+        let messages: Vec<Message> =
+            self.shared().ledger().published.iter().map(|published| published.message.clone()).collect();
+        // A message by hand would be another one the second time.
+        let some = messages.into_iter().filter(|message| message.attributes.contains_key("ce-id"));
+        self.deliver_apart(&self.inner.catalog, some.filter(|_| self.pick(3) == 0).collect());
+    }
+
+    /// Delivers messages to these services. The broker forgets what is acked, so another one makes
+    /// the deliveries.
+    fn deliver_apart(&self, catalog: &Catalog, messages: Vec<Message>) {
+        let mut topics =
+            Topics::of(catalog, DeliveryPolicy::production()).expect("the filters of the catalog");
+        let now = self.shared().now();
+        for message in messages {
+            let _ = topics.publish(message, now);
+        }
         loop {
+            let due = topics.due(now);
+            if due.is_empty() {
+                break;
+            }
+            for delivery in due {
+                topics.ack(&delivery.subscription, delivery.id, now);
+                self.deliver_once_more(delivery, Duration::from_secs(60));
+            }
+        }
+    }
+
+    /// What Cloud Scheduler does each minute, as long as there may be something to relay.
+    pub(crate) async fn schedule_relays(self) {
+        loop {
+            self.shared().committed.notified().await;
             tokio::time::sleep(Duration::from_secs(60)).await;
             self.relay_everywhere().await;
         }
     }
 
-    /// Calls `POST /relay` of every service that has one. Returns how many events this published.
-    async fn relay_everywhere(&self) -> u64 {
-        let mut events = 0;
+    /// Calls `POST /relay` of every service that has something to relay. Returns how many have.
+    pub(crate) async fn relay_everywhere(&self) -> usize {
+        let mut pending = 0;
         for service in self.inner.catalog.services.iter().filter(|service| service.relays) {
-            let answer = self.request(&service.name, Method::POST, "/relay", None, &Value::Null).await;
-            events += answer.and_then(|answer| answer.body["events"].as_u64()).unwrap_or(0);
+            let found = self.shared().ledger().pending(&service.name);
+            if found > 0 {
+                pending += found;
+                self.request(&service.name, Method::POST, "/relay", None, &Value::Null).await;
+            }
         }
-        events
+        pending
     }
 }

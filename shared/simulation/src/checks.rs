@@ -1,0 +1,226 @@
+//! The rules that hold in every world once it has settled.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use pushbox::{Catalog, store::Fields};
+use serde_json::Value;
+use tracing::{Metadata, field, span};
+
+use crate::{
+    ledger::{Call, Ledger, Published},
+    outside::Repeats,
+};
+
+/// If so many of a request's calls to the store failed, the outcome of its call may not have been
+/// recorded, so the call may be repeated.
+const OUTAGE: usize = 3;
+
+/// Checks all rules. An error is the rule, a colon, and how it was broken.
+pub(crate) fn check(ledger: &Ledger, catalog: &Catalog, heard: &Heard) -> Result<(), String> {
+    if let Some(violation) = ledger.violations.first() {
+        return Err(violation.clone());
+    }
+    for receipt in ledger.receipts.values() {
+        if receipt.is_claimed() {
+            return Err(format!("no claim is left: {} has one", receipt.service));
+        }
+        if receipt.is_pending {
+            return Err(format!("no receipt is pending: {} has one", receipt.service));
+        }
+    }
+    handled_once(ledger, catalog)?;
+    calls(ledger)?;
+    if let Some(line) = heard.found() {
+        return Err(format!("no log line holds personal data: {line}"));
+    }
+    for (service, _, reason) in ledger.parked() {
+        if heard.is_personal(&reason) {
+            return Err(format!("no dead letter's reason holds personal data: {service}: {reason}"));
+        }
+    }
+    Ok(())
+}
+
+/// Each subscriber handles each event exactly once, or parks it.
+fn handled_once(ledger: &Ledger, catalog: &Catalog) -> Result<(), String> {
+    let mut handled = BTreeMap::<(&str, &str), usize>::new();
+    for seen in &ledger.handled {
+        *handled.entry((&seen.service, &seen.event)).or_default() += 1;
+    }
+    let parked: BTreeSet<(String, String)> =
+        ledger.parked().map(|(service, event, _)| (service, event)).collect();
+    for published in &ledger.published {
+        let event_type = event_type(published);
+        let subscriptions = catalog
+            .services
+            .iter()
+            .flat_map(|service| service.subscriptions.iter().map(move |wired| (service, wired)));
+        for (service, wired) in subscriptions {
+            if wired.topic != published.message.topic
+                || !event_type.as_ref().is_some_and(|name| wired.handles.contains(name))
+            {
+                continue;
+            }
+            let event = published.event();
+            let times = handled.get(&(&service.name, &event)).copied().unwrap_or(0);
+            let is_parked = times == 0 && parked.contains(&(service.name.clone(), event.clone()));
+            if times != 1 && !is_parked {
+                return Err(format!(
+                    "each event is handled once: {} handled {event} {times} times",
+                    service.name
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn event_type(published: &Published) -> Option<String> {
+    let from_data = || {
+        let data: Value = serde_json::from_slice(&published.message.data).ok()?;
+        Some(data["event"].as_str()?.to_owned())
+    };
+    published.message.attributes.get("ce-type").cloned().or_else(from_data)
+}
+
+/// A call is repeated only where the process died, or could not reach the store ([`OUTAGE`]), between
+/// call and record; or where repeats are harmless and there was no answer.
+fn calls(ledger: &Ledger) -> Result<(), String> {
+    let mut by_event = BTreeMap::<(&str, &str), Vec<&Call>>::new();
+    for call in &ledger.calls {
+        let Some(request) = call.request.map(|id| &ledger.requests[id]) else {
+            return Err(format!("calls belong to an event: {} does not", call.key));
+        };
+        let Some(event) = &request.event else {
+            return Err(format!("calls belong to an event: {} does not", call.key));
+        };
+        by_event.entry((&request.service, event)).or_default().push(call);
+    }
+    let mut keys = BTreeMap::<&str, (&str, &str)>::new();
+    for (of, calls) in by_event {
+        let about = || format!("{} for {}: {}", of.0, of.1, describe(&calls, ledger));
+        for call in &calls {
+            if *keys.entry(&call.key).or_insert(of) != of {
+                return Err(format!("two events never share an idempotency key: {}", about()));
+            }
+            if call.key != calls[0].key {
+                return Err(format!("a repeated call has the same idempotency key: {}", about()));
+            }
+            if without_times(&call.payload) != without_times(&calls[0].payload) {
+                return Err(format!("a repeated call asks for the same: {}", about()));
+            }
+            if call.was_recorded {
+                return Err(format!("nobody calls once it is recorded: {}", about()));
+            }
+        }
+        for (index, call) in calls.iter().enumerate() {
+            for before in &calls[..index] {
+                if before.request != call.request && before.ended_at.is_none_or(|ended| call.at < ended) {
+                    return Err(format!("no two call at a time: {}", about()));
+                }
+            }
+            if index == 0 {
+                continue;
+            }
+            let before = calls[index - 1];
+            let request = before.request.map(|id| &ledger.requests[id]);
+            let was_lost = request.is_some_and(|it| it.was_cut || it.store_failures >= OUTAGE);
+            let is_harmless = call.repeats == Repeats::Harmless && !before.was_answered;
+            if !was_lost && !is_harmless {
+                let rule = match call.repeats {
+                    Repeats::Harmless => "a call is not repeated after its answer",
+                    Repeats::Harmful => "a call is repeated only after a crash",
+                };
+                return Err(format!("{rule}: {}", about()));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn describe(calls: &[&Call], ledger: &Ledger) -> String {
+    let describe = |call: &&Call| {
+        let request = call.request.map(|id| &ledger.requests[id]);
+        format!(
+            "at {} with {}, {}, {}",
+            call.at,
+            &call.key[..call.key.len().min(8)],
+            if call.was_answered { "answered" } else { "not answered" },
+            if request.is_some_and(|request| request.was_cut) { "cut" } else { "not cut" },
+        )
+    };
+    calls.iter().map(describe).collect::<Vec<_>>().join("; ")
+}
+
+/// The fakes write down when they were called.
+fn without_times(payload: &Fields) -> Vec<(&String, &Value)> {
+    payload.iter().filter(|(name, _)| !name.ends_with("At") && !name.ends_with("_at")).collect()
+}
+
+/// Listens to all log lines of a thread, and keeps the first that holds personal data.
+#[derive(Clone)]
+pub(crate) struct Heard {
+    personal: &'static [&'static str],
+    found: Arc<Mutex<Option<String>>>,
+}
+
+impl Heard {
+    pub(crate) fn new(personal: &'static [&'static str]) -> Self {
+        Self { personal, found: Arc::default() }
+    }
+
+    /// Listens until the guard is dropped.
+    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        tracing::subscriber::set_default(self.clone())
+    }
+
+    fn is_personal(&self, text: &str) -> bool {
+        self.personal.iter().any(|personal| text.contains(personal))
+    }
+
+    fn found(&self) -> Option<String> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn hear(&self, name: &str, text: &str) {
+        if self.is_personal(text) {
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.get_or_insert_with(|| format!("{name}={text}"));
+        }
+    }
+}
+
+impl field::Visit for &Heard {
+    fn record_debug(&mut self, field: &field::Field, value: &dyn fmt::Debug) {
+        self.hear(field.name(), &format!("{value:?}"));
+    }
+    fn record_str(&mut self, field: &field::Field, value: &str) {
+        self.hear(field.name(), value);
+    }
+    fn record_u64(&mut self, _: &field::Field, _: u64) {}
+    fn record_i64(&mut self, _: &field::Field, _: i64) {}
+    fn record_bool(&mut self, _: &field::Field, _: bool) {}
+}
+
+impl tracing::Subscriber for Heard {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
+        span.record(&mut &*self);
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
+        values.record(&mut &*self);
+    }
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut &*self);
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}

@@ -1,0 +1,240 @@
+//! The one source of choice in a world: a seed, or a script.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use tokio::sync::Notify;
+
+use crate::faults::{Counts, Fault, Step};
+
+/// The most that a process's clock differs from the world's.
+pub(crate) const MOST_SKEW: Duration = Duration::from_secs(10);
+
+/// Decides what goes wrong, and counts the steps.
+pub(crate) struct Choice {
+    state: Mutex<State>,
+    /// Told when the step is reached that `notify_at` names.
+    pub(crate) reached: Arc<Notify>,
+}
+
+struct State {
+    source: Source,
+    /// While false, nothing goes wrong.
+    chaos: bool,
+    notify_at: Option<usize>,
+    steps: Vec<Taken>,
+    counts: Counts,
+    history: Option<Vec<String>>,
+}
+
+enum Source {
+    Random(Random),
+    /// By the number of the step, ascending.
+    Script(Vec<(usize, Fault)>),
+}
+
+/// A step that was taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    pub(crate) step: Step,
+    pub(crate) in_request: bool,
+}
+
+/// Faults are planned for the n-th step of a kind, so that a rare step goes wrong as often as a
+/// frequent one. Half of them are followed by another one soon after in the same service: most
+/// mistakes show only when two things go wrong with one message.
+struct Random {
+    rng: Rng,
+    planned: Vec<(Step, usize)>,
+    seen: [usize; Step::ALL.len()],
+    next: Option<(String, usize)>,
+}
+
+impl Random {
+    /// `usual` is how many steps of each kind there are when nothing goes wrong.
+    fn new(seed: u64, usual: [usize; Step::ALL.len()]) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let planned = (0..rng.usize(0..9)).filter_map(|_| {
+            let step = *rng.choice(&[
+                Step::Arrival,
+                Step::Get,
+                Step::List,
+                Step::Commit,
+                Step::Commit,
+                Step::Commit,
+                Step::Publish,
+                Step::Call,
+                Step::Call,
+                Step::Answer,
+            ])?;
+            let most = usual[step as usize].max(1) * 5 / 4;
+            Some((step, rng.usize(1..=most.max(1))))
+        });
+        let planned = planned.collect();
+        Self { rng, planned, seen: [0; Step::ALL.len()], next: None }
+    }
+
+    fn fault(&mut self, step: Step, service: &str, in_request: bool) -> Option<Fault> {
+        let seen = &mut self.seen[step as usize];
+        *seen += 1;
+        let is_planned = self.planned.contains(&(step, *seen));
+        let follows = match &mut self.next {
+            Some((at, left)) if at == service => {
+                *left -= 1;
+                *left == 0
+            }
+            _ => false,
+        };
+        if follows {
+            self.next = None;
+        }
+        let is_due = match step {
+            // Clocks differ all the time.
+            Step::Start => self.rng.bool(),
+            _ => is_planned || follows,
+        };
+        if !is_due {
+            return None;
+        }
+        let applicable: Vec<Fault> = applicable(step, in_request).collect();
+        let fault = *self.rng.choice(&applicable)?;
+        if step != Step::Start && self.rng.bool() {
+            self.next = Some((service.to_owned(), self.rng.usize(1..=6)));
+        }
+        Some(fault)
+    }
+}
+
+/// Nobody waits for what goes on in the background, so nobody can hang up.
+pub(crate) fn applicable(step: Step, in_request: bool) -> impl Iterator<Item = Fault> {
+    step.faults().iter().copied().filter(move |fault| in_request || *fault != Fault::HangUp)
+}
+
+impl Choice {
+    pub(crate) fn random(seed: u64, usual: [usize; Step::ALL.len()]) -> Self {
+        let choice = Self::new(Source::Random(Random::new(seed, usual)));
+        choice.state().history = Some(Vec::new());
+        choice
+    }
+
+    /// Everything takes the same short time, and only what the script says goes wrong. With
+    /// `notify_at`, [`reached`](Self::reached) is told at the step of that number.
+    pub(crate) fn script(script: &[(usize, Fault)], notify_at: Option<usize>, with_history: bool) -> Self {
+        let choice = Self::new(Source::Script(script.to_vec()));
+        choice.state().notify_at = notify_at;
+        choice.state().history = with_history.then(Vec::new);
+        choice
+    }
+
+    fn new(source: Source) -> Self {
+        let state = State {
+            source,
+            chaos: true,
+            notify_at: None,
+            steps: Vec::new(),
+            counts: Counts { worlds: 1, ..Counts::default() },
+            history: None,
+        };
+        Self { state: Mutex::new(state), reached: Arc::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What goes wrong at this step of that service.
+    pub(crate) fn fault(&self, step: Step, service: &str, in_request: bool) -> Option<Fault> {
+        let state = &mut *self.state();
+        if !state.chaos {
+            return None;
+        }
+        let number = state.steps.len();
+        state.steps.push(Taken { step, in_request });
+        if state.notify_at == Some(number) {
+            self.reached.notify_one();
+        }
+        let fault = match &mut state.source {
+            Source::Random(random) => random.fault(step, service, in_request),
+            Source::Script(script) => {
+                let due = script.iter().find(|(at, _)| *at == number);
+                due.map(|(_, fault)| *fault)
+            }
+        };
+        if let Some(fault) = fault {
+            *state.counts.faults.entry((step, fault)).or_default() += 1;
+        }
+        fault
+    }
+
+    /// Once in `n` times, as long as there is chaos.
+    pub(crate) fn once_in(&self, n: u32) -> bool {
+        let state = &mut *self.state();
+        match &mut state.source {
+            Source::Random(random) => state.chaos && random.rng.u32(0..n) == 0,
+            Source::Script(_) => false,
+        }
+    }
+
+    pub(crate) fn pick(&self, n: usize) -> usize {
+        match &mut self.state().source {
+            Source::Random(random) => random.rng.usize(0..n),
+            Source::Script(_) => 0,
+        }
+    }
+
+    pub(crate) fn up_to(&self, longest: Duration) -> Duration {
+        match &mut self.state().source {
+            Source::Random(random) => Duration::from_micros(random.rng.u64(0..=longest.as_micros() as u64)),
+            // Whoever waits again and again must let time pass.
+            Source::Script(_) => longest / 2,
+        }
+    }
+
+    /// How long one half of a step takes.
+    pub(crate) fn pause(&self) -> Duration {
+        let is_slow = self.once_in(60);
+        match &mut self.state().source {
+            Source::Random(random) => {
+                Duration::from_micros(random.rng.u64(0..=if is_slow { 2_000_000 } else { 20_000 }))
+            }
+            Source::Script(_) => Duration::from_millis(5),
+        }
+    }
+
+    /// By how much a clock differs.
+    pub(crate) fn skew(&self) -> Duration {
+        match &mut self.state().source {
+            Source::Random(random) => Duration::from_millis(random.rng.u64(0..=MOST_SKEW.as_millis() as u64)),
+            Source::Script(_) => MOST_SKEW,
+        }
+    }
+
+    pub(crate) fn end_chaos(&self) {
+        self.state().chaos = false;
+    }
+
+    pub(crate) fn count(&self, count: fn(&mut Counts)) {
+        count(&mut self.state().counts);
+    }
+
+    pub(crate) fn note(&self, step: impl FnOnce() -> String) {
+        if let Some(history) = &mut self.state().history {
+            history.push(step());
+        }
+    }
+
+    pub(crate) fn steps(&self) -> Vec<Taken> {
+        self.state().steps.clone()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.state().counts.clone()
+    }
+
+    pub(crate) fn history(&self) -> Vec<String> {
+        self.state().history.clone().unwrap_or_default()
+    }
+}

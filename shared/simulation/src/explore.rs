@@ -1,0 +1,563 @@
+//! Plays every world of a bounded size: one event or command, two overlapping deliveries of it, and
+//! at most two faults, each kind at each step.
+//!
+//! Stories are played without faults first. Each message that a service gets in them is a case, and
+//! each command; with the documents that the service has by then. The second delivery starts at each
+//! step of the first one, or after it. From then on both take one step each in turn, until a fault
+//! delays one of them.
+//!
+//! In a long row of reads, which is a delivery that waits, faults come at the first three and at the
+//! last.
+//!
+//! Two kinds of fault are left out, since each of them does what another one does: a process that
+//! dies before a step, or a caller who hangs up after a read, leaves the world as it is after the
+//! write before.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::http::Method;
+use jiff::Timestamp;
+use local::broker::Topics;
+use pushbox::{Catalog, Message, Path, store::Fields};
+use serde_json::Value;
+
+use crate::{
+    Answer, Counts, Fault, Scenario, Step, World,
+    checks::{Heard, event_type},
+    choice::{Choice, Taken, applicable},
+    ledger::{after, service_of_receipt},
+    random::in_paused_time,
+    world::Systems,
+};
+
+/// At most so many faults in a world, unless `SIMULATION_FAULTS` says otherwise.
+const FAULTS: usize = 2;
+
+/// No year ends in these worlds.
+const START: Timestamp = Timestamp::constant(1_000_000_000, 0);
+
+/// What a story consists of.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A command, which is sent with an idempotency key.
+    Command {
+        /// To which service.
+        service: &'static str,
+        /// `POST` or `PUT`.
+        method: Method,
+        /// The path.
+        path: &'static str,
+        /// The body.
+        body: Value,
+    },
+    /// A message that a person publishes by hand.
+    Message {
+        /// To which topic.
+        topic: &'static str,
+        /// The data.
+        data: Value,
+    },
+}
+
+/// One message, or one command, and what the service knows by then.
+struct Case {
+    name: String,
+    service: String,
+    documents: Vec<(Path, Fields)>,
+    trigger: Trigger,
+    at: Timestamp,
+    /// Of this service alone.
+    catalog: Arc<Catalog>,
+}
+
+#[derive(Clone)]
+enum Trigger {
+    Message(Message),
+    Command { method: Method, path: &'static str, body: Value },
+}
+
+/// What is left of a world once it has settled, apart from times and random ids.
+#[derive(Debug, Default, PartialEq)]
+struct End {
+    documents: Vec<(String, Value)>,
+    /// By type and data, the ids that it was published with.
+    events: BTreeMap<(String, String), BTreeSet<String>>,
+    receipts: usize,
+    answers: Vec<Value>,
+}
+
+/// A world that was played.
+struct Played {
+    steps: Vec<Taken>,
+    counts: Counts,
+    history: Vec<String>,
+    end: Result<End, String>,
+}
+
+/// By rule: in how many worlds it was broken, and the first of them.
+type Broken = BTreeMap<String, (u64, String)>;
+
+/// Plays all worlds of these stories, on all cores. Prints how many there are, by case, and returns
+/// what went wrong in them.
+///
+/// # Panics
+/// When a rule is broken in one of the worlds. It names each rule with an example.
+pub fn explore<S: Scenario>(stories: &[Vec<Input>]) -> Counts {
+    let began = Instant::now();
+    let explorer = Explorer::<S>::new();
+    let cases = explorer.cases(stories);
+    explorer.check_that_all_is_explored(&cases);
+    // The first delivery's steps, and one more: the second delivery comes when all is done.
+    let work: Vec<(usize, usize)> = cases
+        .iter()
+        .enumerate()
+        .flat_map(|(number, (_, baseline))| (0..=baseline.steps.len()).map(move |overlap| (number, overlap)))
+        .collect();
+    let faults = std::env::var("SIMULATION_FAULTS").map_or(FAULTS, |text| text.parse().expect("a number"));
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new((Counts::default(), Broken::new(), vec![0; cases.len()]));
+    let worker = || {
+        while let Some(&(number, overlap)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (case, baseline) = &cases[number];
+            let mut search = Search {
+                explorer: &explorer,
+                case,
+                baseline,
+                overlap,
+                faults,
+                counts: Counts::default(),
+                broken: Broken::new(),
+            };
+            search.extend(&mut Vec::new());
+            let (counts, broken, worlds) = &mut *total.lock().unwrap_or_else(PoisonError::into_inner);
+            worlds[number] += search.counts.worlds;
+            counts.add(&search.counts);
+            for (rule, (count, example)) in search.broken {
+                broken.entry(rule).or_insert_with(|| (0, example)).0 += count;
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(worker))));
+    let (counts, broken, worlds) = total.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let steps: usize = cases.iter().map(|(_, baseline)| baseline.steps.len()).sum();
+    println!("{} cases with {steps} steps", cases.len());
+    for ((case, baseline), worlds) in cases.iter().zip(worlds) {
+        println!("{worlds:>8} worlds, {} steps without faults: {}", baseline.steps.len(), case.name);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{:>8} worlds in {seconds:.0} s: {counts:?}", counts.worlds);
+    let broken: Vec<String> =
+        broken.iter().map(|(rule, (worlds, how))| format!("{worlds} worlds: {rule}:{how}")).collect();
+    assert!(broken.is_empty(), "{} rules were broken:\n{}", broken.len(), broken.join("\n"));
+    counts
+}
+
+/// The worlds of one case in which the second delivery comes at one step of the first.
+struct Search<'a, S> {
+    explorer: &'a Explorer<S>,
+    case: &'a Case,
+    baseline: &'a Played,
+    overlap: usize,
+    faults: usize,
+    counts: Counts,
+    broken: Broken,
+}
+
+impl<S: Scenario> Search<'_, S> {
+    /// Plays a script, and then every script that has one fault more, at a later step.
+    fn extend(&mut self, script: &mut Vec<(usize, Fault)>) {
+        let played = self.explorer.play(self.case, Some(self.overlap), script, false);
+        self.counts.add(&played.counts);
+        if let Err(error) = played.end.and_then(|end| compare(self.baseline, &end, script, &played.steps)) {
+            let (rule, how) = error.split_once(':').unwrap_or((&error, ""));
+            let entry = self.broken.entry(rule.to_owned()).or_insert_with(|| {
+                let again = self.explorer.play(self.case, Some(self.overlap), script, true);
+                let steps = again.history.join("\n      ");
+                let case = &self.case.name;
+                (0, format!("{how}\n    {case}, overlap at {}, {script:?}\n      {steps}", self.overlap))
+            });
+            entry.0 += 1;
+        }
+        if script.len() == self.faults {
+            return;
+        }
+        let first = script.last().map_or(0, |(number, _)| number + 1);
+        for (number, taken) in played.steps.iter().enumerate().skip(first) {
+            if is_in_a_long_wait(&played.steps, number) {
+                continue;
+            }
+            for fault in applicable(taken.step, taken.in_request) {
+                if fault == Fault::CrashBefore
+                    || (fault == Fault::HangUp && matches!(taken.step, Step::Get | Step::List))
+                {
+                    continue;
+                }
+                script.push((number, fault));
+                self.extend(script);
+                script.pop();
+            }
+        }
+    }
+}
+
+/// A delivery that waits for another one reads the same receipt again and again. Of such reads, faults
+/// come at the first three and at the last.
+fn is_in_a_long_wait(steps: &[Taken], number: usize) -> bool {
+    let is_read = |at: usize| steps.get(at).is_some_and(|taken| taken.step == Step::Get);
+    number >= 3 && (number - 3..=number + 1).all(is_read)
+}
+
+/// What is different from the world without faults.
+fn compare(baseline: &Played, end: &End, script: &[(usize, Fault)], steps: &[Taken]) -> Result<(), String> {
+    let Ok(expected) = &baseline.end else { return Ok(()) };
+    // A call without an answer may end as such; that is not what the fault-free world says.
+    let is_unknown = |(number, fault): &(usize, Fault)| {
+        steps[*number].step == Step::Call && matches!(fault, Fault::LostAnswer | Fault::NoAnswer)
+    };
+    let hides_status = script.iter().any(is_unknown);
+    for (found, expected) in end.documents.iter().zip(&expected.documents) {
+        if found != expected && !(hides_status && without_status(found) == without_status(expected)) {
+            return Err(format!("documents are as without faults: {found:?}, expected {expected:?}"));
+        }
+    }
+    if end.documents.len() != expected.documents.len() {
+        let (found, expected) = (&end.documents, &expected.documents);
+        return Err(format!("documents are as without faults: {found:?}, expected {expected:?}"));
+    }
+    if let Some(((name, _), ids)) = end.events.iter().find(|(_, ids)| ids.len() != 1) {
+        return Err(format!("each event has one id: {name} has {ids:?}"));
+    }
+    if !end.events.keys().eq(expected.events.keys()) {
+        let (found, expected) = (end.events.keys(), expected.events.keys());
+        return Err(format!("events are as without faults: {found:?}, expected {expected:?}"));
+    }
+    if end.receipts != expected.receipts {
+        return Err(format!(
+            "there is one receipt: {} of them, expected {}",
+            end.receipts, expected.receipts
+        ));
+    }
+    if end.answers.iter().any(|answer| *answer != end.answers[0]) {
+        return Err(format!("a repeated command gets the same answer: {:?}", end.answers));
+    }
+    Ok(())
+}
+
+fn without_status((path, fields): &(String, Value)) -> (String, Value) {
+    let mut fields = fields.clone();
+    if let Some(fields) = fields.as_object_mut() {
+        fields.remove("status");
+    }
+    (path.clone(), fields)
+}
+
+struct Explorer<S> {
+    catalog: Catalog,
+    systems: Systems,
+    personal: &'static [&'static str],
+    scenario: std::marker::PhantomData<fn(S)>,
+}
+
+impl<S: Scenario> Explorer<S> {
+    fn new() -> Self {
+        let catalog = in_paused_time(async { World::catalog_of(S::systems) });
+        Self { catalog, systems: S::systems, personal: S::PERSONAL, scenario: std::marker::PhantomData }
+    }
+
+    /// The cases of all stories, with what happens in them without faults. Cases that take the same
+    /// steps with the same type of event and publish the same are one.
+    fn cases(&self, stories: &[Vec<Input>]) -> Vec<(Case, Played)> {
+        let mut seen = BTreeSet::new();
+        let mut cases = Vec::new();
+        for case in stories.iter().flat_map(|story| self.cases_of(story)) {
+            let baseline = self.play(&case, None, &[], true);
+            let end = baseline.end.as_ref().unwrap_or_else(|error| panic!("{}: {error}", case.name));
+            let steps: Vec<Step> = baseline.steps.iter().map(|taken| taken.step).collect();
+            let published: Vec<String> =
+                end.events.keys().map(|(event_type, _)| event_type.clone()).collect();
+            if seen.insert((case.name.clone(), steps, published)) {
+                cases.push((case, baseline));
+            }
+        }
+        cases
+    }
+
+    /// Each event that a service handles must be part of a story.
+    fn check_that_all_is_explored(&self, cases: &[(Case, Played)]) {
+        for service in &self.catalog.services {
+            for handled in service.subscriptions.iter().flat_map(|subscription| &subscription.handles) {
+                let name = format!("{} {handled}", service.name);
+                let is_explored = cases.iter().any(|(case, _)| case.name == name);
+                assert!(is_explored, "no story has the case `{name}`");
+            }
+        }
+    }
+
+    /// Plays a story without faults, one message at a time.
+    fn cases_of(&self, story: &[Input]) -> Vec<Case> {
+        fastrand::seed(0);
+        in_paused_time(async {
+            let choice = Choice::script(&[], None, false);
+            let world =
+                World::new(choice, START, Arc::new(self.catalog.clone()), self.systems, Heard::new(&[]));
+            let mut cases = Vec::new();
+            for (number, input) in story.iter().enumerate() {
+                match input.clone() {
+                    Input::Command { service, method, path, body } => {
+                        let trigger = Trigger::Command { method: method.clone(), path, body: body.clone() };
+                        cases.push(
+                            self.case(&world, service, format!("{service} {method} {path}"), trigger).await,
+                        );
+                        let key = number.to_string();
+                        world.request(service, method, path, Some(&key), &body).await;
+                    }
+                    Input::Message { topic, data } => world.publish_by_hand(topic, &data),
+                }
+                loop {
+                    let due = world.shared().topics(Topics::due);
+                    if due.is_empty() {
+                        break;
+                    }
+                    for delivery in due {
+                        let message = Message {
+                            topic: delivery.message.topic.clone(),
+                            attributes: delivery.message.attributes.clone(),
+                            data: delivery.message.data.clone(),
+                        };
+                        let from =
+                            message.attributes.get("ce-type").map_or("a message by hand", String::as_str);
+                        let name = format!("{} {from}", delivery.service);
+                        let service = delivery.service.to_string();
+                        cases.push(self.case(&world, &service, name, Trigger::Message(message)).await);
+                        world.clone().deliver(delivery, true).await;
+                    }
+                }
+            }
+            world.check().unwrap_or_else(|error| panic!("the story without faults: {error}"));
+            cases
+        })
+    }
+
+    async fn case(&self, world: &World, service: &str, name: String, trigger: Trigger) -> Case {
+        let mut catalog = self.catalog.clone();
+        catalog.services.retain(|entry| entry.name == service);
+        if let Trigger::Command { .. } = trigger {
+            // What the command publishes is another case.
+            catalog.services.iter_mut().for_each(|entry| entry.subscriptions.clear());
+        }
+        Case {
+            name,
+            service: service.to_owned(),
+            documents: world.all_documents(service).await,
+            trigger,
+            at: after(world.shared().now(), Duration::from_secs(1)),
+            catalog: Arc::new(catalog),
+        }
+    }
+
+    /// Plays a case with a script. `overlap` is the step of the first delivery at which a second one
+    /// starts.
+    fn play(
+        &self,
+        case: &Case,
+        overlap: Option<usize>,
+        script: &[(usize, Fault)],
+        with_history: bool,
+    ) -> Played {
+        fastrand::seed(1);
+        let heard = Heard::new(self.personal);
+        let _listening = heard.listen();
+        let choice = Choice::script(script, overlap, with_history);
+        let (mut steps, mut counts, mut history) = (Vec::new(), Counts::default(), Vec::new());
+        let played = catch_unwind(AssertUnwindSafe(|| {
+            in_paused_time(async {
+                let world = World::new(choice, case.at, case.catalog.clone(), self.systems, heard);
+                world.load(&case.documents).await;
+                let end = case.play(&world, overlap.is_some()).await;
+                (steps, counts, history) = (world.shared().choice.steps(), world.counts(), world.history());
+                end
+            })
+        }));
+        let end = played.unwrap_or_else(|_| Err("nothing panics: see above".to_owned()));
+        Played { steps, counts, history, end }
+    }
+}
+
+impl Case {
+    async fn play(&self, world: &World, twice: bool) -> Result<End, String> {
+        let answers = match &self.trigger {
+            Trigger::Message(message) => {
+                self.deliver(world, message, twice).await?;
+                Vec::new()
+            }
+            Trigger::Command { method, path, body } => self.command(world, method, path, body, twice).await?,
+        };
+        world.shared().choice.end_chaos();
+        // What comes late comes before this.
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        for _ in 0..3 {
+            if world.relay_everywhere().await == 0 {
+                break;
+            }
+        }
+        world.check()?;
+        Ok(self.end(world, answers).await)
+    }
+
+    /// Delivers the message until it is acked, once more at some step, and again if it is parked.
+    async fn deliver(&self, world: &World, message: &Message, twice: bool) -> Result<(), String> {
+        world.shared().accept(message.clone())?;
+        // The first delivery is made here, so that the second can be the same.
+        let first = world.shared().topics(Topics::due);
+        for delivery in &first {
+            world.deliver_at_once(delivery.clone());
+        }
+        tokio::spawn(world.clone().deliver_all());
+        if twice {
+            tokio::select! {
+                () = world.shared().choice.reached.notified() => {}
+                () = quiet(world) => {}
+            }
+            for delivery in first {
+                world.deliver_once_more(delivery, Duration::ZERO);
+            }
+        }
+        quiet(world).await;
+        world.shared().choice.end_chaos();
+        let parked = world.shared().topics(|topics, _| {
+            topics.dead_letters().map(|(_, letter)| letter.attributes.clone()).collect::<Vec<_>>()
+        });
+        // A person replays it with its attributes, whatever it was parked for.
+        if let Some(attributes) = parked.into_iter().next() {
+            world.shared().accept(Message { attributes, ..message.clone() })?;
+            quiet(world).await;
+        }
+        Ok(())
+    }
+
+    async fn command(
+        &self,
+        world: &World,
+        method: &Method,
+        path: &str,
+        body: &Value,
+        twice: bool,
+    ) -> Result<Vec<Value>, String> {
+        let insist = async || {
+            for _ in 0..30 {
+                let answer = world.request(&self.service, method.clone(), path, Some("key"), body).await;
+                if let Some(Answer { status, body }) = answer
+                    && status.is_success()
+                {
+                    return Ok(body);
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err("a command succeeds in the end: it did not".to_owned())
+        };
+        if !twice {
+            return Ok(vec![insist().await?]);
+        }
+        let first = insist();
+        let mut first = std::pin::pin!(first);
+        // The first may be done before the second starts.
+        let early = tokio::select! {
+            biased;
+            () = world.shared().choice.reached.notified() => None,
+            answer = &mut first => Some(answer?),
+        };
+        match early {
+            Some(answer) => Ok(vec![answer, insist().await?]),
+            None => {
+                let (first, second) = futures::join!(first, insist());
+                Ok(vec![first?, second?])
+            }
+        }
+    }
+
+    /// What there is now.
+    async fn end(&self, world: &World, answers: Vec<Value>) -> End {
+        let known = Known::of(self);
+        let (mut documents, mut receipts) = (Vec::new(), 0);
+        for (path, fields) in world.all_documents(&self.service).await {
+            if service_of_receipt(&path).is_some() {
+                receipts += 1;
+            } else {
+                let mut value = Value::Object(fields);
+                known.mask(&mut value);
+                documents.push((known.mask_text(&path.to_string()), value));
+            }
+        }
+        documents.sort_by(|a, b| (&a.0, a.1.to_string()).cmp(&(&b.0, b.1.to_string())));
+        let mut events = BTreeMap::<_, BTreeSet<String>>::new();
+        for published in &world.shared().ledger().published {
+            let attributes = &published.message.attributes;
+            let (Some(id), false) = (attributes.get("ce-id"), attributes.contains_key("dead-letter-reason"))
+            else {
+                continue;
+            };
+            let mut data = serde_json::from_slice(&published.message.data).unwrap_or_default();
+            known.mask(&mut data);
+            let name = (event_type(published).unwrap_or_default(), data.to_string());
+            events.entry(name).or_default().insert(id.clone());
+        }
+        End { documents, events, receipts, answers }
+    }
+}
+
+async fn quiet(world: &World) {
+    while !world.is_quiet() {
+        world.idle().await;
+    }
+}
+
+/// Hides times and random ids, except for what was there before.
+struct Known {
+    text: String,
+}
+
+impl Known {
+    fn of(case: &Case) -> Self {
+        let mut text = format!("{:?}", case.documents);
+        if let Trigger::Message(message) = &case.trigger {
+            text += &String::from_utf8_lossy(&message.data);
+        }
+        Self { text }
+    }
+
+    fn mask(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => *text = self.mask_text(text),
+            Value::Array(values) => values.iter_mut().for_each(|value| self.mask(value)),
+            Value::Object(fields) => fields.values_mut().for_each(|value| self.mask(value)),
+            _ => {}
+        }
+    }
+
+    fn mask_text(&self, text: &str) -> String {
+        if text.parse::<Timestamp>().is_ok() {
+            return "<time>".to_owned();
+        }
+        let is_id = |word: &str| word.len() >= 12 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let mut masked = String::with_capacity(text.len());
+        for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+            let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            if is_id(bare) && !self.text.contains(bare) {
+                masked += "<id>";
+                masked += &word[bare.len()..];
+            } else {
+                masked += word;
+            }
+        }
+        masked
+    }
+}

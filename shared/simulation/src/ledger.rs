@@ -1,0 +1,198 @@
+//! What has happened in a world: which requests there were, what was committed and published, and
+//! which calls have reached the outside.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use pushbox::{
+    Message, Path,
+    store::{Change, Fields, Write},
+};
+use serde_json::Value;
+
+use crate::{choice::MOST_SKEW, outside::Repeats};
+
+/// The number of a request.
+pub(crate) type RequestId = usize;
+
+#[derive(Default)]
+pub(crate) struct Ledger {
+    pub(crate) requests: Vec<Request>,
+    pub(crate) calls: Vec<Call>,
+    /// Every message that the broker took, dead letters included.
+    pub(crate) published: Vec<Published>,
+    /// Every document that was ever there.
+    pub(crate) paths: BTreeSet<Path>,
+    pub(crate) receipts: BTreeMap<Path, Receipt>,
+    /// Each commit that made a receipt say that a message is handled.
+    pub(crate) handled: Vec<Handled>,
+    /// What must never happen, and did.
+    pub(crate) violations: Vec<String>,
+}
+
+/// A request to a process: a delivery, or one that a scenario sent.
+pub(crate) struct Request {
+    pub(crate) service: String,
+    /// For a delivery, the event: see [`Published::event`].
+    pub(crate) event: Option<String>,
+    /// Its process died.
+    pub(crate) was_cut: bool,
+    /// How many of its calls to the store failed.
+    pub(crate) store_failures: usize,
+}
+
+/// A call that has reached the outside.
+pub(crate) struct Call {
+    pub(crate) request: Option<RequestId>,
+    pub(crate) key: String,
+    pub(crate) payload: Fields,
+    pub(crate) repeats: Repeats,
+    pub(crate) at: Timestamp,
+    /// When the process had its answer, or stopped waiting for it.
+    pub(crate) ended_at: Option<Timestamp>,
+    pub(crate) was_answered: bool,
+    /// The service had handled the event before.
+    pub(crate) was_recorded: bool,
+}
+
+pub(crate) struct Published {
+    pub(crate) id: String,
+    pub(crate) message: Message,
+}
+
+pub(crate) struct Handled {
+    pub(crate) service: String,
+    pub(crate) event: String,
+}
+
+/// What a receipt said last.
+pub(crate) struct Receipt {
+    pub(crate) service: String,
+    is_done: bool,
+    pub(crate) is_pending: bool,
+    created_at: String,
+    expire_at: Option<Timestamp>,
+    message_id: Option<String>,
+}
+
+impl Receipt {
+    fn of(path: &Path, fields: &Fields) -> Option<Self> {
+        let service = service_of_receipt(path)?;
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some(Self {
+            service: service.to_owned(),
+            is_done: fields.get("claim").is_none_or(Value::is_null),
+            is_pending: fields.get("pending") == Some(&Value::Bool(true)),
+            created_at: text("createdAt").unwrap_or_default(),
+            expire_at: text("expireAt").and_then(|time| time.parse().ok()),
+            message_id: text("messageId"),
+        })
+    }
+
+    pub(crate) fn is_claimed(&self) -> bool {
+        !self.is_done
+    }
+}
+
+/// The service, if this is where one of its receipts is.
+pub(crate) fn service_of_receipt(path: &Path) -> Option<&str> {
+    path.collection().strip_prefix("services/")?.strip_suffix("/receipts")
+}
+
+impl Published {
+    /// What makes two messages one event: a relay that publishes again gets another message id.
+    pub(crate) fn event(&self) -> String {
+        event(&self.message.attributes, &self.id)
+    }
+}
+
+pub(crate) fn event(attributes: &BTreeMap<String, String>, message_id: &str) -> String {
+    match (attributes.get("ce-source"), attributes.get("ce-id")) {
+        (Some(source), Some(id)) => format!("{source} {id}"),
+        _ => attributes.get("dead-letter-message-id").map_or(message_id, String::as_str).to_owned(),
+    }
+}
+
+impl Ledger {
+    pub(crate) fn request(&mut self, service: &str, event: Option<String>) -> RequestId {
+        let service = service.to_owned();
+        self.requests.push(Request { service, event, was_cut: false, store_failures: 0 });
+        self.requests.len() - 1
+    }
+
+    /// These writes were applied.
+    pub(crate) fn committed(&mut self, writes: &[Write], now: Timestamp) {
+        for Write { path, change, .. } in writes {
+            if let Change::Set(fields) = change
+                && let Some(receipt) = Receipt::of(path, fields)
+            {
+                self.receipt(path, receipt, now);
+            }
+            // A claim was abandoned: the event may come again, as if for the first time.
+            if matches!(change, Change::Delete) {
+                self.receipts.remove(path);
+            }
+            if !self.paths.contains(path) {
+                self.paths.insert(path.clone());
+            }
+        }
+    }
+
+    fn receipt(&mut self, path: &Path, receipt: Receipt, now: Timestamp) {
+        let before = self.receipts.get(path);
+        let was_done = before.is_some_and(|before| before.is_done);
+        let is_new = before.is_none_or(|before| before.created_at != receipt.created_at);
+        // A process may be wrong about the present by as much as its clock is.
+        let skew = |expire_at: Timestamp| expire_at.saturating_sub(MOST_SKEW).unwrap_or_default();
+        let was_expired =
+            before.and_then(|before| before.expire_at).is_some_and(|expire_at| skew(expire_at) <= now);
+        let event = receipt.message_id.as_deref().and_then(|id| self.event_of(id));
+        if was_done && !was_expired && (receipt.is_claimed() || is_new) {
+            self.violations.push(format!(
+                "a receipt that is done stays as it is: {} handles {event:?} again",
+                receipt.service
+            ));
+        }
+        if receipt.is_done
+            && (!was_done || is_new)
+            && let Some(event) = event
+        {
+            self.handled.push(Handled { service: receipt.service.clone(), event });
+        }
+        self.receipts.insert(path.clone(), receipt);
+    }
+
+    fn event_of(&self, message_id: &str) -> Option<String> {
+        let published = self.published.iter().find(|published| published.id == message_id)?;
+        Some(published.event())
+    }
+
+    pub(crate) fn has_handled(&self, service: &str, event: &str) -> bool {
+        self.handled.iter().any(|handled| handled.service == service && handled.event == event)
+    }
+
+    /// How many receipts are not published yet.
+    pub(crate) fn pending(&self, service: &str) -> usize {
+        self.receipts.values().filter(|receipt| receipt.service == service && receipt.is_pending).count()
+    }
+
+    /// Parked messages: the service, the event and the reason. One that the broker forwarded has no
+    /// reason.
+    pub(crate) fn parked(&self) -> impl Iterator<Item = (String, String, String)> {
+        self.published.iter().filter_map(|published| {
+            let attributes = &published.message.attributes;
+            let service = attributes.get("dead-letter-service")?;
+            let message_id = attributes.get("dead-letter-message-id").map_or("", String::as_str);
+            let reason = attributes.get("dead-letter-reason").cloned().unwrap_or_default();
+            Some((service.clone(), event(attributes, message_id), reason))
+        })
+    }
+}
+
+/// So that a sum of times never overflows.
+pub(crate) fn after(time: Timestamp, pause: Duration) -> Timestamp {
+    time.saturating_add(pause).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,266 @@
+//! What a process reaches the world through. Once it is dead, nothing gets through any more.
+
+use std::{
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use local::broker::Topics;
+use pushbox::{
+    Clock, Message, Path,
+    publisher::{PublishError, Publisher},
+    store::{CommitError, Memory, Query, Store, StoreError, Stored, Version, Write},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    choice::Choice,
+    faults::{Fault, Step},
+    ledger::{Ledger, Published, RequestId},
+};
+
+/// How long a slow step takes: just within its deadline.
+const SLOW: Duration = Duration::from_secs(3);
+const SLOW_CALL: Duration = Duration::from_secs(7);
+
+/// How long after its caller has given up a late commit is applied.
+const LATE: Duration = Duration::from_secs(2);
+
+/// What all processes of a world have in common.
+pub(crate) struct Shared {
+    pub(crate) choice: Choice,
+    pub(crate) clock: Clock,
+    pub(crate) store: Memory,
+    /// What the outside world keeps.
+    pub(crate) outside: Memory,
+    topics: Mutex<Topics>,
+    ledger: Mutex<Ledger>,
+    /// Something may be due earlier than it was, or is done.
+    pub(crate) changed: Notify,
+    /// A commit may have left something to relay.
+    pub(crate) committed: Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(choice: Choice, clock: Clock, topics: Topics) -> Self {
+        Self {
+            choice,
+            store: Memory::new(clock.clone()),
+            outside: Memory::new(clock.clone()),
+            clock,
+            topics: Mutex::new(topics),
+            ledger: Mutex::default(),
+            changed: Notify::new(),
+            committed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Looks at the topics, or changes them, at the present time.
+    pub(crate) fn topics<T>(&self, act: impl FnOnce(&mut Topics, Timestamp) -> T) -> T {
+        act(&mut self.topics.lock().unwrap_or_else(PoisonError::into_inner), self.clock.now())
+    }
+
+    pub(crate) fn accept(&self, message: Message) -> Result<String, String> {
+        let id = self.topics(|topics, now| topics.publish(message.clone(), now));
+        let id = id.map_err(|refused| refused.to_string())?;
+        self.ledger().published.push(Published { id: id.clone(), message });
+        self.changed.notify_one();
+        Ok(id)
+    }
+
+    pub(crate) async fn commit(&self, writes: &[Write]) -> Result<Vec<Version>, CommitError> {
+        let result = self.store.commit(writes).await;
+        if result.is_ok() {
+            self.ledger().committed(writes, self.now());
+            self.committed.notify_one();
+        }
+        result
+    }
+}
+
+/// A process's connection to the world.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) service: Arc<str>,
+    /// The service and the number of the process.
+    pub(crate) process: Arc<str>,
+    pub(crate) dead: CancellationToken,
+}
+
+/// The request that a task works for.
+#[derive(Clone)]
+pub(crate) struct InRequest {
+    pub(crate) id: RequestId,
+    pub(crate) hung_up: CancellationToken,
+}
+
+tokio::task_local! {
+    pub(crate) static REQUEST: InRequest;
+}
+
+/// The number of the request that this task works for, if it is not in the background.
+pub(crate) fn request() -> Option<RequestId> {
+    REQUEST.try_with(|request| request.id).ok()
+}
+
+/// Why a call has no result.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Trouble {
+    /// It had no effect.
+    NotApplied,
+    /// It may have had its effect.
+    Unknown,
+    /// It will never have any.
+    Refused,
+}
+
+impl Wire {
+    /// Carries out one step, or lets it go wrong.
+    pub(crate) async fn io<T: Send + 'static>(
+        &self,
+        step: Step,
+        what: impl Fn() -> String,
+        io: impl Future<Output = T> + Send + 'static,
+        trouble: fn(Trouble) -> T,
+    ) -> T {
+        self.stop_if_dead().await;
+        let choice = &self.shared.choice;
+        let fault = choice.fault(step, &self.service, request().is_some());
+        choice.note(|| match fault {
+            None => format!("{}: {}", self.process, what()),
+            Some(fault) => format!("{}: {} [{fault:?}]", self.process, what()),
+        });
+        if fault.is_some_and(|fault| !fault.ends_the_request())
+            && matches!(step, Step::Get | Step::List | Step::Commit)
+            && let Some(id) = request()
+        {
+            self.shared.ledger().requests[id].store_failures += 1;
+        }
+        let pause = choice.pause();
+        self.pass(pause).await;
+        let deadline = step.deadline().saturating_sub(pause);
+        let slow = if step == Step::Call { SLOW_CALL } else { SLOW };
+        match fault {
+            Some(Fault::CrashBefore) => return self.crash().await,
+            Some(Fault::Failed) => return trouble(Trouble::NotApplied),
+            Some(Fault::Refused) => return trouble(Trouble::Refused),
+            Some(Fault::Lost) => {
+                self.pass(deadline).await;
+                return trouble(Trouble::Unknown);
+            }
+            Some(Fault::Late) => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(deadline + LATE).await;
+                    io.await;
+                });
+                self.pass(deadline).await;
+                return trouble(Trouble::Unknown);
+            }
+            Some(Fault::Slow) => self.pass(slow / 2).await,
+            _ => {}
+        }
+        let result = io.await;
+        match fault {
+            Some(Fault::CrashAfter) => return self.crash().await,
+            Some(Fault::HangUp) => hang_up().await,
+            Some(Fault::LostAnswer) => return trouble(Trouble::Unknown),
+            Some(Fault::NoAnswer) => {
+                self.pass(deadline).await;
+                return trouble(Trouble::Unknown);
+            }
+            Some(Fault::Slow) => self.pass(slow / 2).await,
+            _ => {}
+        }
+        self.pass(choice.pause()).await;
+        result
+    }
+
+    /// Lets time pass.
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+        self.stop_if_dead().await;
+    }
+
+    async fn stop_if_dead(&self) {
+        if self.dead.is_cancelled() {
+            pending::<()>().await;
+        }
+    }
+
+    async fn crash<T>(&self) -> T {
+        self.dead.cancel();
+        pending().await
+    }
+}
+
+/// The caller hangs up, and the request is dropped, unless it goes on in the background.
+async fn hang_up() {
+    let _ = REQUEST.try_with(|request| request.hung_up.cancel());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+fn store_error(_: Trouble) -> StoreError {
+    StoreError("no answer".to_owned())
+}
+
+#[async_trait]
+impl Store for Wire {
+    async fn get(&self, path: &Path) -> Result<Option<Stored>, StoreError> {
+        let (shared, wanted) = (self.shared.clone(), path.clone());
+        let get = async move { shared.store.get(&wanted).await };
+        self.io(Step::Get, || format!("get {path}"), get, |trouble| Err(store_error(trouble))).await
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Version>, CommitError> {
+        let (shared, all) = (self.shared.clone(), writes.to_vec());
+        let commit = async move { shared.commit(&all).await };
+        let what = || {
+            let paths: Vec<String> = writes.iter().map(|write| write.path.to_string()).collect();
+            format!("commit {}", paths.join(", "))
+        };
+        self.io(Step::Commit, what, commit, |trouble| Err(commit_error(trouble))).await
+    }
+
+    async fn list(&self, query: &Query) -> Result<Vec<Stored>, StoreError> {
+        let (shared, wanted) = (self.shared.clone(), query.clone());
+        let list = async move { shared.store.list(&wanted).await };
+        let what = || format!("list {}", query.collection);
+        self.io(Step::List, what, list, |trouble| Err(store_error(trouble))).await
+    }
+}
+
+pub(crate) fn commit_error(trouble: Trouble) -> CommitError {
+    match trouble {
+        Trouble::NotApplied => CommitError::Failed(store_error(trouble)),
+        Trouble::Unknown => CommitError::Unknown(store_error(trouble)),
+        Trouble::Refused => CommitError::Refused("told to".to_owned()),
+    }
+}
+
+#[async_trait]
+impl Publisher for Wire {
+    async fn publish(&self, message: Message) -> Result<String, PublishError> {
+        let topic = message.topic.clone();
+        let what = || format!("publish to {topic}");
+        let shared = self.shared.clone();
+        let publish = async move {
+            let topic = message.topic.clone();
+            shared.accept(message).map_err(|reason| PublishError { topic, reason })
+        };
+        let error = |_| Err(PublishError { topic: String::new(), reason: "no answer".to_owned() });
+        self.io(Step::Publish, what, publish, error).await
+    }
+}
