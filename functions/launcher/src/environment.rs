@@ -1,12 +1,16 @@
 //! The environment, read once, and what is wrong with it, said by name.
 
+mod variable;
+
 use std::sync::Arc;
 
 use effects::{
     mail::Mailer,
     payments::{Gateway, Money},
 };
-use pushbox::{Oidc, Ports, PushAuth, publisher::PubSub, store};
+use pushbox::{Oidc, Origins, Ports, PushAuth, publisher::PubSub, store};
+
+use variable::{Variable, is_address, is_database, is_names_prefix, is_one_word, is_project};
 
 /// Where documents and events go.
 pub(crate) struct Cloud {
@@ -18,26 +22,41 @@ pub(crate) struct Cloud {
     pub(crate) firestore_emulator: Option<String>,
 }
 
+const PUBSUB_EMULATOR: Variable =
+    Variable("PUBSUB_EMULATOR_HOST", "the Pub/Sub emulator's host and port", "localhost:8085");
+
+const FIRESTORE_EMULATOR: Variable =
+    Variable("FIRESTORE_EMULATOR_HOST", "the Firestore emulator's host and port", "localhost:8086");
+
 impl Cloud {
     /// `default_project` is for where nobody needs to name one.
     pub(crate) fn from_env(default_project: Option<&str>) -> Result<Self, String> {
-        let project = match (variable("GOOGLE_CLOUD_PROJECT"), default_project) {
+        const PROJECT: Variable = Variable(
+            "GOOGLE_CLOUD_PROJECT",
+            "the id of the project that holds topics and documents",
+            "my-project",
+        );
+        const NAMES_PREFIX: Variable = Variable(
+            "NAMES_PREFIX",
+            "put before each topic's name: at most 10 lower-case letters, digits and hyphens",
+            "staging-",
+        );
+        const DATABASE: Variable = Variable(
+            "FIRESTORE_DATABASE",
+            "the id of the Firestore database that holds the documents",
+            "(default)",
+        );
+        let project = match (PROJECT.checked(is_project)?, default_project) {
             (Some(project), _) => project,
             (None, Some(project)) => project.to_owned(),
-            (None, None) => {
-                return Err(missing(
-                    "GOOGLE_CLOUD_PROJECT",
-                    "the project that holds topics and documents",
-                    "my-project",
-                ));
-            }
+            (None, None) => return Err(PROJECT.missing()),
         };
         Ok(Self {
             project,
-            names_prefix: variable("NAMES_PREFIX").unwrap_or_default(),
-            database: variable("FIRESTORE_DATABASE").unwrap_or_else(|| "(default)".to_owned()),
-            pubsub_emulator: address("PUBSUB_EMULATOR_HOST", "localhost:8085")?,
-            firestore_emulator: address("FIRESTORE_EMULATOR_HOST", "localhost:8086")?,
+            names_prefix: NAMES_PREFIX.checked(is_names_prefix)?.unwrap_or_default(),
+            database: DATABASE.checked(is_database)?.unwrap_or_else(|| "(default)".to_owned()),
+            pubsub_emulator: PUBSUB_EMULATOR.checked(is_address)?,
+            firestore_emulator: FIRESTORE_EMULATOR.checked(is_address)?,
         })
     }
 
@@ -54,67 +73,97 @@ impl Cloud {
 pub(crate) struct Serving {
     pub(crate) port: u16,
     pub(crate) auth: PushAuth,
+    pub(crate) cors_allowed_origins: Option<Origins>,
 }
 
 impl Serving {
-    pub(crate) fn from_env() -> Result<Self, String> {
-        Ok(Self { port: port()?, auth: push_auth()? })
+    /// `is_public`: everybody may reach the service.
+    pub(crate) fn from_env(is_public: bool, cloud: &Cloud) -> Result<Self, String> {
+        Ok(Self {
+            port: port()?,
+            auth: push_auth(is_public, cloud)?,
+            cors_allowed_origins: cors_allowed_origins()?,
+        })
     }
 }
 
 pub(crate) fn port() -> Result<u16, String> {
-    let Some(text) = variable("PORT") else { return Ok(8080) };
-    text.parse().map_err(|_| malformed("PORT", "the port to listen on", "8080"))
+    let port = Variable("PORT", "the port to listen on", "8080");
+    Ok(port.parsed(|text| text.parse().ok())?.unwrap_or(8080))
 }
 
 /// The filter of the log, and the project if it is to be Cloud Logging's JSON.
 pub(crate) fn start_logging() -> Result<(), String> {
+    const LOG: Variable = Variable(
+        "LOG",
+        "which lines to log: a level (off, error, warn, info, debug, trace), and module=level where it differs",
+        "info,pushbox=debug",
+    );
     // The Firestore client says with each connection that it has one.
-    let filter = variable("LOG").unwrap_or_else(|| "info,firestore=warn".to_owned());
-    let project = variable("K_SERVICE").map(|_| variable("GOOGLE_CLOUD_PROJECT").unwrap_or_default());
-    pushbox::telemetry::start(&filter, project.as_deref())
-        .map_err(|_| malformed("LOG", "which lines to log", "info,pushbox=debug"))
+    let filter = LOG.value().unwrap_or_else(|| "info,firestore=warn".to_owned());
+    let project = set("K_SERVICE").map(|_| set("GOOGLE_CLOUD_PROJECT").unwrap_or_default());
+    pushbox::telemetry::start(&filter, project.as_deref()).map_err(|_| LOG.malformed(&filter))
 }
 
-fn push_auth() -> Result<PushAuth, String> {
-    let what = "how pushes are authenticated: oidc, iam, or (on a machine that only you reach) none";
-    match variable("PUSH_AUTH").as_deref() {
-        None => Err(missing("PUSH_AUTH", what, "oidc")),
-        Some("oidc") => {
-            let audience = required(
-                "PUSH_AUDIENCE",
-                "the audience of the push tokens",
-                "user-service.us-central1.my-project",
-            )?;
-            let example = "deliver-user-service@my-project.iam.gserviceaccount.com";
-            let account = required("PUSH_SERVICE_ACCOUNT", "whose tokens pushes carry", example)?;
+fn push_auth(is_public: bool, cloud: &Cloud) -> Result<PushAuth, String> {
+    const PUSH_AUTH: Variable =
+        Variable("PUSH_AUTH", "how pushes are authenticated: oidc, iam or, on the emulators, none", "oidc");
+    const AUDIENCE: Variable =
+        Variable("PUSH_AUDIENCE", "the audience of the push tokens", "user-service.us-central1.my-project");
+    const SERVICE_ACCOUNT: Variable = Variable(
+        "PUSH_SERVICE_ACCOUNT",
+        "the e-mail address of the service account whose tokens pushes carry",
+        "deliver-user-service@my-project.iam.gserviceaccount.com",
+    );
+    let is_emulated = cloud.pubsub_emulator.is_some() && cloud.firestore_emulator.is_some();
+    let value = PUSH_AUTH.required(|_| true)?;
+    match value.as_str() {
+        "oidc" => {
+            let audience = AUDIENCE.required(is_one_word)?;
+            let account = SERVICE_ACCOUNT.required(|text| is_one_word(text) && text.contains('@'))?;
             Ok(PushAuth::Oidc(Arc::new(Oidc::google(&audience, &account)?)))
         }
-        Some("iam") => Ok(PushAuth::Iam),
-        Some("none") if variable("K_SERVICE").is_some() => {
-            Err("PUSH_AUTH=none is for your own machine; on Cloud Run it is oidc or iam".to_owned())
+        "iam" if is_public => {
+            Err("PUSH_AUTH=iam is for private services. This service is public: Cloud Run \
+             lets everybody call it, so the service must check the pushes itself, with PUSH_AUTH=oidc"
+                .to_owned())
         }
-        Some("none") => Ok(PushAuth::None),
-        Some(_) => Err(malformed("PUSH_AUTH", what, "oidc")),
+        "iam" => Ok(PushAuth::Iam),
+        "none" if is_emulated => Ok(PushAuth::None),
+        "none" => {
+            Err("PUSH_AUTH=none is for your own machine, with both of Google's emulators. Either start \
+             them with scripts/emulators and set PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST as it \
+             prints them, or use the real cloud with PUSH_AUTH=oidc or iam"
+                .to_owned())
+        }
+        _ => Err(PUSH_AUTH.malformed(&value)),
     }
+}
+
+/// The web pages that may call public routes; none by default.
+fn cors_allowed_origins() -> Result<Option<Origins>, String> {
+    let variable = Variable(
+        "CORS_ALLOWED_ORIGINS",
+        "the origins of the web pages that may call public routes, as browsers send them, with commas between",
+        "https://example.com,http://localhost:3000",
+    );
+    variable.parsed(|text| text.parse().ok())
 }
 
 /// The real mail server if `MAIL_URL` is set, else the local mailbox.
 pub(crate) fn mailer(ports: &Ports) -> Result<Mailer, String> {
-    match variable("MAIL_URL") {
-        Some(url) => {
-            let from = required("MAIL_FROM", "the sender of all mails", "Shop <hello@example.com>")?;
-            Mailer::smtp(&url, &from).map_err(|error| error.to_string())
-        }
+    const FROM: Variable = Variable("MAIL_FROM", "the sender of all mails", "Shop <hello@example.com>");
+    match set("MAIL_URL") {
+        Some(url) => Mailer::smtp(&url, &FROM.required(|_| true)?).map_err(|error| error.to_string()),
         None => Ok(Mailer::local(ports.store.clone(), ports.clock.clone())),
     }
 }
 
 /// Stripe if `STRIPE_SECRET_KEY` is set, else the local payment gateway.
 pub(crate) fn gateway(ports: &Ports) -> Result<Gateway, String> {
-    match variable("STRIPE_SECRET_KEY") {
+    match set("STRIPE_SECRET_KEY") {
         Some(key) => {
-            let base = variable("STRIPE_API_BASE").unwrap_or_else(|| "https://api.stripe.com".to_owned());
+            let base = set("STRIPE_API_BASE").unwrap_or_else(|| "https://api.stripe.com".to_owned());
             Gateway::stripe(&key, &base).map_err(|error| error.to_string())
         }
         None => Ok(Gateway::local(ports.store.clone(), ports.clock.clone())),
@@ -123,40 +172,22 @@ pub(crate) fn gateway(ports: &Ports) -> Result<Gateway, String> {
 
 /// What a signup costs.
 pub(crate) fn signup_price() -> Result<Money, String> {
-    let what = "what a signup costs, in the currency's smallest unit (cents)";
-    let amount = variable("SIGNUP_PRICE").unwrap_or_else(|| "1000".to_owned());
-    let minor = amount.parse().map_err(|_| malformed("SIGNUP_PRICE", what, "1000"))?;
-    let currency = variable("SIGNUP_CURRENCY").unwrap_or_else(|| "usd".to_owned());
-    let currency = currency.parse().map_err(|_| malformed("SIGNUP_CURRENCY", "an ISO 4217 code", "usd"))?;
-    Ok(Money { minor, currency })
+    const PRICE: Variable =
+        Variable("SIGNUP_PRICE", "what a signup costs, in the currency's smallest unit (cents)", "1000");
+    const CURRENCY: Variable = Variable("SIGNUP_CURRENCY", "an ISO 4217 code", "usd");
+    let minor = PRICE.parsed(|text| text.parse().ok())?.unwrap_or(1000);
+    let currency = CURRENCY.value().unwrap_or_else(|| "usd".to_owned());
+    Ok(Money { minor, currency: currency.parse().map_err(|_| CURRENCY.malformed(&currency))? })
 }
 
 /// What is charged for a signup.
-pub(crate) fn signup_payment_method() -> String {
-    variable("SIGNUP_PAYMENT_METHOD").unwrap_or_else(|| "pm_card_visa".to_owned())
+pub(crate) fn signup_payment_method() -> Result<String, String> {
+    const METHOD: Variable =
+        Variable("SIGNUP_PAYMENT_METHOD", "the payment method that is charged for a signup", "pm_card_visa");
+    Ok(METHOD.checked(is_one_word)?.unwrap_or_else(|| "pm_card_visa".to_owned()))
 }
 
-fn address(name: &str, example: &str) -> Result<Option<String>, String> {
-    let Some(text) = variable(name) else { return Ok(None) };
-    let is_address = text
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok());
-    if is_address { Ok(Some(text)) } else { Err(malformed(name, "the emulator's host and port", example)) }
-}
-
-fn required(name: &str, what: &str, example: &str) -> Result<String, String> {
-    variable(name).ok_or_else(|| missing(name, what, example))
-}
-
-fn missing(name: &str, what: &str, example: &str) -> String {
-    format!("{name} is not set. It is {what}; for example {name}='{example}'")
-}
-
-fn malformed(name: &str, what: &str, example: &str) -> String {
-    format!("{name} is malformed. It is {what}; for example {name}='{example}'")
-}
-
-/// An empty variable counts as one that is not set.
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+/// The value of a variable that needs no check here.
+fn set(name: &'static str) -> Option<String> {
+    Variable(name, "", "").value()
 }

@@ -12,29 +12,35 @@ use crate::{
 };
 
 pub(crate) async fn run(name: &str) -> Result<(), String> {
-    start_logging()?;
-    let Serving { port, auth } = Serving::from_env()?;
-    let cloud = Cloud::from_env(None)?;
-    let ports = Ports::new(cloud.firestore(), cloud.pubsub());
-    let systems = systems::configured(&ports)?;
-    let catalog = Catalog::of(&systems);
-
-    let mut services = systems.into_iter().flat_map(|system| system.services);
-    let service = services.find(|service| service.name() == name).ok_or_else(|| {
+    let catalog = systems::catalog()?;
+    let no_such_service = || {
         let names: Vec<_> = catalog.services.iter().map(|service| service.name.as_str()).collect();
         format!("there is no service {name}; there are {}", names.join(", "))
-    })?;
+    };
+    let entry = catalog.services.iter().find(|entry| entry.name == name).ok_or_else(no_such_service)?;
+
+    start_logging()?;
+    let cloud = Cloud::from_env(None)?;
+    let Serving { port, auth, cors_allowed_origins } = Serving::from_env(entry.public, &cloud)?;
+    let ports = Ports::new(cloud.firestore(), cloud.pubsub());
+    let mut services = systems::configured(&ports)?.into_iter().flat_map(|system| system.services);
+    let service = services.find(|service| service.name() == name).ok_or_else(no_such_service)?;
 
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
         .await
         .map_err(|error| format!("cannot listen on port {port}: {error}"))?;
     if let Some(host) = &cloud.pubsub_emulator {
         let emulator = Emulator::new(host, &cloud.project).map_err(|error| error.to_string())?;
-        tokio::spawn(wire(emulator, catalog.only(name), format!("http://localhost:{port}/")));
+        tokio::spawn(wire(emulator, catalog.clone().only(name), format!("http://localhost:{port}/")));
     }
     tracing::info!(service = name, port, "listening");
     let background = ports.background.clone();
-    serve(listener, service.app(ports, auth), background).await.map_err(|error| error.to_string())
+    let app = service.app(ports, auth);
+    let app = match cors_allowed_origins.filter(|_| entry.public) {
+        Some(origins) => origins.allow(app),
+        None => app,
+    };
+    serve(listener, app, background).await.map_err(|error| error.to_string())
 }
 
 /// Nobody runs Terraform for an emulator, so the service makes its own topics and subscriptions;

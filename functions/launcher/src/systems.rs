@@ -1,26 +1,43 @@
 //! The systems that there are.
 
+use effects::{
+    mail::Mailer,
+    payments::{Gateway, Money},
+};
 use pushbox::{Catalog, Ports, System, publisher::PubSub, store::Memory};
 
 use crate::environment;
 
 /// All systems, as the environment configures them.
 pub(crate) fn configured(ports: &Ports) -> Result<Vec<System>, String> {
-    let mailer = environment::mailer(ports)?;
-    let gateway = environment::gateway(ports)?;
     let signup = signup::Config {
-        mailer: mailer.clone(),
-        gateway: gateway.clone(),
+        mailer: environment::mailer(ports)?,
+        gateway: environment::gateway(ports)?,
         price: environment::signup_price()?,
-        payment_method: environment::signup_payment_method(),
+        payment_method: environment::signup_payment_method()?,
     };
-    let shop = shop::Config { mailer, gateway, stock_shards: shop::STOCK_SHARDS };
-    Ok(vec![signup::system(signup), shop::system(shop)])
+    Ok(all(signup))
 }
 
-/// The catalog. It is the same in every environment.
+/// The catalog. It is the same in every environment, and needs none.
 pub(crate) fn catalog() -> Result<Catalog, String> {
     // Nothing is ever sent through these.
-    let ports = Ports::new(Memory::default(), PubSub::new("none", "", None));
-    Ok(Catalog::of(&configured(&ports)?))
+    let Ports { store, clock, .. } = Ports::new(Memory::default(), PubSub::new("none", "", None));
+    let signup = signup::Config {
+        mailer: Mailer::local(store.clone(), clock.clone()),
+        gateway: Gateway::local(store, clock),
+        price: Money { minor: 0, currency: "usd".parse().map_err(|error| format!("usd: {error}"))? },
+        payment_method: String::new(),
+    };
+    Ok(Catalog::of(&all(signup)))
+}
+
+/// The shop sends its mails and takes its money as signup does.
+fn all(signup: signup::Config) -> Vec<System> {
+    let shop = shop::Config {
+        mailer: signup.mailer.clone(),
+        gateway: signup.gateway.clone(),
+        stock_shards: shop::STOCK_SHARDS,
+    };
+    vec![signup::system(signup), shop::system(shop)]
 }

@@ -17,110 +17,174 @@ fn functions(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .expect("the binary runs")
 }
 
-/// Starts crm-service with these variables set, over those that it needs (unset where empty), and
-/// on a port that is taken: what is wrong must be found before anybody listens.
-fn start(variables: &[(&str, &str)]) -> String {
+/// Starts a service with these variables set, over those that it needs (unset where empty), and on a
+/// port that is taken: what is wrong must be found before anybody listens.
+fn start(service: &str, variables: &[(&str, &str)]) -> String {
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
     let needed = [("GOOGLE_CLOUD_PROJECT", "my-project"), ("PUSH_AUTH", "iam"), ("PORT", port.as_str())];
-    let output = functions(&["serve", "crm-service"], &[&needed, variables].concat());
-    assert_eq!(output.status.code(), Some(1), "{variables:?}: {output:?}");
+    let output = functions(&["serve", service], &[&needed, variables].concat());
+    assert_eq!(output.status.code(), Some(1), "{service} with {variables:?}: {output:?}");
     String::from_utf8(output.stderr).expect("text")
 }
 
+/// Starts it with each of these settings, one a line, and expects it to say `parts`.
+fn check(service: &str, cases: &[(&str, &[&str])]) {
+    for (settings, parts) in cases {
+        let variables: Vec<_> = settings.split('\n').filter_map(|setting| setting.split_once('=')).collect();
+        let said = start(service, &variables);
+        for part in *parts {
+            assert!(said.contains(part), "{service} with {settings}: {part:?} is not in: {said}");
+        }
+        // The settings with this word may hold a secret.
+        assert!(!said.contains("secret!"), "{service} with {settings}: {said}");
+    }
+}
+
+const EMULATORS: &str = "PUBSUB_EMULATOR_HOST=localhost:8085\nFIRESTORE_EMULATOR_HOST=localhost:8086";
+
 #[test]
-fn with_what_it_needs_it_gets_as_far_as_its_port() {
-    let said = start(&[]);
-    assert!(said.contains("cannot listen on port"), "{said}");
+fn a_service_with_good_settings_gets_as_far_as_its_port() {
+    let started: &[&str] = &["cannot listen on port"];
+    check(
+        "crm-service",
+        &[
+            ("", started),
+            ("NAMES_PREFIX=staging-\nFIRESTORE_DATABASE=staging-documents", started),
+            ("FIRESTORE_DATABASE=(default)\nGOOGLE_CLOUD_PROJECT=example.com:my-project", started),
+            ("LOG=warn, pushbox=debug,firestore::db=off", started),
+            (&format!("{EMULATORS}\nPUSH_AUTH=none\nGOOGLE_CLOUD_PROJECT=local"), started),
+            // As a test that reads the logs starts it.
+            (&format!("{EMULATORS}\nPUSH_AUTH=none\nK_SERVICE=crm-service"), started),
+            ("CORS_ALLOWED_ORIGINS=https://example.com, http://localhost:3000", started),
+        ],
+    );
+    check(
+        "user-service",
+        &[("PUSH_AUTH=oidc\nPUSH_AUDIENCE=a\nPUSH_SERVICE_ACCOUNT=a@example.com", started)],
+    );
 }
 
 #[test]
-fn a_variable_that_is_missing_or_malformed_stops_the_start_by_name() {
-    let oidc = ("PUSH_AUTH", "oidc");
-    let stripe = ("STRIPE_SECRET_KEY", "sk_test_123");
-    type Variables<'a> = &'a [(&'a str, &'a str)];
-    let cases: &[(Variables, &str, &str)] = &[
-        (&[("PUSH_AUTH", "")], "PUSH_AUTH is not set", "PUSH_AUTH='oidc'"),
-        (&[("PUSH_AUTH", "wrong!")], "PUSH_AUTH is malformed", "PUSH_AUTH='oidc'"),
-        (
-            &[("PUSH_AUTH", "none"), ("K_SERVICE", "crm-service")],
-            "PUSH_AUTH=none is for your own machine",
-            "oidc or iam",
-        ),
-        (&[oidc], "PUSH_AUDIENCE is not set", "PUSH_AUDIENCE='user-service"),
-        (
-            &[oidc, ("PUSH_AUDIENCE", "https://a.example.com")],
-            "PUSH_SERVICE_ACCOUNT is not set",
-            "PUSH_SERVICE_ACCOUNT='",
-        ),
-        (
-            &[("GOOGLE_CLOUD_PROJECT", "")],
-            "GOOGLE_CLOUD_PROJECT is not set",
-            "GOOGLE_CLOUD_PROJECT='my-project'",
-        ),
-        (&[("PORT", "wrong!")], "PORT is malformed", "PORT='8080'"),
-        (&[("PORT", "65536")], "PORT is malformed", "PORT='8080'"),
-        (&[("PUBSUB_EMULATOR_HOST", "wrong!")], "PUBSUB_EMULATOR_HOST is malformed", "='localhost:8085'"),
-        (
-            &[("PUBSUB_EMULATOR_HOST", "http://localhost:8085")],
-            "PUBSUB_EMULATOR_HOST is malformed",
-            "='localhost:8085'",
-        ),
-        (
-            &[("FIRESTORE_EMULATOR_HOST", "wrong!")],
-            "FIRESTORE_EMULATOR_HOST is malformed",
-            "='localhost:8086'",
-        ),
-        (&[("MAIL_URL", "smtp://localhost")], "MAIL_FROM is not set", "MAIL_FROM='Shop <hello@example.com>'"),
-        (
-            &[("MAIL_URL", "smtp://localhost"), ("MAIL_FROM", "wrong!")],
-            "MAIL_FROM is malformed",
-            "MAIL_FROM='",
-        ),
-        (
-            &[("MAIL_URL", "wrong!"), ("MAIL_FROM", "a@example.com")],
-            "MAIL_URL is malformed",
-            "MAIL_URL='smtp",
-        ),
-        (&[("STRIPE_SECRET_KEY", "wrong!")], "STRIPE_SECRET_KEY is malformed", "STRIPE_SECRET_KEY='sk_test_"),
-        (
-            &[stripe, ("STRIPE_API_BASE", "wrong!")],
-            "STRIPE_API_BASE is malformed",
-            "STRIPE_API_BASE='https://",
-        ),
-        (&[("SIGNUP_PRICE", "wrong!")], "SIGNUP_PRICE is malformed", "SIGNUP_PRICE='1000'"),
-        (&[("SIGNUP_CURRENCY", "wrong!")], "SIGNUP_CURRENCY is malformed", "SIGNUP_CURRENCY='usd'"),
-        (&[("LOG", "info,=wrong!=")], "LOG is malformed", "LOG='info,pushbox=debug'"),
-    ];
-    for (variables, problem, example) in cases {
-        let said = start(variables);
-        assert!(said.contains(problem) && said.contains(example), "{variables:?}: {said}");
-        // It may be a secret.
-        assert!(!said.contains("wrong!"), "{variables:?}: {said}");
+fn a_missing_or_malformed_variable_stops_the_start_by_name() {
+    let project = "It is the id of the project";
+    let prefix = "for example NAMES_PREFIX='staging-'";
+    let database = "for example FIRESTORE_DATABASE='(default)'";
+    let log = "for example LOG='info,pushbox=debug'";
+    let origins = "for example CORS_ALLOWED_ORIGINS='https://example.com,http://localhost:3000'";
+    check(
+        "crm-service",
+        &[
+            ("GOOGLE_CLOUD_PROJECT=", &["GOOGLE_CLOUD_PROJECT is not set", project, "='my-project'"]),
+            (
+                "GOOGLE_CLOUD_PROJECT=a/b",
+                &["GOOGLE_CLOUD_PROJECT='a/b' is malformed", project, "='my-project'"],
+            ),
+            ("GOOGLE_CLOUD_PROJECT=My Project", &["GOOGLE_CLOUD_PROJECT='My Project' is malformed"]),
+            ("GOOGLE_CLOUD_PROJECT=my-project-", &["GOOGLE_CLOUD_PROJECT='my-project-' is malformed"]),
+            ("NAMES_PREFIX=a/b", &["NAMES_PREFIX='a/b' is malformed", "each topic's name", prefix]),
+            ("NAMES_PREFIX=goog-", &["NAMES_PREFIX='goog-' is malformed", prefix]),
+            ("NAMES_PREFIX=1-", &["NAMES_PREFIX='1-' is malformed", prefix]),
+            ("NAMES_PREFIX=longer-than-10-", &["NAMES_PREFIX='longer-than-10-' is malformed", prefix]),
+            ("FIRESTORE_DATABASE=///", &["FIRESTORE_DATABASE='///' is malformed", "database that", database]),
+            ("FIRESTORE_DATABASE=abc", &["FIRESTORE_DATABASE='abc' is malformed", database]),
+            ("FIRESTORE_DATABASE=Documents", &["FIRESTORE_DATABASE='Documents' is malformed", database]),
+            (
+                "PORT=80a",
+                &["PORT='80a' is malformed. It is the port to listen on", "for example PORT='8080'"],
+            ),
+            ("PORT=65536", &["PORT='65536' is malformed"]),
+            ("PUBSUB_EMULATOR_HOST=8085", &["PUBSUB_EMULATOR_HOST='8085' is malformed", "='localhost:8085'"]),
+            (
+                "PUBSUB_EMULATOR_HOST=http://localhost:8085",
+                &["PUBSUB_EMULATOR_HOST='http://localhost:8085' is malformed", "='localhost:8085'"],
+            ),
+            (
+                "FIRESTORE_EMULATOR_HOST=localhost:",
+                &["FIRESTORE_EMULATOR_HOST='localhost:' is malformed", "='localhost:8086'"],
+            ),
+            ("LOG=inof", &["LOG='inof' is malformed. It is which lines to log", log]),
+            ("LOG=info,", &["LOG='info,' is malformed", log]),
+            ("LOG=info,pushbox=debgu", &["LOG='info,pushbox=debgu' is malformed", log]),
+            ("CORS_ALLOWED_ORIGINS=*", &["CORS_ALLOWED_ORIGINS='*' is malformed", "public routes", origins]),
+            (
+                "CORS_ALLOWED_ORIGINS=example.com",
+                &["CORS_ALLOWED_ORIGINS='example.com' is malformed", origins],
+            ),
+            // None of these is what a browser sends.
+            ("CORS_ALLOWED_ORIGINS=https://a.example/", &["'https://a.example/' is malformed", origins]),
+            (
+                "CORS_ALLOWED_ORIGINS=https://a.example:443",
+                &["'https://a.example:443' is malformed", origins],
+            ),
+            ("CORS_ALLOWED_ORIGINS=https://A.example", &["'https://A.example' is malformed", origins]),
+            ("CORS_ALLOWED_ORIGINS=https://a.example,", &["'https://a.example,' is malformed", origins]),
+            ("SIGNUP_PRICE=-1", &["SIGNUP_PRICE='-1' is malformed", "SIGNUP_PRICE='1000'"]),
+            ("SIGNUP_CURRENCY=USD", &["SIGNUP_CURRENCY='USD' is malformed", "SIGNUP_CURRENCY='usd'"]),
+            (
+                "SIGNUP_PAYMENT_METHOD=a card",
+                &["SIGNUP_PAYMENT_METHOD='a card' is malformed", "'pm_card_visa'"],
+            ),
+            ("MAIL_URL=smtp://secret!@localhost", &["MAIL_FROM is not set", "='Shop <hello@example.com>'"]),
+            ("MAIL_URL=smtp://localhost\nMAIL_FROM=secret!", &["MAIL_FROM is malformed", "MAIL_FROM='"]),
+            ("MAIL_URL=secret!\nMAIL_FROM=a@example.com", &["MAIL_URL is malformed", "MAIL_URL='smtp"]),
+            ("STRIPE_SECRET_KEY=secret!", &["STRIPE_SECRET_KEY is malformed", "STRIPE_SECRET_KEY='sk_test_"]),
+            (
+                "STRIPE_SECRET_KEY=sk_test_123\nSTRIPE_API_BASE=secret!",
+                &["STRIPE_API_BASE is malformed", "STRIPE_API_BASE='https://"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_service_does_not_start_without_a_check_of_its_pushes() {
+    let ways_out = "PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST";
+    check(
+        "crm-service",
+        &[
+            ("PUSH_AUTH=", &["PUSH_AUTH is not set. It is how pushes are authenticated", "PUSH_AUTH='oidc'"]),
+            ("PUSH_AUTH=basic", &["PUSH_AUTH='basic' is malformed", "PUSH_AUTH='oidc'"]),
+            ("PUSH_AUTH=oidc", &["PUSH_AUDIENCE is not set", "PUSH_AUDIENCE='user-service"]),
+            ("PUSH_AUTH=oidc\nPUSH_AUDIENCE=a b", &["PUSH_AUDIENCE='a b' is malformed"]),
+            (
+                "PUSH_AUTH=oidc\nPUSH_AUDIENCE=https://a.example.com",
+                &["PUSH_SERVICE_ACCOUNT is not set", "PUSH_SERVICE_ACCOUNT='"],
+            ),
+            (
+                "PUSH_AUTH=oidc\nPUSH_AUDIENCE=https://a.example.com\nPUSH_SERVICE_ACCOUNT=pusher",
+                &["PUSH_SERVICE_ACCOUNT='pusher' is malformed", "PUSH_SERVICE_ACCOUNT='deliver-"],
+            ),
+            ("PUSH_AUTH=none", &["PUSH_AUTH=none is for your own machine", ways_out, "oidc or iam"]),
+            ("PUSH_AUTH=none\nPUBSUB_EMULATOR_HOST=localhost:8085", &[ways_out, "oidc or iam"]),
+            ("PUSH_AUTH=none\nFIRESTORE_EMULATOR_HOST=localhost:8086", &[ways_out, "oidc or iam"]),
+            (
+                "PUSH_AUTH=none\nK_SERVICE=crm-service",
+                &["PUSH_AUTH=none is for your own machine", "oidc or iam"],
+            ),
+        ],
+    );
+    for public in ["user-service", "order-api"] {
+        check(public, &[("PUSH_AUTH=iam", &["PUSH_AUTH=iam is for private services", "PUSH_AUTH=oidc"])]);
     }
 }
 
 #[test]
-fn an_unknown_service_is_told_the_known_ones() {
-    let variables = [("GOOGLE_CLOUD_PROJECT", "my-project"), ("PUSH_AUTH", "iam")];
-    let output = functions(&["serve", "crn-service"], &variables);
-    let said = String::from_utf8(output.stderr).expect("text");
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    for part in [
-        "crn-service",
+fn an_unknown_service_is_refused_before_all_else() {
+    let known = [
+        "there is no service crn-service",
         "user-service",
         "email-service",
         "analytics-service",
         "crm-service",
         "billing-service",
-    ] {
-        assert!(said.contains(part), "{said}");
-    }
+    ];
+    check("crn-service", &[("", &known), ("PUSH_AUTH=\nPORT=80a\nLOG=inof\nSIGNUP_PRICE=-1", &known)]);
 }
 
 #[test]
-fn the_catalog_is_json_and_needs_no_environment() {
-    let output = functions(&["catalog"], &[]);
+fn the_catalog_is_json_in_every_environment() {
+    let output = functions(&["catalog"], &[("SIGNUP_PRICE", "malformed"), ("MAIL_URL", "malformed")]);
     assert!(output.status.success(), "{output:?}");
     let catalog: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let names = |list: &str, field: &str| -> Vec<Value> {

@@ -129,7 +129,7 @@ impl World {
             ("PORT", &self.ports[service].to_string()),
             // As on Cloud Run: its logs can be read by programs.
             ("K_SERVICE", service),
-            ("PUSH_AUTH", "iam"),
+            ("PUSH_AUTH", "none"),
         ]);
         let of_all = self.variables.iter().map(|(name, value)| (*name, value.as_str()));
         command.envs(of_all).envs(variables.iter().copied());

@@ -38,14 +38,17 @@ const SERVICES: [&str; 7] = [
 impl Reached {
     /// All of them at the URL of a local stack.
     pub(crate) fn local_stack(url: &str) -> Self {
+        let services = SERVICES.map(|service| (service, format!("{url}/{service}")));
         Self {
-            urls: SERVICES.map(|service| (service, format!("{url}/{service}"))).into(),
+            // Its own URL is LOCAL_URL.
+            urls: services.into_iter().chain([("local", url.to_owned())]).collect(),
             pubsub_url: format!("{url}/"),
             project: "local".to_owned(),
         }
     }
 
-    fn run(&self, marker: &str) {
+    /// Runs the blocks below a marker, and returns what they print.
+    pub(crate) fn run(&self, marker: &str) -> String {
         let mut bash = Command::new("bash");
         bash.arg("-eu").arg("-c").arg(commands(marker)).current_dir(root());
         for (service, url) in &self.urls {
@@ -61,9 +64,10 @@ impl Reached {
         let (said, errors) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "the README's commands failed:\n{said}\n{errors}");
+        said.into_owned()
     }
 
-    async fn get(&self, http: &Client, service: &str, path: &str) -> Result<Value, String> {
+    pub(crate) async fn get(&self, http: &Client, service: &str, path: &str) -> Result<Value, String> {
         let url = format!("{}{path}", self.urls[service]);
         let answer = http.get(url).send().await.map_err(|error| error.to_string())?;
         let answer = answer.error_for_status().map_err(|error| error.to_string())?;
