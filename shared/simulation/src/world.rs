@@ -38,6 +38,9 @@ use crate::{
 /// How many processes of each service there are at a time.
 const PROCESSES: usize = 2;
 
+/// How many times a caller posts one request.
+const ATTEMPTS: u32 = 500;
+
 /// How long a world may take to settle.
 const LONGEST: Duration = Duration::from_secs(3 * DAY);
 
@@ -187,11 +190,13 @@ impl World {
         }
     }
 
-    /// Posts `body` again and again until there is an answer other than a server's error, as a
-    /// caller with an idempotency key may; and again where the store refused the commit, as a person
-    /// does who has mended the cause.
+    /// Posts `body` until the answer is final, as a caller with an idempotency key may. It also posts
+    /// again after the store has refused the commit, as a person does after removing the cause.
+    ///
+    /// # Panics
+    /// If no answer is final after [`ATTEMPTS`].
     pub async fn insist(&self, service: &str, path: &str, idempotency_key: &str, body: &Value) -> Answer {
-        loop {
+        for _ in 0..ATTEMPTS {
             let answer = self.request(service, Method::POST, path, Some(idempotency_key), body).await;
             match answer {
                 Some(answer) if !answer.status.is_server_error() && !answer.is_refused_by_the_store() => {
@@ -200,6 +205,7 @@ impl World {
                 _ => self.wait(Duration::from_secs(2)).await,
             }
         }
+        panic!("{path} of {service} gave no final answer in {ATTEMPTS} attempts");
     }
 
     /// What `GET path` answers once nothing goes wrong any more.
