@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| pushbox::fuzz::event(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| events::fuzz::event(data));

@@ -8,7 +8,18 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{EmailAddress, Event, InvoiceNumber, Money, OrderId, PaymentMethod, ProductName, Sku};
+use crate::{EmailAddress, InvoiceNumber, Money, OrderId, PaymentMethod, ProductName, Sku, events};
+
+events! {
+    OrderCreated = "order.created" on "shop-events";
+    OrderPersisted = "order.persisted" on "shop-events";
+    OrderRejected = "order.rejected" on "shop-events";
+    PaymentSucceeded = "payment.succeeded" on "shop-events";
+    PaymentFailed = "payment.failed" on "shop-events";
+    OrderCancelled = "order.cancelled" on "shop-events";
+    InvoiceCreated = "invoice.created" on "shop-events";
+    LogCreated = "log.created" on "log-events";
+}
 
 /// A customer ordered something. Whether it can be had is not known yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -273,26 +284,6 @@ pub enum RejectionReason {
     OtherCurrency,
     /// The whole order costs more than can be charged at once.
     TotalTooLarge,
-}
-
-macro_rules! events {
-    ($($event:ident = $type:literal on $topic:literal;)*) => {
-        $(impl Event for $event {
-            const TYPE: &'static str = $type;
-            const TOPIC: &'static str = $topic;
-        })*
-    };
-}
-
-events! {
-    OrderCreated = "order.created" on "shop-events";
-    OrderPersisted = "order.persisted" on "shop-events";
-    OrderRejected = "order.rejected" on "shop-events";
-    PaymentSucceeded = "payment.succeeded" on "shop-events";
-    PaymentFailed = "payment.failed" on "shop-events";
-    OrderCancelled = "order.cancelled" on "shop-events";
-    InvoiceCreated = "invoice.created" on "shop-events";
-    LogCreated = "log.created" on "log-events";
 }
 
 #[cfg(test)]

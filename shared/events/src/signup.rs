@@ -3,7 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{EmailAddress, Event, PersonName, UserId};
+use crate::{EmailAddress, PersonName, UserId, events};
+
+events! {
+    UserCreated = "user.created" on "user-events";
+}
 
 /// A person signed up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,9 +19,4 @@ pub struct UserCreated {
     pub email: EmailAddress,
     /// How to address them.
     pub name: PersonName,
-}
-
-impl Event for UserCreated {
-    const TYPE: &'static str = "user.created";
-    const TOPIC: &'static str = "user-events";
 }

@@ -5,12 +5,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use events::Event;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    Document, Failure, Path, ServiceName, json,
+    Document, Event, Failure, Path, ServiceName, json,
     key::{Key, digest},
     message::Outgoing,
     store::{self, Change, Fields, Precondition, Store, StoreError, Stored, Write},

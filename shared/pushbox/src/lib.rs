@@ -27,6 +27,7 @@ mod detach;
 mod document;
 mod documents;
 mod effect;
+mod event;
 mod failure;
 mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -62,7 +63,7 @@ pub use cors::Origins;
 pub use document::{Document, Path};
 pub use documents::{Documents, Page, PageQuery, Unfiltered};
 pub use effect::Effect;
-pub use events::Event;
+pub use event::Event;
 pub use failure::{Failure, reject};
 pub use http::serve;
 pub use message::Message;

@@ -5,10 +5,12 @@ pub(crate) mod limits;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use events::Event;
 use serde::{Deserialize, Serialize};
 
-use crate::trace::{TRACEPARENT, TRACESTATE, Trace};
+use crate::{
+    Event,
+    trace::{TRACEPARENT, TRACESTATE, Trace},
+};
 
 /// Attribute names of the [CloudEvents Pub/Sub binding](https://github.com/googleapis/google-cloudevents/blob/main/docs/spec/pubsub.md), binary mode.
 pub(crate) mod attribute {

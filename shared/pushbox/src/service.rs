@@ -46,7 +46,7 @@ pub(crate) struct EventType {
 
 impl EventType {
     fn of<E: Event>() -> Self {
-        Self { name: E::TYPE, topic: E::TOPIC, schema: events::schema::<E> }
+        Self { name: E::TYPE, topic: E::TOPIC, schema: E::schema }
     }
 }
 

@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use axum::{Router, http::Method, routing::post};
-use events::Event;
 use pushbox::{
-    Command, Context, Document, Effect, Failure, Ports, Problem, Reply, Service, System, reject,
+    Command, Context, Document, Effect, Event, Failure, Ports, Problem, Reply, Service, System, reject,
     store::Fields,
 };
 use schemars::JsonSchema;

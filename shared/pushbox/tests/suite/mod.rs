@@ -19,11 +19,10 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use events::Event;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use pushbox::{
-    Clock, Ports, PushAuth, Random, Service,
+    Clock, Event, Ports, PushAuth, Random, Service,
     store::{Query, Store, Stored},
 };
 use schemars::JsonSchema;
