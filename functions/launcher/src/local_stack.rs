@@ -3,10 +3,11 @@
 use std::{cmp::Reverse, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, http::Request};
+use catalog::Catalog;
 use effects::mail::{LocalMail, mailbox};
 use local::{Attachment, Broker, DeliveryPolicy, Emulator, Mail, Stack};
 use pushbox::{
-    Catalog, Clock, Ports, PushAuth, Random, Route, Service, ServiceName,
+    Ports, PushAuth, Route, Service, ServiceName,
     publisher::Publisher,
     serve,
     store::{Memory, Store, StoreError},
@@ -40,12 +41,10 @@ pub(crate) async fn run() -> Result<(), String> {
         None => Arc::new(Memory::default()),
     };
     let background = TaskTracker::new();
-    let ports = |publisher: Arc<dyn Publisher>| Ports {
-        store: store.clone(),
-        publisher,
-        clock: Clock::system(),
-        random: Random::system(),
-        background: background.clone(),
+    let ports = |publisher: Arc<dyn Publisher>| {
+        let mut ports = Ports::new(store.clone(), publisher);
+        ports.background = background.clone();
+        ports
     };
     let catalog = systems::catalog()?;
     let stack = match &cloud.pubsub_emulator {
@@ -91,7 +90,7 @@ type Routes = Vec<(ServiceName, Vec<Route>)>;
 fn apps(ports: &Ports) -> Result<(Apps, Routes), String> {
     let services = systems::configured(ports)?.into_iter().flat_map(|system| system.services);
     let app = |service: Service| {
-        let (name, routes) = (service.name(), service.declared_routes());
+        let (name, routes) = (service.name(), service.all_routes());
         ((name, service.app(ports.clone(), PushAuth::None)), (name, routes))
     };
     Ok(services.map(app).unzip())

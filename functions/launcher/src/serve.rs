@@ -1,9 +1,10 @@
 //! One service, as Cloud Run runs it.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
+use catalog::Catalog;
 use local::Emulator;
-use pushbox::{Catalog, Ports, serve};
+use pushbox::{Ports, serve};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -22,7 +23,7 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
     start_logging()?;
     let cloud = Cloud::from_env(None)?;
     let Serving { port, auth, cors_allowed_origins } = Serving::from_env(entry.public, &cloud)?;
-    let ports = Ports::new(cloud.firestore(), cloud.pubsub());
+    let ports = Ports::new(Arc::new(cloud.firestore()), Arc::new(cloud.pubsub()));
     let mut services = systems::configured(&ports)?.into_iter().flat_map(|system| system.services);
     let service = services.find(|service| service.name() == name).ok_or_else(no_such_service)?;
 

@@ -200,3 +200,29 @@ fn what_is_made_from_the_catalog_has_not_drifted() {
     let output = functions(&["catalog", "--check"], &[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn the_doctor_finds_nothing_in_the_catalog_and_says_what_it_cannot_read() {
+    let fixtures = "shared/doctor/tests/doctor/fixtures";
+    let sound = functions(&["doctor"], &[]);
+    assert_eq!(sound.status.code(), Some(0), "{sound:?}");
+    let (catalog, plan) = (format!("{fixtures}/catalog.json"), format!("{fixtures}/plan.json"));
+    let of_plan = functions(&["doctor", "--catalog", &catalog, &plan], &[]);
+    assert_eq!(of_plan.status.code(), Some(0), "{of_plan:?}");
+    // The plan deploys other systems than this binary has.
+    let foreign = functions(&["doctor", &plan], &[]);
+    assert_eq!(foreign.status.code(), Some(1), "{foreign:?}");
+    for (arguments, expected) in [
+        (&["doctor", "no-such-plan.json"][..], "cannot read no-such-plan.json"),
+        (&["doctor", "--catalog", &plan], "plan.json is not a catalog: missing field `timing`"),
+        (&["doctor", &catalog], "catalog.json cannot be checked"),
+    ] {
+        let output = functions(arguments, &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{expected}: {said}");
+        assert!(said.contains(expected), "{said} is not: {expected}");
+    }
+    let list = functions(&["doctor", "--list"], &[]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(list.lines().any(|line| line.starts_with("grant-publish ")), "{list}");
+}

@@ -21,7 +21,7 @@ use axum::{Router, body::Body, http::Request};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use effects::{mail::Mailer, payments::Gateway};
 use pushbox::{
-    Clock, Message, Path, Ports, PushAuth, Random,
+    Message, Path, Ports, PushAuth,
     publisher::{PublishError, Publisher},
     store::{CommitError, Firestore, Query, Store, StoreError, Stored, Version, Write},
 };
@@ -104,13 +104,7 @@ impl Bench {
         let project = format!("{name}-{}", std::process::id());
         let firestore = Firestore::new(&project, "(default)");
         let store = Arc::new(Counted { firestore, latency, lost: AtomicU64::new(0) });
-        let ports = Ports {
-            store: store.clone(),
-            publisher: Arc::new(Nowhere),
-            clock: Clock::system(),
-            random: Random::system(),
-            background: Default::default(),
-        };
+        let ports = Ports::new(store.clone(), Arc::new(Nowhere));
         let mailer = Mailer::local(ports.store.clone(), ports.clock.clone());
         let gateway = Gateway::local(ports.store.clone(), ports.clock.clone());
         let system = shop::system(shop::Config { mailer, gateway, stock_shards });

@@ -8,7 +8,7 @@ use effects::{
     mail::Mailer,
     payments::{Gateway, Money},
 };
-use pushbox::{Ports, System, timing};
+use pushbox::{Ports, System, Timing};
 use serde_json::{Value, json};
 use simulation::{Input, Outside, Repeats, Scenario, World};
 
@@ -89,7 +89,7 @@ impl Scenario for Signups {
 /// user, who is welcomed too.
 async fn sign_up_after_the_receipts_expired(world: &World, users: &BTreeSet<String>) -> Result<(), String> {
     let before = world.documents("user-service/users").await;
-    world.pass(timing::RECEIPT_RETENTION + Duration::from_secs(60)).await;
+    world.pass(Timing::DEFAULT.receipt_retention + Duration::from_secs(60)).await;
     let late = json!({ "email": "eve@example.com", "name": "Eve Eliot" });
     let answer = world.insist("user-service", "/users", "sign-up-2", &late).await;
     expect("the late answer", &answer.status.as_u16(), &201)?;

@@ -9,11 +9,16 @@
 //! | send a mail | [`mail::Mailer::smtp`] | [`mail::Mailer::local`], the local mailbox |
 //! | take a payment | [`payments::Gateway::stripe`] | [`payments::Gateway::local`], the local payment gateway |
 
-use pushbox::timing::CALL_DEADLINE;
+use std::time::Duration;
+
+use pushbox::Timing;
 
 mod keep;
 pub mod mail;
 pub mod payments;
+
+/// The deadline of one call to the outside.
+const CALL_DEADLINE: Duration = Timing::DEFAULT.call;
 
 /// A variable of the environment does not hold what it should.
 ///

@@ -5,7 +5,6 @@
 //! released, and a test decodes all of them.
 
 mod email;
-#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod ids;

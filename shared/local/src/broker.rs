@@ -26,9 +26,10 @@ pub use topics::{Topics, UnknownSubscription};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use catalog::Catalog;
 use jiff::Timestamp;
 use pushbox::{
-    Catalog, Message,
+    Message,
     publisher::{PublishError, Publisher},
 };
 use tokio::sync::Notify;

@@ -14,8 +14,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::any,
 };
+use catalog::{Catalog, Subscription};
 use futures::future::try_join_all;
-use pushbox::{Catalog, Subscription, timing};
+use pushbox::Timing;
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -67,7 +68,7 @@ impl Emulator {
     /// When there can be no HTTP client.
     pub fn new(host: &str, project: &str) -> Result<Self, reqwest::Error> {
         let client =
-            Client::builder().no_proxy().tls_certs_only([]).timeout(timing::REQUEST_DEADLINE).build()?;
+            Client::builder().no_proxy().tls_certs_only([]).timeout(Timing::DEFAULT.request).build()?;
         Ok(Self { host: host.to_owned(), project: project.to_owned(), client, turn: Arc::default() })
     }
 
@@ -98,8 +99,7 @@ impl Emulator {
 
     /// Keeps dead letters until somebody pulls them.
     async fn hold(&self, topic: &str) -> Result<(), ProvisionError> {
-        let holder =
-            json!({ "topic": self.topic(topic), "ackDeadlineSeconds": timing::ACK_DEADLINE.as_secs() });
+        let holder = json!({ "topic": self.topic(topic), "ackDeadlineSeconds": Timing::DEFAULT.ack_deadline.as_secs() });
         self.make(format!("subscriptions/{topic}"), holder).await?;
         Ok(())
     }
@@ -112,11 +112,11 @@ impl Emulator {
         let subscription = json!({
             "topic": self.topic(&wired.topic),
             "filter": wired.filter,
-            "ackDeadlineSeconds": timing::ACK_DEADLINE.as_secs(),
+            "ackDeadlineSeconds": Timing::DEFAULT.ack_deadline.as_secs(),
             "pushConfig": push_config,
             "deadLetterPolicy": {
                 "deadLetterTopic": self.topic(&wired.dead_letter_topic),
-                "maxDeliveryAttempts": timing::MAX_DELIVERY_ATTEMPTS,
+                "maxDeliveryAttempts": Timing::DEFAULT.max_delivery_attempts,
             },
         });
         if self.make(name.clone(), subscription).await? == Made::Before {

@@ -11,7 +11,6 @@
 
 pub mod broker;
 mod emulator;
-#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
 mod mails;

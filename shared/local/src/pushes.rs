@@ -13,8 +13,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use catalog::Catalog;
 use jiff::Timestamp;
-use pushbox::{Catalog, Problem};
+use pushbox::Problem;
 use serde::Deserialize;
 
 use crate::{

@@ -29,7 +29,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use jiff::Timestamp;
-use pushbox::{Message, timing};
+use pushbox::{Message, Timing};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -405,7 +405,7 @@ impl Names<'_> {
             described["pushConfig"] = json!({ "pushEndpoint": format!("http://{}/{service}/", self.host) });
             described["deadLetterPolicy"] = json!({
                 "deadLetterTopic": self.topic_name(dead_letter_topic),
-                "maxDeliveryAttempts": timing::MAX_DELIVERY_ATTEMPTS,
+                "maxDeliveryAttempts": Timing::DEFAULT.max_delivery_attempts,
             });
         }
         described

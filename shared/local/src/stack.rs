@@ -23,8 +23,9 @@ use axum::{
     response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
 };
+use catalog::Catalog;
 use futures::{FutureExt, future::BoxFuture, future::join};
-use pushbox::{Catalog, Problem, Route, ServiceName};
+use pushbox::{Problem, Route, ServiceName};
 use serde_json::json;
 use tower::ServiceExt;
 

@@ -3,9 +3,9 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
+use catalog::{Catalog, ServiceEntry};
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use pushbox::{Catalog, ServiceEntry};
 use serde::Serialize;
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     pushes::Pushes,
     stack::Transport,
 };
+use pushbox::wire::attribute;
 
 /// So many dead letters are shown, the newest ones.
 const MOST_DEAD_LETTERS: usize = 100;
@@ -270,10 +271,10 @@ fn beginning(data: &[u8]) -> Cow<'_, str> {
 
 /// A service says why it parks a message. Where it gave no answer, the broker has the count.
 fn reason(message: &Published) -> String {
-    if let Some(reason) = message.attributes.get("dead-letter-reason") {
+    if let Some(reason) = message.attributes.get(attribute::DEAD_LETTER_REASON) {
         return reason.clone();
     }
-    let count = message.attributes.get("CloudPubSubDeadLetterSourceDeliveryCount");
+    let count = message.attributes.get(attribute::PUBSUB_DELIVERY_COUNT);
     match (count, &message.last_failure) {
         (Some(count), Some(failure)) => format!("given up after {count} deliveries; the last one: {failure}"),
         (Some(count), None) => format!("given up after {count} deliveries"),

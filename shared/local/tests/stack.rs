@@ -12,9 +12,11 @@ use std::{
 };
 
 use axum::{Router, extract::State, http::HeaderMap, response::IntoResponse, routing::post};
+use catalog::Catalog;
 use events::UserCreated;
 use local::{Attachment, Broker, DeliveryPolicy, Emulator, Mail, Stack};
-use pushbox::{Catalog, Context, Document, Failure, Ports, PushAuth, Service, System, reject, store::Memory};
+use pushbox::wire::attribute;
+use pushbox::{Context, Document, Failure, Ports, PushAuth, Service, System, reject, store::Memory};
 use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -66,7 +68,7 @@ impl Local {
         let service = crm_service();
         let catalog = Catalog::of(&[System { name: "signup", services: vec![crm_service()] }]);
         let broker = Broker::new(&catalog, DeliveryPolicy::local()).unwrap();
-        let ports = Ports::new(Memory::default(), broker.clone());
+        let ports = Ports::new(Arc::new(Memory::default()), Arc::new(broker.clone()));
         let services = [(service.name(), service.app(ports, PushAuth::None))];
         Self::serve(Stack::on_broker(&catalog, broker, services)).await
     }
@@ -78,7 +80,10 @@ impl Local {
         let stand_in = StandIn::start().await;
         let emulator = Emulator::new(&stand_in.host, "local").unwrap();
         let broker = Broker::new(&catalog, DeliveryPolicy::local()).unwrap();
-        let services = [(service.name(), service.app(Ports::new(Memory::default(), broker), PushAuth::None))];
+        let services = [(
+            service.name(),
+            service.app(Ports::new(Arc::new(Memory::default()), Arc::new(broker)), PushAuth::None),
+        )];
         (Self::serve(Stack::on_emulator(&catalog, emulator, services)).await, stand_in)
     }
 
@@ -99,7 +104,7 @@ impl Local {
         };
         let stack = stack
             .with_mailbox(move || std::future::ready(vec![mail.clone()]))
-            .with_routes([("crm-service", crm_service().declared_routes())]);
+            .with_routes([("crm-service", crm_service().all_routes())]);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -266,7 +271,7 @@ async fn a_rejected_message_is_a_dead_letter_with_its_reason() {
     let holder = "/v1/projects/local/subscriptions/crm-service-dead-letter";
     let (_, pulled) = local.post(&format!("{holder}:pull"), json!({ "maxMessages": 10 })).await;
     let received = &pulled["receivedMessages"][0];
-    assert_eq!(received["message"]["attributes"]["dead-letter-service"], "crm-service");
+    assert_eq!(received["message"]["attributes"][attribute::DEAD_LETTER_SERVICE], "crm-service");
     local.post(&format!("{holder}:acknowledge"), json!({ "ackIds": [received["ackId"]] })).await;
     assert_eq!(local.state().await["deadLetterCount"], 0);
 }
@@ -360,8 +365,10 @@ async fn a_form_on_the_page_leads_back_to_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_running_service_relays_each_minute() {
-    let service =
-        || Service::new("user-service", "signs up").routes(Router::new()).publishes::<UserCreated>();
+    let service = || {
+        let service = Service::new("user-service", "signs up").publishes::<UserCreated>();
+        service.get("/users", async || "none")
+    };
     let catalog = Catalog::of(&[System { name: "signup", services: vec![service(), crm_service()] }]);
     let calls = Arc::new(AtomicUsize::new(0));
     let count = calls.clone();

@@ -1,4 +1,4 @@
-//! The first step of an effect: getting the right to make the call.
+//! The first step of an effect: a delivery gets the right to make the call.
 
 use std::time::Duration;
 
@@ -9,31 +9,31 @@ use crate::{
     context::Subject,
     effect::AnyEffect,
     message::Outgoing,
-    receipt::{self, Claim, Done, Found, Phase, Receipt, State},
+    receipt::{self, About, Claim, Found, Phase, Receipt, State},
+    reject,
     store::{CommitError, Precondition, Version, Write},
-    timing,
     transaction::{Seal, Sealed, commit, transact},
 };
 
-/// What a delivery has to do, now that the event is claimed.
+/// What a delivery does next.
 pub(crate) enum Claimed {
-    /// It holds the claim: it makes the call, or completes if the call was made before.
+    /// It holds the claim. It makes the call, or completes if an earlier delivery made the call.
     Held(Box<Held>),
     /// There is no call to make. It relays these events.
     Over(Vec<Outgoing>, Outcome),
 }
 
-/// A claim as this delivery knows it. Whoever changes the claim changes the receipt's version.
+/// A claim as this delivery knows it. Any change of the claim changes the receipt's version.
 pub(crate) struct Held {
-    pub(crate) receipt: Receipt,
+    about: About,
     pub(crate) claim: Claim,
     pub(crate) version: Version,
-    /// Before this, the store cannot have committed the claim.
+    /// The store cannot have committed the claim before this.
     pub(crate) since: Instant,
 }
 
-/// Claims the event, or waits for the delivery that has claimed it. The alternative to waiting is a
-/// nack, and each nack uses up one of the message's delivery attempts.
+/// Claims the event, or waits for the delivery that has claimed it. The alternative to waiting is a nack,
+/// and each nack uses up one of the message's delivery attempts.
 pub(crate) async fn claim(
     effect: &dyn AnyEffect,
     runtime: &Runtime,
@@ -56,19 +56,19 @@ pub(crate) async fn claim(
             };
             Ok(Seal::Write(State::Claimed { claim }))
         }
-        None => Ok(Seal::Write(State::Done(Done { events, ..Done::default() }))),
+        None => Ok(Seal::Write(State::done(events))),
     };
-    let sealed = transact(runtime, subject, Precondition::Absent, |cx| effect.claim(data, cx), seal);
-    match sealed.await? {
-        Sealed::Ours(receipt, version) => Ok(match receipt.state.clone() {
+    match transact(runtime, subject, Precondition::Absent, |cx| effect.claim(data, cx), seal).await? {
+        Sealed::Ours(Receipt { about, state }, version) => Ok(match state {
             State::Done(done) => Claimed::Over(done.events, Outcome::Handled),
-            State::Claimed { claim } => Claimed::Held(Box::new(Held { receipt, claim, version, since })),
+            State::Claimed { claim } => Claimed::Held(Box::new(Held { about, claim, version, since })),
         }),
         Sealed::Theirs(found) => wait(runtime, subject, &token, since, found).await,
+        Sealed::Removed => Err(abandoned()),
     }
 }
 
-/// Waits until the holder of the claim is done, or takes the claim over once its lease has ended.
+/// Waits until the holder of the claim is done, or takes the claim over after its lease.
 async fn wait(
     runtime: &Runtime,
     subject: &Subject,
@@ -80,52 +80,56 @@ async fn wait(
     let path = receipt::path(subject.service, &subject.key);
     let mut poll = Duration::from_millis(50);
     loop {
-        let Found { receipt, version, age } = found;
-        let mut claim = match receipt.state {
+        let Found { receipt: Receipt { about, state }, version, age } = found;
+        let mut claim = match state {
             State::Done(done) => return Ok(Claimed::Over(done.events, Outcome::Duplicate)),
-            State::Claimed { ref claim } => claim.clone(),
+            State::Claimed { claim } => claim,
         };
         match &claim.phase {
             Phase::Performed(_) => {
-                return Ok(Claimed::Held(Box::new(Held { receipt, claim, version, since })));
+                return Ok(Claimed::Held(Box::new(Held { about, claim, version, since })));
             }
             // The answer to our own commit was lost.
             Phase::Performing if claim.token == token => {
-                return Ok(Claimed::Held(Box::new(Held { receipt, claim, version, since })));
+                return Ok(Claimed::Held(Box::new(Held { about, claim, version, since })));
             }
-            Phase::Performing if age < timing::LEASE => {
+            Phase::Performing if age < runtime.timing().lease => {
                 tokio::time::sleep(poll).await;
                 poll = (poll * 2).min(Duration::from_millis(500));
             }
             Phase::Performing | Phase::Released => {
                 token.clone_into(&mut claim.token);
-                claim.phase = Phase::Performing;
                 claim.is_repeated = true;
-                let receipt = receipt.in_state(State::Claimed { claim: claim.clone() });
-                let change = receipt.to_change()?;
-                let write = Write { path: path.clone(), change, only_if: Precondition::At(version) };
                 since = Instant::now();
+                let mut held = Held { about, claim, version, since };
+                let write = held.enter(subject, Phase::Performing)?;
                 match commit(store, &[write]).await {
                     Ok(versions) => {
-                        let version = versions.first().copied().unwrap_or(version);
-                        return Ok(Claimed::Held(Box::new(Held { receipt, claim, version, since })));
+                        held.version = versions.first().copied().unwrap_or(version);
+                        return Ok(Claimed::Held(Box::new(held)));
                     }
                     Err(CommitError::Conflict) => {}
+                    Err(error @ CommitError::Refused(_)) => return Err(reject(error)),
                     Err(error) => return Err(error.into()),
                 }
             }
         }
-        let gone = || Failure::Retry("the claim was abandoned".to_owned());
-        found = Receipt::read(store, &path).await?.ok_or_else(gone)?;
+        found = Receipt::read(store, &path).await?.ok_or_else(abandoned)?;
     }
 }
 
 impl Held {
-    /// The claim's receipt in another phase, on the condition that this delivery still holds it.
-    pub(crate) fn in_phase(&self, subject: &Subject, phase: Phase) -> Result<Write, Failure> {
-        let claim = Claim { phase, ..self.claim.clone() };
-        let change = self.receipt.in_state(State::Claimed { claim }).to_change()?;
+    /// Changes the phase. Returns the write that does so in the store, on the condition that this delivery
+    /// still holds the claim.
+    pub(crate) fn enter(&mut self, subject: &Subject, phase: Phase) -> Result<Write, Failure> {
+        self.claim.phase = phase;
+        let state = State::Claimed { claim: self.claim.clone() };
+        let change = Receipt { about: self.about.clone(), state }.to_change()?;
         let path = receipt::path(subject.service, &subject.key);
         Ok(Write { path, change, only_if: Precondition::At(self.version) })
     }
+}
+
+fn abandoned() -> Failure {
+    Failure::Retry("the claim was abandoned".to_owned())
 }

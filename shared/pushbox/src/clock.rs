@@ -1,4 +1,4 @@
-//! What time it is.
+//! The source of time.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ impl Clock {
         Self(Arc::new(Timestamp::now))
     }
 
-    /// A clock that follows tokio's, from `start` on. With tokio's time paused, it is as still.
+    /// A clock that starts at `start` and follows tokio's clock, which a test can pause.
     #[must_use]
     pub fn following_tokio(start: Timestamp) -> Self {
         let began = tokio::time::Instant::now();
         Self(Arc::new(move || start.saturating_add(began.elapsed()).unwrap_or(start)))
     }
 
-    /// The present.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0)()

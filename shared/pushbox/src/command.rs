@@ -1,4 +1,4 @@
-//! Producers: routes that change something and publish what happened.
+//! Commands: requests that change documents and publish events.
 
 use axum::{
     Json,
@@ -20,16 +20,12 @@ use crate::{
     key::{Key, digest},
     receipt::{self, Answer, Done, State},
     store::Precondition,
-    timing,
     trace::{Trace, only},
     transaction::{Seal, Sealed, transact},
+    wire::header::IDEMPOTENCY_KEY,
 };
 
-/// The header by which a caller may repeat a request without doing its work twice.
-/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
-pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
-
-/// A request to change something: its body, and what makes a repeat of it recognisable.
+/// A request that changes documents: its body, and the identity by which a repeat is recognised.
 pub struct Command<T> {
     /// The request's body.
     pub body: T,
@@ -39,13 +35,13 @@ pub struct Command<T> {
     trace: Trace,
 }
 
-/// The answer to a [`Command`], kept in its receipt for the caller who asks again.
+/// The answer to a [`Command`]. The receipt stores it for a caller that repeats the request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     status: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     location: Option<String>,
-    /// JSON as text: Firestore does not hold every JSON value.
+    /// JSON as text, because Firestore cannot store every JSON value.
     body: String,
 }
 
@@ -60,12 +56,12 @@ impl Reply {
         Self::new(StatusCode::CREATED, body)
     }
 
-    /// 202 with this body: the work goes on elsewhere.
+    /// 202 with this body: another service continues the work.
     pub fn accepted(body: &impl Serialize) -> Self {
         Self::new(StatusCode::ACCEPTED, body)
     }
 
-    /// Says where the new thing is, relative to the request's path.
+    /// Adds the location of the new resource, relative to the request's path.
     #[must_use]
     pub fn at(mut self, location: String) -> Self {
         self.location = Some(location);
@@ -96,10 +92,10 @@ impl<T: DeserializeOwned> FromRequest<Runtime> for Command<T> {
         let key = idempotency_key(&headers).map_err(IntoResponse::into_response)?;
         let trace = request.extensions().get().cloned().unwrap_or_else(|| Trace::of_request(&headers));
         must_be_json(&headers).map_err(IntoResponse::into_response)?;
-        let bytes = read_body(&headers, request).await.map_err(IntoResponse::into_response)?;
+        let bytes = read_body(runtime, &headers, request).await.map_err(IntoResponse::into_response)?;
         let body = parse(&bytes).map_err(IntoResponse::into_response)?;
         let text = String::from_utf8_lossy(&bytes);
-        // Without the header, the request gets a key that nobody knows, so nobody can repeat it.
+        // Without the header, the request gets a random key, so it cannot be repeated.
         let key = key.unwrap_or_else(|| runtime.ports().random.nonce());
         Ok(Self {
             body,
@@ -112,14 +108,14 @@ impl<T: DeserializeOwned> FromRequest<Runtime> for Command<T> {
 }
 
 impl<T> Command<T> {
-    /// Runs `handler` in a transaction, commits its reply with what it staged, and publishes its
-    /// events. A repeat with the same idempotency key gets the first one's reply.
+    /// Runs `handler` in a transaction, commits its staged writes together with its reply, and publishes its
+    /// events. A repeat with the same idempotency key gets the first reply.
     ///
-    /// Once this has committed, the caller gets the reply: events that cannot be published now are
-    /// published by `POST /relay`.
+    /// After the commit the caller gets the reply in any case. `POST /relay` publishes the events that cannot
+    /// be published now.
     ///
     /// # Errors
-    /// The handler's, 422 for an idempotency key that came with another body before, or 503.
+    /// The handler's error, 422 if the idempotency key came with another request before, or 503.
     pub async fn run<I, F, Fut>(self, input: I, handler: F) -> Result<Reply, Problem>
     where
         I: Clone,
@@ -140,13 +136,14 @@ impl<T> Command<T> {
             },
         );
         let late = |_| Failure::Retry("the store did not answer in time".to_owned());
-        let sealed = timeout(timing::COMMAND_DEADLINE, sealed).await.map_err(late)??;
+        let sealed = timeout(runtime.timing().command, sealed).await.map_err(late)??;
         let (receipt, version) = match sealed {
             Sealed::Ours(receipt, version) => (receipt, version),
             Sealed::Theirs(found) => (found.receipt, found.version),
+            Sealed::Removed => return Err(no_answer()),
         };
         let State::Done(Done { answer: Some(answer), pending, .. }) = receipt.state.clone() else {
-            return Err(Failure::Retry("the receipt of a command holds no answer".to_owned()).into());
+            return Err(no_answer());
         };
         if answer.fingerprint != fingerprint {
             let detail = "This Idempotency-Key came with another request before.";
@@ -155,7 +152,7 @@ impl<T> Command<T> {
         if pending {
             let path = receipt::path(subject.service, &subject.key);
             let relay = runtime.relay_command(path, receipt, version);
-            match timeout(timing::RELAY_PATIENCE, relay).await {
+            match timeout(runtime.timing().relay_patience, relay).await {
                 Ok(Ok(())) => {}
                 Ok(Err(Failure::Retry(error) | Failure::Reject(error))) => {
                     tracing::warn!(error, "events stay pending");
@@ -167,8 +164,12 @@ impl<T> Command<T> {
     }
 }
 
-/// The key is a [string of structured fields](https://www.rfc-editor.org/rfc/rfc9651#name-strings). In
-/// practice it also comes without the quotes.
+fn no_answer() -> Problem {
+    Failure::Retry("the receipt of a command holds no answer".to_owned()).into()
+}
+
+/// The key is a [structured-field string](https://www.rfc-editor.org/rfc/rfc9651#name-strings). In practice,
+/// clients also send it without quotes.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     if !headers.contains_key(IDEMPOTENCY_KEY) {
         return Ok(None);
@@ -179,13 +180,13 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         None => (!text.contains(['"', ',', '\t'])).then(|| text.to_owned()),
     });
     key.filter(|key| (1..=255).contains(&key.len())).map(Some).ok_or_else(|| {
-        let detail = "An Idempotency-Key comes once. It has 1 to 255 printable ASCII characters, in double quotes \
+        let detail = "An Idempotency-Key must occur once. It has 1 to 255 printable ASCII characters, in double quotes \
                       or without quotes and commas.";
         Problem::new(StatusCode::BAD_REQUEST, detail)
     })
 }
 
-/// What stands between the quotes, where each quote and backslash has a backslash before it.
+/// Removes the escapes from the text between the quotes.
 fn unquoted(text: &str) -> Option<String> {
     let mut characters = text.chars();
     let mut unquoted = String::with_capacity(text.len());

@@ -1,8 +1,7 @@
 //! From a delivery to its outcome.
 
-use std::{collections::BTreeMap, panic::AssertUnwindSafe};
+use std::collections::BTreeMap;
 
-use futures::FutureExt;
 use tokio::time::timeout;
 
 use crate::{
@@ -10,26 +9,22 @@ use crate::{
     context::Subject,
     delivery::Delivery,
     fault,
-    message::{attribute, limits},
+    message::limits,
     perform,
-    receipt::{Done, State},
+    receipt::State,
     service::{Handler, Step},
     store::Precondition,
-    timing,
     trace::Trace,
     transaction::{Seal, Sealed, transact},
+    wire::{self, attribute},
 };
 
-/// Handles a delivery. It always ends, and never panics.
+/// Handles a delivery. A rejected message becomes a dead letter.
 pub(crate) async fn consume(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Outcome {
-    let failure = match AssertUnwindSafe(handle(runtime, delivery, trace)).catch_unwind().await {
-        Ok(Ok(outcome)) => return outcome,
-        Ok(Err(failure)) => failure,
-        Err(_) => return Outcome::Panicked,
-    };
-    match failure {
-        Failure::Retry(reason) => Outcome::Retry(reason),
-        Failure::Reject(reason) => match dead_letter(runtime, delivery, &reason).await {
+    match handle(runtime, delivery, trace).await {
+        Ok(outcome) => outcome,
+        Err(Failure::Retry(reason)) => Outcome::Retry(reason),
+        Err(Failure::Reject(reason)) => match dead_letter(runtime, delivery, &reason).await {
             Ok(()) => Outcome::Rejected(reason),
             Err(Failure::Retry(error) | Failure::Reject(error)) => {
                 Outcome::Retry(format!("{reason}; and it could not be parked: {error}"))
@@ -50,7 +45,7 @@ async fn handle(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Result<
     match handler {
         Handler::Transaction(step) => {
             let late = |_| Failure::Retry("the handler's deadline passed".to_owned());
-            timeout(timing::HANDLER_DEADLINE, run(runtime, step, &subject, data)).await.map_err(late)?
+            timeout(runtime.timing().handler, run(runtime, step, &subject, data)).await.map_err(late)?
         }
         Handler::Effect(effect) => perform::handle(effect, runtime, subject, data).await,
     }
@@ -58,12 +53,13 @@ async fn handle(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Result<
 
 /// Handles an event in one transaction.
 async fn run(runtime: &Runtime, step: &Step, subject: &Subject, data: &[u8]) -> Result<Outcome, Failure> {
-    let seal = |(), events| Ok(Seal::Write(State::Done(Done { events, ..Done::default() })));
+    let seal = |(), events| Ok(Seal::Write(State::done(events)));
     let (state, outcome) =
         match transact(runtime, subject, Precondition::Absent, |cx| step(data, cx), seal).await? {
             Sealed::Ours(receipt, _) => (receipt.state, Outcome::Handled),
-            // The first attempt may have died before its relay.
+            // The first delivery may have died before its relay, so a duplicate relays, too.
             Sealed::Theirs(found) => (found.receipt.state, Outcome::Duplicate),
+            Sealed::Removed => return Err(Failure::Retry("the receipt was removed".to_owned())),
         };
     fault::point("committed").await;
     match state {
@@ -72,16 +68,16 @@ async fn run(runtime: &Runtime, step: &Step, subject: &Subject, data: &[u8]) -> 
     }
 }
 
-/// Parks a message with the reason, for a person to look at.
+/// Publishes the message to the service's dead-letter topic, with the reason.
 async fn dead_letter(runtime: &Runtime, delivery: &Delivery, reason: &str) -> Result<(), Failure> {
     let added = [
-        ("dead-letter-reason", reason),
-        ("dead-letter-service", runtime.name()),
-        ("dead-letter-subscription", delivery.subscription.as_deref().unwrap_or_default()),
-        (attribute::PARKED_MESSAGE_ID, delivery.identity()),
+        (attribute::DEAD_LETTER_REASON, reason),
+        (attribute::DEAD_LETTER_SERVICE, runtime.name()),
+        (attribute::DEAD_LETTER_SUBSCRIPTION, delivery.subscription.as_deref().unwrap_or_default()),
+        (attribute::DEAD_LETTER_MESSAGE_ID, delivery.identity()),
     ];
     let attributes = limits::fitting(&delivery.attributes, &BTreeMap::from(added));
-    let topic = crate::catalog::dead_letter_topic(runtime.name());
+    let topic = wire::dead_letter_topic(runtime.name());
     runtime.ports().publisher.publish(Message { topic, attributes, data: delivery.raw.clone() }).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The transaction: what a handler reads and stages.
+//! The handler's view of its transaction: it reads documents and stages writes and events.
 
 use std::{
     collections::BTreeMap,
@@ -16,45 +16,45 @@ use crate::{
     trace::Trace,
 };
 
-/// A handler's only way to the outside: its transaction.
+/// A handler's transaction, and its only access to the world.
 ///
-/// What it stages is committed whole, with the receipt, in one commit; and only if nothing that it
-/// read has changed meanwhile. Otherwise the handler runs again from the start, so it must have no
-/// other way to the outside.
+/// The runtime commits everything that the handler stages in one commit, together with the receipt. The
+/// commit succeeds only if no document that the handler read has changed. Otherwise the handler runs again
+/// from its start, so it must not touch the world in any other way.
 #[derive(Clone)]
 pub struct Context {
     run: Arc<Run>,
 }
 
-/// Whether [`Context::create`] has staged the document.
+/// The result of [`Context::create`].
 #[must_use = "a document that exists is not created; decide what that means"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// There is no such document, as far as is known: it is staged.
+    /// The document is staged, because as far as is known it does not exist.
     New,
-    /// There is one already; nothing is staged.
+    /// The document exists. Nothing is staged.
     Exists,
 }
 
 impl Created {
-    /// Whether it is staged.
+    /// Whether the document is staged.
     pub fn is_new(self) -> bool {
         self == Self::New
     }
 
-    /// Whether there is one already.
+    /// Whether the document exists.
     pub fn exists(self) -> bool {
         self == Self::Exists
     }
 }
 
-/// What is being handled; the same on each re-run.
+/// The input that is handled. It is the same on each re-run.
 #[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) service: ServiceName,
     pub(crate) publishes: Arc<[&'static str]>,
     pub(crate) key: Key,
-    /// The message that is handled; none for a command.
+    /// The message; none for a command.
     pub(crate) message_id: Option<String>,
     pub(crate) occurred_at: Timestamp,
     pub(crate) trace: Trace,
@@ -62,28 +62,28 @@ pub(crate) struct Subject {
 
 struct Run {
     subject: Subject,
-    /// Random, and the same on each re-run: what all new ids derive from.
+    /// All new ids derive from this. It is random, and the same on each re-run.
     nonce: String,
     store: Arc<dyn Store>,
     now: Timestamp,
     staged: Mutex<Staged>,
 }
 
-/// What one run has read and staged.
+/// The reads and staged writes of one run.
 #[derive(Default)]
 pub(crate) struct Staged {
     documents: BTreeMap<Path, Staging>,
-    /// Documents that are known from before this run, until it uses them.
+    /// Documents that were read before this run, until it uses them.
     known: Known,
     pub(crate) events: Vec<Outgoing>,
     ids: u32,
-    /// An error of the program, which must not be committed.
+    /// A programming error, which prevents the commit.
     mistake: Option<String>,
 }
 
 #[derive(Default)]
 struct Staging {
-    /// What the store held, once it has been asked. `create` does not ask.
+    /// The document as the store returned it, if it was read. `create` does not read.
     read: Option<Option<Stored>>,
     created: bool,
     change: Option<Change>,
@@ -101,19 +101,19 @@ impl Context {
         Self { run: Arc::new(Run { subject, nonce, store, now, staged }) }
     }
 
-    /// When this run began.
+    /// The time at which this run began.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.run.now
     }
 
-    /// When the event happened, however late it arrived.
+    /// The time at which the event happened, even if it arrived late.
     #[must_use]
     pub fn occurred_at(&self) -> Timestamp {
         self.run.subject.occurred_at
     }
 
-    /// A new id: 32 hexadecimal digits that nobody can guess, and that are the same on each re-run.
+    /// A new id: 32 hexadecimal digits. Nobody can guess it, and it is the same on each re-run.
     #[must_use]
     pub fn new_id(&self) -> String {
         let mut staged = self.staged();
@@ -128,18 +128,17 @@ impl Context {
         id
     }
 
-    /// The shard of this event or command. Over all of them, shards are spread evenly over
-    /// `0..shards`.
+    /// The shard of this event or command. Shards are evenly distributed over `0..shards`.
     #[must_use]
     pub fn shard(&self, shards: u64) -> u64 {
         let hash = digest(&["shard", self.run.subject.key.digest()]);
         u64::from_str_radix(&hash[..8], 16).unwrap_or(0) % shards.max(1)
     }
 
-    /// Reads a document, with what this run has staged for it.
+    /// Reads a document, including the changes that this run has staged for it.
     ///
     /// # Errors
-    /// [`Failure::Retry`] when the store fails, or holds something that is not a `D`.
+    /// [`Failure::Retry`] if the store fails, or if the document is not a `D`.
     pub async fn get<D: Document>(&self, id: impl AsRef<str> + Send) -> Result<Option<D>, Failure> {
         let path = self.path::<D>(id.as_ref());
         let is_known = self.staged().staging(&path).is_known();
@@ -153,8 +152,8 @@ impl Context {
 
     /// Stages a document that must not exist yet.
     ///
-    /// This does not ask the store: it assumes that there is no such document. If the commit is
-    /// refused because there is one, the handler runs again and then gets [`Created::Exists`].
+    /// This reads nothing: it assumes that the document does not exist. If the commit is refused because the
+    /// document exists, the handler runs again and gets [`Created::Exists`].
     pub fn create<D: Document>(&self, document: &D) -> Created {
         let mut staged = self.staged();
         let Some(fields) = staged.fields(document) else { return Created::New };
@@ -167,16 +166,16 @@ impl Context {
         Created::New
     }
 
-    /// Stages a document. If this run has read it, the commit fails if it has changed since.
+    /// Stages a document. If this run has read it, the commit requires that it has not changed.
     pub fn put<D: Document>(&self, document: &D) {
         let mut staged = self.staged();
         let change = staged.fields(document).map(Change::Set);
         staged.staging(&self.path::<D>(&document.id())).change = change;
     }
 
-    /// Adds the numeric fields named in `amounts` to what is stored, and sets the other fields.
-    /// This neither reads nor loses a race. A document takes about one write a second, so spread
-    /// what is hot over [shards](Self::shard).
+    /// Adds the integer fields that `amounts` names to the stored ones, and sets the other fields. This reads
+    /// nothing and never conflicts. A document accepts about one write per second, so spread hot documents
+    /// over [shards](Self::shard).
     pub fn add<D: Document>(&self, document: &D, amounts: &[&str]) {
         let mut staged = self.staged();
         let Some(fields) = staged.fields(document) else { return };
@@ -185,7 +184,7 @@ impl Context {
         let found: BTreeMap<String, i64> =
             found.into_iter().filter_map(|(name, value)| Some((name, value.as_i64()?))).collect();
         if found.len() < amounts.len() {
-            // To add nothing instead would go unnoticed.
+            // If it added nothing instead, nobody would notice.
             staged.mistake = Some(format!("{} has no integer field for each of {amounts:?}", D::COLLECTION));
             return;
         }
@@ -198,12 +197,12 @@ impl Context {
         self.staged().staging(&path).change = Some(Change::Delete);
     }
 
-    /// Stages an event. It is published once the commit is through.
+    /// Stages an event. It is published after the commit.
     pub fn publish<E: Event>(&self, event: &E) {
         let Subject { service, trace, publishes, .. } = &self.run.subject;
         let mut staged = self.staged();
         if !publishes.contains(&E::TYPE) {
-            // The catalog, and with it the grants in the cloud, would not know.
+            // The grant in the cloud comes from the declaration.
             staged.mistake = Some(format!("{service} does not declare that it publishes {}", E::TYPE));
             return;
         }
@@ -225,7 +224,7 @@ impl Context {
         self.run.staged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the run and takes what it staged.
+    /// Ends the run and returns its reads and staged writes.
     pub(crate) fn take(&self) -> Result<Staged, Failure> {
         let mut staged = std::mem::take(&mut *self.staged());
         staged.mistake.take().map_or(Ok(staged), |mistake| Err(Failure::Retry(mistake)))
@@ -237,8 +236,7 @@ impl Staging {
         self.read.is_some() || matches!(self.change, Some(Change::Set(_) | Change::Delete))
     }
 
-    /// Whether the handler sees a document here. It assumes that there is none where nobody has
-    /// asked the store.
+    /// Whether the document exists for the handler. Without a read, it is assumed not to exist.
     fn exists(&self) -> bool {
         match &self.change {
             Some(Change::Set(_) | Change::Add { .. }) => true,
@@ -262,7 +260,7 @@ impl Staging {
         }
     }
 
-    /// On top of what is staged already.
+    /// Adds to the change that is already staged.
     fn add(&mut self, fields: Fields, amounts: BTreeMap<String, i64>) {
         self.change = Some(match self.change.take() {
             None | Some(Change::Verify) => Change::Add { fields, amounts },
@@ -273,7 +271,7 @@ impl Staging {
                 }
                 Change::Add { fields: all, amounts: sums }
             }
-            // All of the document is known here, so nothing is left for the store to add to.
+            // The whole document is known here, so the addition happens here, too.
             Some(Change::Set(mut document)) => {
                 store::add(&mut document, &fields, &amounts);
                 Change::Set(document)
@@ -297,7 +295,7 @@ impl Staging {
 }
 
 impl Staged {
-    /// What this run has read and staged of a document.
+    /// The read and the staged change of a document.
     fn staging(&mut self, path: &Path) -> &mut Staging {
         let known = &mut self.known.0;
         self.documents
@@ -314,8 +312,8 @@ impl Staged {
             .ok()
     }
 
-    /// The writes of this run. What was read and not written is verified, so that a decision never
-    /// rests on something that has changed.
+    /// The writes of this run. A document that was only read is verified, so that no decision rests on a
+    /// document that has changed.
     pub(crate) fn into_writes(self) -> impl Iterator<Item = Write> {
         self.documents.into_iter().map(|(path, staging)| {
             let only_if = staging.only_if();
@@ -323,7 +321,7 @@ impl Staged {
         })
     }
 
-    /// Checks that all that this run has read, or assumed to be absent, is so at one time.
+    /// Writes that verify all documents that this run has read or assumed to be absent.
     pub(crate) fn into_verification(self) -> Vec<Write> {
         let used =
             self.documents.into_iter().filter(|(_, staging)| staging.read.is_some() || staging.created);
@@ -336,13 +334,13 @@ impl Staged {
     }
 }
 
-/// What is known of documents before a run begins.
+/// The documents that were read before a run begins.
 #[derive(Default)]
 pub(crate) struct Known(BTreeMap<Path, Option<Stored>>);
 
 impl Known {
-    /// Asks the store for what a run assumed to be absent: one of them may be why its commit was
-    /// refused. The next run knows.
+    /// Reads the documents that a run assumed to be absent, because one of them may be the reason for the
+    /// conflict. The next run knows them.
     pub(crate) async fn recheck(store: &dyn Store, refused: &[Write]) -> Result<Self, StoreError> {
         let mut known = BTreeMap::new();
         for Write { path, .. } in refused.iter().filter(|write| write.only_if == Precondition::Absent) {

@@ -1,4 +1,4 @@
-//! Which web pages may call a service from a browser.
+//! Cross-origin requests: the web pages that may call a service from a browser.
 
 use std::{str::FromStr, time::Duration};
 
@@ -11,16 +11,14 @@ use axum::{
 };
 use tower_http::cors::CorsLayer;
 
-use crate::command::IDEMPOTENCY_KEY;
+use crate::wire::header::IDEMPOTENCY_KEY;
 
-/// Origins such as `https://shop.example`, whose pages may call a public service.
-///
-/// Without this a browser keeps every answer from the pages of other origins. Parses from a list with
-/// commas.
+/// The origins, such as `https://shop.example`, whose pages may call a public service. Without them, a
+/// browser hides every answer from the pages of other origins. It parses from a comma-separated list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Origins(Vec<HeaderValue>);
 
-/// This is no list of origins.
+/// The text is not a list of origins.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("`{0}` is not an origin; it should look like https://shop.example")]
 pub struct InvalidOrigin(String);
@@ -32,12 +30,12 @@ impl FromStr for Origins {
     }
 }
 
-/// An origin as browsers write it: in lower case, with no path.
+/// An origin as browsers write it: in lower case, without a path.
 fn origin_of(text: &str) -> Result<HeaderValue, InvalidOrigin> {
     let is_origin = text.parse::<Uri>().is_ok_and(|uri| {
         let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
         let scheme = uri.scheme_str().unwrap_or_default();
-        // A browser leaves the scheme's own port out.
+        // Browsers omit the default port of the scheme.
         let own_port = if scheme == "https" { ":443" } else { ":80" };
         ["http", "https"].contains(&scheme)
             && format!("{scheme}://{authority}") == text
@@ -51,7 +49,7 @@ fn origin_of(text: &str) -> Result<HeaderValue, InvalidOrigin> {
 }
 
 impl Origins {
-    /// Lets pages of these origins call the routes of `app`.
+    /// Allows the pages of these origins to call the routes of `app`.
     pub fn allow(self, app: Router) -> Router {
         let headers = [AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static(IDEMPOTENCY_KEY)];
         let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];

@@ -1,4 +1,4 @@
-//! One arrival of a message: what Pub/Sub pushes, in each form that it may have.
+//! A delivery: one arrival of a message, in each of its forms.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -12,39 +12,39 @@ use serde::{Deserialize, de::IgnoredAny};
 use crate::{
     json::read_object,
     key::Key,
-    message::attribute,
     trace::{TRACE_ATTRIBUTES, Trace, joined},
+    wire::{attribute, header},
 };
 
 const STRUCTURED: &str = "application/cloudevents+json";
 
-/// The only version of CloudEvents that there is.
+/// The only released version of CloudEvents.
 const SPEC_VERSION: &str = "1.0";
 
-/// What [Eventarc](https://cloud.google.com/eventarc/docs/cloudevents#pubsub) delivers for a Pub/Sub
-/// message. Its data is a push envelope.
+/// The type of the event that [Eventarc](https://cloud.google.com/eventarc/docs/cloudevents#pubsub) delivers
+/// for a Pub/Sub message. Its data is a push envelope.
 const EVENTARC_MESSAGE: &str = "google.cloud.pubsub.topic.v1.messagePublished";
 
 /// One arrival of a message at a subscription.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// Given by Pub/Sub at each publish: a relay's repeat has another one.
+    /// Pub/Sub assigns it at each publication, so a repeat by a relay has another one.
     pub(crate) message_id: String,
-    /// `projects/…/subscriptions/…`, where the push says so.
+    /// `projects/…/subscriptions/…`, if the push contains it.
     pub(crate) subscription: Option<String>,
-    /// Counted by Pub/Sub from 1 where the subscription has a dead-letter policy.
+    /// The number of this delivery, from 1, if the subscription has a dead-letter policy.
     pub(crate) attempt: Option<u32>,
     pub(crate) attributes: BTreeMap<String, String>,
-    /// The data, or why there is none to be had. Then `raw` is what came instead.
+    /// The data, or the reason why it cannot be decoded. Then `raw` holds the undecoded data.
     pub(crate) data: Result<Bytes, &'static str>,
     pub(crate) raw: Bytes,
-    /// The field `event` of the data, or why the data cannot have one. It is read only where no
-    /// attribute tells the type.
+    /// The field `event` of the data, or the reason why it cannot be read. It is read only if no attribute
+    /// names the type.
     named: Result<Option<String>, &'static str>,
     publish_time: Option<Timestamp>,
 }
 
-/// This is not a push from Pub/Sub, nor a CloudEvent.
+/// The request is neither a push from Pub/Sub nor a CloudEvent.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("neither a Pub/Sub push nor a CloudEvent: {0}")]
 pub(crate) struct NotAnEnvelope(&'static str);
@@ -59,7 +59,7 @@ struct Envelope<'a> {
     attempt: Option<u32>,
 }
 
-/// Pub/Sub sends both spellings of these names, so an alias would be a duplicate field.
+/// Pub/Sub sends both spellings of these names at once, so an alias would be a duplicate field.
 #[derive(Deserialize)]
 struct PushedMessage<'a> {
     #[serde(borrow)]
@@ -90,7 +90,7 @@ struct StructuredEvent {
 }
 
 impl Delivery {
-    /// Reads a delivery in each form that it may have:
+    /// Reads a delivery in any of its forms:
     ///
     /// - Pub/Sub's push: [wrapped](https://cloud.google.com/pubsub/docs/push#receive_push), or
     ///   [unwrapped](https://cloud.google.com/pubsub/docs/payload-unwrapping) with metadata. The
@@ -99,18 +99,18 @@ impl Delivery {
     ///   structured or binary.
     /// - Eventarc's CloudEvent that wraps a Pub/Sub push.
     pub(crate) fn parse(headers: &HeaderMap, body: Bytes) -> Result<Self, NotAnEnvelope> {
-        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        if let Some(message_id) = header("x-goog-pubsub-message-id") {
+        let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(message_id) = value(header::MESSAGE_ID) {
             let message = Self {
                 message_id: message_id.to_owned(),
-                subscription: header("x-goog-pubsub-subscription-name").map(str::to_owned),
-                publish_time: header("x-goog-pubsub-publish-time").and_then(|time| time.parse().ok()),
-                // Pub/Sub writes attributes as they are.
+                subscription: value(header::SUBSCRIPTION).map(str::to_owned),
+                publish_time: value(header::PUBLISH_TIME).and_then(|time| time.parse().ok()),
+                // Pub/Sub does not encode attributes.
                 ..Self::bare(headers, body, |value| value.to_str().ok().map(str::to_owned))
             };
             return message.opened();
         }
-        let mut event = if header(attribute::CONTENT_TYPE).is_some_and(is_structured) {
+        let mut event = if value(attribute::CONTENT_TYPE).is_some_and(is_structured) {
             let event = read_object(&body);
             let event: StructuredEvent =
                 event.map_err(|_| NotAnEnvelope("the body is not a structured CloudEvent"))?;
@@ -129,10 +129,10 @@ impl Delivery {
         }
     }
 
-    /// A message whose attributes are HTTP headers and whose data is the body.
+    /// A message with its attributes in HTTP headers and its data in the body.
     fn bare(headers: &HeaderMap, body: Bytes, decode: impl Fn(&HeaderValue) -> Option<String>) -> Self {
         let of_event = headers.iter().filter(|(name, _)| {
-            name.as_str().starts_with("ce-") || name.as_str() == attribute::PARKED_MESSAGE_ID
+            name.as_str().starts_with("ce-") || name.as_str() == attribute::DEAD_LETTER_MESSAGE_ID
         });
         let of_event = of_event.filter_map(|(name, value)| Some((name.to_string(), decode(value)?)));
         let of_trace = TRACE_ATTRIBUTES.into_iter().flat_map(|(parent, state)| [parent, state]);
@@ -175,10 +175,10 @@ impl Delivery {
         })
     }
 
-    /// Looks into a message of Pub/Sub's: turns CloudEvents' structured mode, if it is that, into the
-    /// binary mode, and reads the type where no attribute tells it.
+    /// Converts a message that holds a structured CloudEvent to the binary mode. Reads the type from the data
+    /// if no attribute names it.
     fn opened(mut self) -> Result<Self, NotAnEnvelope> {
-        /// `specversion` is in every structured CloudEvent, and Go's SDK sends one without a word.
+        /// Every structured CloudEvent has a `specversion`. Go's SDK sends one without a content type.
         #[derive(Deserialize)]
         struct Typed {
             event: Option<String>,
@@ -218,7 +218,7 @@ impl Delivery {
         };
         let mut content_type = None;
         if let Ok(data) = &self.data {
-            // A dead letter has the attributes and the data of the same mode.
+            // The attributes and the data of a dead letter must be in the same mode.
             self.raw = data.clone();
             self.attributes.retain(|name, _| !name.eq_ignore_ascii_case(attribute::CONTENT_TYPE));
             content_type = Some("application/json".to_owned());
@@ -236,8 +236,8 @@ impl Delivery {
         self.attributes.extend(known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }
 
-    /// The id of an event that came without Pub/Sub. Nothing but its attributes tells it from others,
-    /// so it must have those that the specification requires.
+    /// The id of an event that did not come from Pub/Sub. Only its attributes identify it, so it must have
+    /// those that the specification requires.
     fn checked_id(&self) -> Result<&str, NotAnEnvelope> {
         let require = |name, missing| self.attribute(name).ok_or(NotAnEnvelope(missing));
         if require(attribute::SPEC_VERSION, "the CloudEvent has no specversion")? != SPEC_VERSION {
@@ -248,15 +248,15 @@ impl Delivery {
         require(attribute::ID, "the CloudEvent has no id")
     }
 
-    /// The trace that it belongs to: the message's, else the request's.
+    /// The trace of the message, or of the request if the message has none.
     pub(crate) fn trace(&self, headers: &HeaderMap) -> Trace {
         Trace::of_message(|name| self.attribute(name), headers)
     }
 
-    /// What makes two deliveries one event. Message ids alone would not do: a relay that publishes
-    /// again gets a new one. Where there is nothing else, the subscription belongs to it: a message
-    /// id is [unique within its topic](https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage).
-    /// A dead letter that is published again with its attributes names the message that it was.
+    /// The identity of the event: its source and id. A message id is not enough, because a relay that
+    /// publishes again gets a new one. A message without source and id is identified by its message id and
+    /// the subscription, because a message id is
+    /// [unique within its topic](https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage).
     pub(crate) fn key(&self) -> Key {
         if let (Some(source), Some(id)) = (self.attribute(attribute::SOURCE), self.attribute(attribute::ID)) {
             return Key::event(source, id);
@@ -264,12 +264,12 @@ impl Delivery {
         Key::message(self.subscription.as_deref(), self.identity())
     }
 
-    /// The id of the message, or for a dead letter that is replayed, of the message that it was.
+    /// The id of the message. For the replay of a dead letter, it is the id of the original message.
     pub(crate) fn identity(&self) -> &str {
-        self.attribute(attribute::PARKED_MESSAGE_ID).unwrap_or(&self.message_id)
+        self.attribute(attribute::DEAD_LETTER_MESSAGE_ID).unwrap_or(&self.message_id)
     }
 
-    /// The event's type; `None` where neither the attributes nor the data tell.
+    /// The event's type; `None` if neither the attributes nor the data name it.
     pub(crate) fn event_type(&self) -> Result<Option<Cow<'_, str>>, &'static str> {
         if let Some(ce_type) = self.attribute(attribute::TYPE) {
             return Ok(Some(ce_type.into()));
@@ -278,7 +278,7 @@ impl Delivery {
         self.named.as_ref().map(|event| event.as_deref().map(Cow::from)).map_err(|reason| *reason)
     }
 
-    /// When the event happened, as far as the message tells.
+    /// The time at which the event happened, or was published.
     pub(crate) fn time(&self) -> Option<Timestamp> {
         self.attribute(attribute::TIME).and_then(|time| time.parse().ok()).or(self.publish_time)
     }
@@ -287,7 +287,7 @@ impl Delivery {
         self.attributes.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// The attribute `content-type`, which some write with capitals, as an HTTP header.
+    /// The attribute `content-type`. Some publishers write it with capitals, like an HTTP header.
     fn content_type(&self) -> Option<&str> {
         self.attribute(attribute::CONTENT_TYPE).or_else(|| {
             let mut attributes = self.attributes.iter();
@@ -297,19 +297,19 @@ impl Delivery {
     }
 }
 
-/// Media types are compared without regard to case and to parameters.
+/// Compares the media type without case and parameters.
 fn is_structured(content_type: &str) -> bool {
     content_type.split(';').next().is_some_and(|media| media.trim().eq_ignore_ascii_case(STRUCTURED))
 }
 
-/// A structured CloudEvent, if the data of a message is one.
+/// The structured CloudEvent in the data, if it is a complete one.
 fn complete_event(data: &[u8]) -> Option<StructuredEvent> {
     let event: StructuredEvent = read_object(data).ok()?;
     let has_all = event.id.is_some() && event.source.is_some() && event.r#type.is_some();
     (has_all && event.specversion.as_deref() == Some(SPEC_VERSION)).then_some(event)
 }
 
-/// The value of a `ce-` header: it may be quoted, and is
+/// The value of a `ce-` header, which may be quoted and is
 /// [percent-encoded](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md#3132-http-header-values).
 fn decoded(value: &HeaderValue) -> Option<String> {
     let value = value.as_bytes();

@@ -1,4 +1,4 @@
-//! Work that goes on when its caller hangs up.
+//! Work that continues when its caller hangs up.
 
 use std::{
     pin::Pin,
@@ -9,7 +9,8 @@ use futures::{FutureExt, future::BoxFuture};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Runs a future in place. If it is dropped before its end, it goes on in the background.
+/// Runs a future in place. If this is dropped before the future's end, the future continues in the
+/// background.
 pub(crate) struct DetachOnDrop<T: Send + 'static> {
     future: Option<BoxFuture<'static, T>>,
     background: TaskTracker,
@@ -25,7 +26,7 @@ impl<T: Send + 'static> Future for DetachOnDrop<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        // A future that panics is not put back: it must not be polled again.
+        // A future that panics is not put back, because it must not be polled again.
         let Some(mut future) = self.future.take() else { return Poll::Pending };
         let polled = future.poll_unpin(cx);
         if polled.is_pending() {

@@ -1,12 +1,12 @@
-//! What services store, and where.
+//! Documents and their paths.
 
 use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// A type that is stored as one Firestore document, at `services/<service>/<COLLECTION>/<id>`.
+/// A type that is stored as one document, at `services/<service>/<COLLECTION>/<id>`.
 ///
-/// Firestore stores up to 1 MiB, no list directly inside of a list, and no number beyond an `i64`.
+/// Firestore accepts at most 1 MiB, no list directly inside a list, and no integer beyond an `i64`.
 pub trait Document: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The collection, such as `contacts`.
     const COLLECTION: &'static str;
@@ -15,16 +15,17 @@ pub trait Document: Serialize + DeserializeOwned + Send + Sync + 'static {
     fn id(&self) -> String;
 }
 
-/// Where a document is, relative to the database.
+/// The path of a document, relative to the database.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path {
     text: String,
-    /// Where in it the collection ends.
+    /// The end of the collection's path in the text.
     collection: usize,
 }
 
 impl Path {
-    /// `services/<service>/<collection>/<id>`. Any id will do: what Firestore refuses is escaped.
+    /// `services/<service>/<collection>/<id>`. Any id is possible: characters that Firestore refuses are
+    /// escaped.
     #[must_use]
     pub fn new(service: &str, collection: &str, id: &str) -> Self {
         let mut text = Self::collection_of(service, collection);

@@ -1,4 +1,4 @@
-//! One call to the outside world, in three steps: claim, perform, complete.
+//! Effects: one call to the outside world, in three steps.
 
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Serialize, de::DeserializeOwned};
@@ -7,49 +7,48 @@ use crate::{Context, Event, Failure, service::decode};
 
 /// One call to the outside world for each event, such as a mail or a charge.
 ///
-/// 1. [`claim`](Self::claim) decides in a transaction what to call for. Its call is committed as a
+/// 1. [`claim`](Self::claim) runs in a transaction and decides on the call. The call is committed as a
 ///    claim, which keeps other deliveries from making it.
 /// 2. [`perform`](Self::perform) makes the call.
-/// 3. [`complete`](Self::complete) records in a transaction what came of it.
+/// 3. [`complete`](Self::complete) runs in a transaction and records the outcome.
 ///
-/// Once `perform` has returned an outcome, the call is not made again: if `complete` fails, the
-/// outcome is kept in the claim, and a later delivery completes. If the process dies, or is cut off
-/// from the store, between the call and the record of it, another delivery takes the claim over when
-/// its [lease](crate::timing::LEASE) has ended, and makes the very same call with the same
-/// idempotency key. So each such failure adds one call at most.
+/// After `perform` has returned an outcome, the call is not repeated: if `complete` fails, the claim keeps
+/// the outcome, and a later delivery completes. If the process dies or loses the store between the call and
+/// the record of its outcome, another delivery takes the claim over after the
+/// [lease](crate::Timing::lease). It makes the same call with the same idempotency key. Each such failure
+/// adds at most one call.
 pub trait Effect: Send + Sync + 'static {
-    /// What it handles.
+    /// The event that it handles.
     type Event: Event;
-    /// What to call for. It is stored in the claim, so it must fit into a document.
+    /// The call. The claim stores it, so it must fit into a document.
     type Call: Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// What came of the call. An unknown outcome, where a second call could do harm, is a value of
-    /// this type, too.
+    /// The outcome of the call. If a second call could do harm, an unknown outcome is a value of this type.
     type Outcome: Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// Says what to call for, or `None` if there is nothing to call for. What it stages is committed
-    /// together with the claim. It may publish only if it returns `None`.
+    /// Returns the call, or `None` if no call is needed. Its staged writes are committed together with the
+    /// claim. It may publish only if it returns `None`.
     fn claim(
         &self,
         event: Self::Event,
         cx: Context,
     ) -> impl Future<Output = Result<Option<Self::Call>, Failure>> + Send;
 
-    /// Makes the call, with an idempotency key that is the same on every attempt. It must end within
-    /// [`CALL_DEADLINE`](crate::timing::CALL_DEADLINE). If it panics, or is cut off at
-    /// [`CALL_CUT_OFF`](crate::timing::CALL_CUT_OFF), nobody knows the outcome, and the call is made
-    /// again when the lease has ended.
+    /// Makes the call. The idempotency key is the same on every attempt. It must end within
+    /// [`Timing::call`](crate::Timing::call). If it panics, or does not end within
+    /// [`Timing::call_cut_off`](crate::Timing::call_cut_off), the outcome is unknown, and the call is
+    /// repeated after the lease.
     ///
     /// # Errors
-    /// [`Failure::Retry`] if the call was not made, or if a second one with the same key does no
-    /// harm. [`Failure::Reject`] if the outside refuses this call for good: then
-    /// [`abandon`](Self::abandon) runs, and the message becomes a dead letter.
+    /// [`Failure::Retry`] if the call was not made, or if a second call with the same key does no harm.
+    /// [`Failure::Reject`] if the outside refuses the call for good. Then [`abandon`](Self::abandon) runs,
+    /// and the message becomes a dead letter.
     fn perform(
         &self,
         call: Self::Call,
         key: String,
     ) -> impl Future<Output = Result<Self::Outcome, Failure>> + Send;
 
-    /// Records the outcome. What it publishes is relayed.
+    /// Records the outcome, and may publish events.
     fn complete(
         &self,
         call: Self::Call,
@@ -57,9 +56,9 @@ pub trait Effect: Send + Sync + 'static {
         cx: Context,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Takes back what `claim` has staged, after `perform` has rejected the call. The receipt is
-    /// removed in the same commit, so a replay of the dead letter begins with `claim` again. If an
-    /// earlier attempt may have made the call, this does not run: the claim keeps its key for a replay.
+    /// Undoes the writes of `claim` after `perform` has rejected the call. The same commit removes the
+    /// receipt, so a replay of the dead letter begins with `claim`. This does not run if an earlier attempt
+    /// may have made the call: then the claim keeps its key for the replay.
     fn abandon(&self, call: Self::Call, cx: Context) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 

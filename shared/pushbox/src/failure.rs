@@ -1,25 +1,25 @@
-//! Why a handler did not do its work, and what happens next.
+//! The failure of a handler, and what happens next.
 
 use std::{error::Error, fmt};
 
 use crate::json;
 
-/// What a handler returns when it could not do its work.
+/// The failure of a handler.
 ///
-/// `?` turns every error into [`Failure::Retry`], the safe default; a rejection is always spelled
-/// out. A business "no" is neither: it is an event and an `Ok`.
+/// `?` turns every error into [`Failure::Retry`], the safe default. A rejection is always explicit. A
+/// business "no" is neither: it is an event and an `Ok`.
 #[derive(Debug)]
 pub enum Failure {
     /// Not now: Pub/Sub delivers again. The text is for the log.
     Retry(String),
-    /// Never: the message becomes a dead letter with this reason, which has no personal data in it.
+    /// Never: the message becomes a dead letter with this reason. The reason must contain no personal data.
     Reject(String),
 }
 
 /// An error that ends a transaction.
 pub(crate) trait Refusal: From<Failure> {
-    /// Whether it says that something is so. Then it must rest on reads that were true together; an
-    /// error that only asks to try again need not.
+    /// Whether the error states a fact. Such an error must rest on reads that were true at one time. An
+    /// error that only asks for a retry need not.
     fn is_final(&self) -> bool;
 }
 
@@ -42,12 +42,12 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
-/// serde repeats values in its errors, which may be personal data. All others are taken as they are.
+/// Omits the values that serde quotes in its errors, because they may be personal data.
 fn describe(error: &(dyn Error + 'static)) -> String {
     error.downcast_ref().map_or_else(|| error.to_string(), json::describe)
 }
 
-/// A [`Failure::Reject`]: this message can never be handled, for this reason.
+/// Makes a [`Failure::Reject`] with this reason.
 pub fn reject(reason: impl fmt::Display) -> Failure {
     Failure::Reject(reason.to_string())
 }

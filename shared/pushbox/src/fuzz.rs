@@ -1,26 +1,30 @@
-//! What must hold of whatever comes from outside. `fuzz/` calls these functions with what a fuzzer
-//! makes up, and the tests below with `fuzz/corpus/`.
+//! What must hold for any input from outside. `fuzz/` calls these functions with generated input, and the
+//! tests below call them with `fuzz/corpus/`.
 
 use std::{
     fmt::Debug,
     fs,
     panic::catch_unwind,
     path::{Path, PathBuf},
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
 };
 
+use async_trait::async_trait;
 use axum::{
     Router,
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode},
-    routing::get,
 };
 use bytes::Bytes;
 use tower::ServiceExt;
 
 use crate::{
-    Event, Page, PageQuery, Ports, PushAuth, Service, delivery::Delivery, json::read_object,
-    publisher::PubSub, store::Memory, trace::Trace,
+    Event, Message, Page, PageQuery, Ports, PushAuth, Service,
+    delivery::Delivery,
+    json::read_object,
+    publisher::{PublishError, Publisher},
+    store::Memory,
+    trace::Trace,
 };
 
 /// The body of a wrapped push: JSON with a `message`.
@@ -28,7 +32,7 @@ pub fn envelope(body: &[u8]) {
     delivery(&HeaderMap::new(), body);
 }
 
-/// An unwrapped push or a CloudEvent: headers, one a line, an empty line, and the body.
+/// An unwrapped push or a CloudEvent: one header per line, an empty line, and the body.
 pub fn attributes(request: &[u8]) {
     let (head, body) = match request.windows(2).position(|two| two == b"\n\n") {
         Some(end) => (&request[..end], &request[end + 2..]),
@@ -53,7 +57,7 @@ fn delivery(headers: &HeaderMap, body: &[u8]) {
     assert!(!delivery.key().to_string().is_empty(), "a delivery has a key");
     let again = parse().expect("what is read once can be read again");
     assert_eq!(delivery.key(), again.key(), "a redelivery has the same key");
-    // These have to do with what they find.
+    // These must not panic.
     let _ = (delivery.event_type(), delivery.time());
 }
 
@@ -72,22 +76,31 @@ pub fn cursor(cursor: &[u8]) {
     assert!(![".", ".."].contains(&id.as_str()), "not an id: {id:?}");
     let is_reserved = id.len() >= 4 && id.starts_with("__") && id.ends_with("__");
     assert!(!is_reserved, "not an id: {id:?}");
-    // Whoever takes the page after this document gets this cursor.
+    // A page that ends with this document has this cursor.
     let page = Page::cut(vec![id.clone(), String::new()], 1, Clone::clone);
     let next = page.next.expect("there is one more");
     assert_eq!(begins_after(next.as_bytes()), Some(id), "a page's own cursor is understood");
 }
 
-/// The id that a list begins after, where its route is given this cursor; `None` if it refuses it.
+/// A publisher that is never called.
+struct Nowhere;
+
+#[async_trait]
+impl Publisher for Nowhere {
+    async fn publish(&self, message: Message) -> Result<String, PublishError> {
+        Err(PublishError { topic: message.topic, reason: "there is none".to_owned() })
+    }
+}
+
+/// The id after which a list begins with this cursor; `None` if the route refuses the cursor.
 fn begins_after(cursor: &[u8]) -> Option<String> {
     static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
     });
     static APP: LazyLock<Router> = LazyLock::new(|| {
-        let list = get(async |page: PageQuery| page.after().map(Option::unwrap_or_default));
-        // Nothing is ever sent through these.
-        let ports = Ports::new(Memory::default(), PubSub::new("none", "", None));
-        Service::new("fuzz", "lists").routes(Router::new().route("/list", list)).app(ports, PushAuth::None)
+        let list = async |page: PageQuery| page.after().map(Option::unwrap_or_default);
+        let ports = Ports::new(Arc::new(Memory::default()), Arc::new(Nowhere));
+        Service::new("fuzz", "lists").get("/list", list).app(ports, PushAuth::None)
     });
     let cursor: String = cursor.iter().map(|byte| format!("%{byte:02x}")).collect();
     RUNTIME.block_on(async {

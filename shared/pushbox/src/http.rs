@@ -1,6 +1,6 @@
-//! The routes that every service has, what stands before all of them, and serving them.
+//! The HTTP side of a service: the routes that every service has, the layers before them, and the server.
 
-use std::{future::pending, io, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{future::pending, io, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -11,39 +11,47 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use futures::FutureExt;
 use tokio::{
     net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, timeout},
 };
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, info_span};
 
-use crate::{Outcome, Problem, Runtime, consume::consume, delivery::Delivery, problem, timing, trace::Trace};
+use crate::{
+    Outcome, Problem, Runtime, Timing,
+    consume::consume,
+    delivery::Delivery,
+    guard::{Guarded, guard},
+    problem,
+    trace::Trace,
+    wire,
+};
 
-/// A message has up to 10 MB of data, which grow by a third in base64, and 100 attributes.
+/// A message has at most 10 MB of data, which grow by a third in base64, and 100 attributes.
 const LARGEST_PUSH: usize = 16 << 20;
 
-/// How many bytes the bodies of the pushes in flight have at most: four of the largest.
+/// The most bytes of all bodies of the pushes in flight: four of the largest.
 ///
-/// While a body is put together from its parts it is there twice. Then a push holds its body and,
-/// decoded from base64, its data; and at last the data and the event. So the pushes of an instance hold
-/// some 180 MiB at most, and what their handlers make of them comes on top. The bodies of a service's
-/// own routes add [`LARGEST_BODY`] for each request.
+/// While a body is received, its parts and the whole exist at the same time. Later a push holds its body and
+/// the decoded data, and then the data and the event. So the pushes of an instance need at most about
+/// 180 MiB, without the memory of their handlers. Each request to a service's own routes adds
+/// [`LARGEST_BODY`].
 const IN_FLIGHT: usize = 4 * LARGEST_PUSH;
 
-/// Called each minute.
+/// Cloud Scheduler calls it every minute.
 const RELAY: &str = "/relay";
 
-/// What every service has beside its own routes.
+/// The routes that every service has besides its own.
 pub(crate) const ROUTES: [(&str, &str); 3] = [("POST", "/"), ("POST", RELAY), ("GET", "/healthz")];
 
-/// What callers of a service's own routes may send.
+/// The most bytes of a request to a service's own routes.
 const LARGEST_BODY: usize = 256 << 10;
 
-/// Tells what became of a push, since Pub/Sub's answer has the same status for several outcomes.
-const OUTCOME: HeaderName = HeaderName::from_static("pushbox-outcome");
+/// Names the outcome of a push, because several outcomes share a status.
+const OUTCOME: HeaderName = HeaderName::from_static(wire::header::OUTCOME);
 
 pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
     let budget = Arc::new(Semaphore::new(IN_FLIGHT));
@@ -53,27 +61,24 @@ pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
         .layer(from_fn_with_state(runtime.clone(), log_request))
         .route("/healthz", get(|| async { "ok" }))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(from_fn(deadline))
+        .layer(from_fn_with_state(runtime.clone(), deadline))
         .layer(CatchPanicLayer::custom(|_| panicked().into_response()))
         .layer(from_fn(problem::for_every_error))
-        // Below all layers: each costs allocations, and a push sees to the same itself.
+        // The layers do not apply to it, because each costs allocations, and `push` does their work itself.
         .route("/", post(push).fallback(|| async { Problem::wrong_method() }))
         .with_state(runtime)
 }
 
-async fn push(runtime: Runtime, budget: Arc<Semaphore>, request: Request) -> Response {
-    let answer = tokio::time::timeout(timing::PUSH_DEADLINE, deliver(&runtime, budget, request));
-    match AssertUnwindSafe(answer).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) => ([(OUTCOME, "retry")], late()).into_response(),
-        Err(_) => ([(OUTCOME, "panicked")], panicked()).into_response(),
-    }
-}
-
-async fn deliver(runtime: &Runtime, budget: Arc<Semaphore>, mut request: Request) -> Response {
+async fn push(runtime: Runtime, budget: Arc<Semaphore>, mut request: Request) -> Response {
     let began = Instant::now();
+    let deadline = began + runtime.timing().push;
     let headers = std::mem::take(request.headers_mut());
-    let (delivery, _in_flight) = match receive(runtime, budget, &headers, request).await {
+    let received = match guard(deadline, receive(&runtime, budget, &headers, request)).await {
+        Guarded::Done(received) => received,
+        Guarded::Late => Err(late()),
+        Guarded::Panicked(_) => Err(panicked()),
+    };
+    let (delivery, _in_flight) = match received {
         Ok(received) => received,
         Err(problem) => {
             tracing::warn!(service = runtime.name(), reason = %problem, "push refused");
@@ -83,7 +88,11 @@ async fn deliver(runtime: &Runtime, budget: Arc<Semaphore>, mut request: Request
     let trace = delivery.trace(&headers);
     let span = info_span!("delivery", service = runtime.name(), traceparent = %trace);
     async {
-        let outcome = consume(runtime, &delivery, trace).await;
+        let outcome = match guard(deadline, consume(&runtime, &delivery, trace)).await {
+            Guarded::Done(outcome) => outcome,
+            Guarded::Late => Outcome::Retry("the delivery's deadline passed".to_owned()),
+            Guarded::Panicked(_) => Outcome::Panicked,
+        };
         log_delivery(&delivery, &outcome, began);
         answer(&outcome)
     }
@@ -112,43 +121,46 @@ async fn receive(
     headers: &HeaderMap,
     mut request: Request,
 ) -> Result<(Delivery, OwnedSemaphorePermit), Problem> {
-    // Before the body is read: strangers do not get to send 16 MB.
+    // This is before the body, so that unauthenticated callers cannot send 16 MB.
     runtime.auth().check(headers).await?;
     let in_flight = reserve(budget, &request)?;
     DefaultBodyLimit::max(LARGEST_PUSH).apply(&mut request);
-    let body = read_body(headers, request).await?;
+    let body = read_body(runtime, headers, request).await?;
     let delivery = Delivery::parse(headers, body);
     Ok((delivery.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error))?, in_flight))
 }
 
-/// Takes the room that the body needs, before it is read. A body without a length takes the most that
-/// it may have.
+/// Reserves the memory for the body before it is read. A body without a length reserves the maximum.
 fn reserve(budget: Arc<Semaphore>, request: &Request) -> Result<OwnedSemaphorePermit, Problem> {
     let length = request.body().size_hint().upper().unwrap_or(LARGEST_PUSH as u64);
     let length = u32::try_from(length).ok().filter(|length| *length as usize <= LARGEST_PUSH);
     let length =
         length.ok_or_else(|| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "A push has 16 MiB at most."))?;
     budget.try_acquire_many_owned(length).map_err(|_| {
-        let detail = "The pushes that are being handled take all the memory that they may have.";
+        let detail = "The pushes in flight use all the memory reserved for them.";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     })
 }
 
-/// Reads a body, which must not be compressed, up to the limit of its route.
-pub(crate) async fn read_body(headers: &HeaderMap, request: Request) -> Result<Bytes, Problem> {
+/// Reads an uncompressed body, up to the limit of its route.
+pub(crate) async fn read_body(
+    runtime: &Runtime,
+    headers: &HeaderMap,
+    request: Request,
+) -> Result<Bytes, Problem> {
     let encoding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
     if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
         let detail = "The body must come without a Content-Encoding.";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
-    let reading = tokio::time::timeout(timing::BODY_DEADLINE, Bytes::from_request(request, &()));
+    let reading = timeout(runtime.timing().body, Bytes::from_request(request, &()));
     let body = reading
         .await
         .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time."))?;
     body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))
 }
 
-/// One line for each delivery.
+/// Logs one line for each delivery.
 fn log_delivery(delivery: &Delivery, outcome: &Outcome, began: Instant) {
     let event_type = delivery.event_type().ok().flatten();
     macro_rules! line {
@@ -188,13 +200,13 @@ async fn relay(State(runtime): State<Runtime>, headers: HeaderMap) -> Result<Res
     Ok(response)
 }
 
-/// One line for each request to a service's own routes. It has the route, not the path or the
-/// query, which may hold personal data.
+/// Logs one line for each request to a service's own routes. The line has the route, because the path and
+/// the query may contain personal data.
 async fn log_request(State(runtime): State<Runtime>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let trace = Trace::of_request(request.headers());
     let span = info_span!("request", service = runtime.name(), traceparent = %trace);
-    // A command's events go on in it.
+    // The events of a command continue this trace.
     request.extensions_mut().insert(trace);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
@@ -204,7 +216,7 @@ async fn log_request(State(runtime): State<Runtime>, mut request: Request, next:
         let milliseconds = began.elapsed().as_millis() as u64;
         let (method, route) = (Method::as_str(&method), route.unwrap_or_default());
         match status {
-            // What it has relayed, if anything, has been logged.
+            // The relay has logged its own line.
             200 if route == RELAY => tracing::debug!(method, route, status, milliseconds, "request"),
             ..500 => tracing::info!(method, route, status, milliseconds, "request"),
             _ => tracing::error!(method, route, status, milliseconds, "request"),
@@ -215,8 +227,8 @@ async fn log_request(State(runtime): State<Runtime>, mut request: Request, next:
     .await
 }
 
-async fn deadline(request: Request, next: Next) -> Response {
-    let answer = tokio::time::timeout(timing::REQUEST_DEADLINE, next.run(request));
+async fn deadline(State(runtime): State<Runtime>, request: Request, next: Next) -> Response {
+    let answer = timeout(runtime.timing().request, next.run(request));
     answer.await.unwrap_or_else(|_| late().into_response())
 }
 
@@ -228,11 +240,11 @@ fn late() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "This took too long. Please try again.")
 }
 
-/// Serves until SIGTERM or Ctrl-C, then finishes what is in flight, and what goes on in the
-/// background, for as long as Cloud Run lets it.
+/// Serves until SIGTERM or Ctrl-C. Then it finishes the requests in flight and the work in the background,
+/// for at most [`Timing::shutdown`].
 ///
 /// # Errors
-/// What the listener says.
+/// The listener's error.
 pub async fn serve(listener: TcpListener, app: Router, background: TaskTracker) -> io::Result<()> {
     let (stop, mut stopped) = watch::channel(());
     let shutdown = async move {
@@ -250,9 +262,9 @@ pub async fn serve(listener: TcpListener, app: Router, background: TaskTracker) 
         Ok(())
     };
     let out_of_time = async {
-        // An error is what a dropped sender looks like.
+        // `changed` returns an error when the sender is dropped.
         while stopped.changed().await.is_ok() {}
-        tokio::time::sleep(timing::SHUTDOWN_GRACE).await;
+        tokio::time::sleep(Timing::DEFAULT.shutdown).await;
     };
     tokio::select! {
         biased;

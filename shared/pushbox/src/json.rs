@@ -1,5 +1,4 @@
-//! Reading JSON objects from outside, and saying what is wrong with them without the values, which
-//! may be personal data.
+//! JSON objects from outside. The errors do not contain values, because these may be personal data.
 
 mod strict;
 
@@ -11,27 +10,27 @@ use serde_path_to_error::Segment;
 
 use strict::{Names, Strict};
 
-/// The reason of a field that a type does not have.
+/// The reason for a field that the type does not have.
 pub(crate) const UNKNOWN: &str = "unknown";
 
-/// What is wrong with a piece of JSON, and where.
+/// An error in JSON, and its place.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Unreadable {
-    /// A [JSON pointer](https://www.rfc-editor.org/rfc/rfc6901). A name that no type has, such as a
-    /// map's key, is `*` in it.
+    /// A [JSON pointer](https://www.rfc-editor.org/rfc/rfc6901). It has `*` for a name that no type declares,
+    /// such as the key of a map.
     pub(crate) pointer: String,
     pub(crate) reason: String,
-    /// It is JSON, only not of the right form.
+    /// Whether the text is JSON, with a wrong structure.
     pub(crate) is_json: bool,
 }
 
-/// Reads an object. At no depth does an array pass for an object.
+/// Reads an object. Arrays are refused in place of objects at every depth.
 pub(crate) fn read_object<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, Unreadable> {
     if json.trim_ascii_start().starts_with(b"[") {
         let reason = "not an object".to_owned();
         return Err(Unreadable { pointer: String::new(), reason, is_json: true });
     }
-    // To follow the path costs more than to read, so only what cannot be read is read with it.
+    // Tracking the path is slow, so only text with an error is read with it.
     let reader = &mut serde_json::Deserializer::from_slice(json);
     if let Ok(read) = T::deserialize(Strict::new(&mut *reader, None))
         && reader.end().is_ok()
@@ -49,7 +48,7 @@ pub(crate) fn read_object<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T
     Ok(read)
 }
 
-/// Reads an object, and refuses it if it has a field that `T` does not have.
+/// Reads an object. Refuses fields that `T` does not have.
 pub(crate) fn read_only_known<T: DeserializeOwned>(
     fields: serde_json::Map<String, Value>,
 ) -> Result<T, Unreadable> {
@@ -72,13 +71,13 @@ fn read<'de, T: Deserialize<'de>>(
     read.map_err(|error| Unreadable::of(&error, names))
 }
 
-/// Says what is wrong without the value at fault, which serde quotes in its errors.
+/// Describes an error without the value that serde quotes.
 pub(crate) fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&position).unwrap_or(&text);
     let starts_with = |starts: &[&str]| starts.iter().any(|start| text.starts_with(start));
-    // Between these and what serde expected is what came.
+    // The value is between these words and serde's expectation.
     if let Some(kind) =
         ["invalid type", "invalid value", "invalid length", "unknown variant", "unknown field"]
             .into_iter()
@@ -87,14 +86,14 @@ pub(crate) fn describe(error: &serde_json::Error) -> String {
         let expected = text.rsplit_once(", expected ").map(|(_, expected)| expected);
         return expected.map_or_else(|| kind.to_owned(), |expected| format!("{kind}, expected {expected}"));
     }
-    // These name a field of the type.
+    // These messages name a field of the type.
     if starts_with(&["missing field `", "duplicate field `"]) || !error.is_data() {
         return text.to_owned();
     }
     without_quotations(text)
 }
 
-/// The texts of other libraries quote what they could not parse.
+/// The messages of other libraries quote the text that they could not parse.
 fn without_quotations(text: &str) -> String {
     let Some(begin) = text.find(['"', '`']) else { return text.to_owned() };
     let end = text.rfind(['"', '`']).unwrap_or(begin);
@@ -111,7 +110,7 @@ impl Unreadable {
             Segment::Enum { variant } => Some(format!("/{}", known(variant))),
             Segment::Unknown => None,
         });
-        // The position is of no use once the path is known.
+        // The path makes the position unnecessary.
         let reason = describe(error.inner());
         Self { pointer: segments.collect(), reason, is_json: error.inner().is_data() }
     }
@@ -195,7 +194,7 @@ mod tests {
             let unreadable = read_object::<Order>(given.as_bytes()).expect_err(given);
             assert_eq!(unreadable.to_string(), expected, "{given}");
         }
-        // Whatever text the library that parses times has for it.
+        // The message of the library that parses times.
         for at in ["secret", "2026-11-20Tsecret", "se\\\"cret\\\"", "2026-11-20T12:00:00[secret]"] {
             let given = format!(r#"{{"lines":[],"at":"{at}"}}"#);
             let unreadable = read_object::<Order>(given.as_bytes()).expect_err(&given).to_string();

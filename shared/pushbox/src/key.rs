@@ -1,13 +1,13 @@
-//! What makes two deliveries, or two requests, the same.
+//! Keys: the identity of an event, a message or a command.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// What a receipt is for: an event, a message or a command.
+/// The identity of an event, a message or a command. Each key has one receipt.
 ///
-/// Two keys have the same digest only if their kinds and all of their parts are the same: the digest
-/// needs no separator, which a part could contain.
+/// Two keys have the same digest only if their kind and all their parts are equal. The digest needs no
+/// separator, which a part could contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     digest: String,
@@ -15,7 +15,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// A CloudEvent. Its source and id make it unique, however often a relay publishes it.
+    /// A CloudEvent. Its source and id stay the same when a relay publishes it again.
     pub(crate) fn event(source: &str, id: &str) -> Self {
         Self::of("event", &[source, id])
     }
@@ -27,7 +27,7 @@ impl Key {
         Self::of("message", &[subscription.unwrap_or("none"), message_id])
     }
 
-    /// A request to a route with the caller's idempotency key.
+    /// A request to a route, with the caller's idempotency key.
     pub(crate) fn command(route: &str, idempotency_key: &str) -> Self {
         Self::of("command", &[route, idempotency_key])
     }
@@ -39,26 +39,25 @@ impl Key {
         Self { digest, text: parts.join(" ") }
     }
 
-    /// 40 hexadecimal digits, the id of the receipt. Ids that sort by time would put all load on
-    /// one place of the index.
-    /// <https://firebase.google.com/docs/firestore/best-practices#hotspots>
+    /// The id of the receipt: 40 hexadecimal digits. Ids that sort by time would be
+    /// [a hotspot](https://firebase.google.com/docs/firestore/best-practices#hotspots).
     pub(crate) fn digest(&self) -> &str {
         &self.digest
     }
 }
 
-/// For people: the parts, separated by a space.
+/// The parts, separated by spaces, for people.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-/// A SHA-256 of the parts, in hexadecimal digits.
+/// The SHA-256 of the parts, in hexadecimal digits.
 pub(crate) fn digest(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
-        // With its length, so that ["ab", "c"] and ["a", "bc"] differ.
+        // The length makes ["ab", "c"] and ["a", "bc"] different.
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }

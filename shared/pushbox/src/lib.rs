@@ -1,21 +1,26 @@
-//! The runtime of services that handle Pub/Sub events: at least once delivered, handled once.
+//! A runtime for services that handle Pub/Sub push messages: delivered at least once, handled once.
 //!
-//! A consumer is a function from an event and a [`Context`] to `Result<(), Failure>`. What it
-//! stages is committed in one Firestore commit, together with a *receipt* that says that the event
-//! is handled and that holds the events to publish. See `ARCHITECTURE.md` for the whole picture.
+//! A consumer is a function from an event and a [`Context`] to `Result<(), Failure>`. The runtime commits
+//! the writes that it staged in one Firestore commit. The same commit creates the *receipt*: the proof that
+//! the event is handled, with the events to publish. A duplicate finds the receipt and changes nothing.
 //!
-//! | to | look at |
+//! | to | see |
 //! |---|---|
-//! | declare a service | [`Service`], [`Effect`] |
-//! | read and stage | [`Context`], [`Created`], [`Document`] |
-//! | fail | [`Failure`], [`reject`], [`Problem`] |
-//! | take commands by HTTP | [`Command`], [`Reply`], [`FieldErrors`] |
-//! | answer questions by HTTP | [`Documents`], [`Page`], [`PageQuery`] |
-//! | run a service | [`Service::app`], [`Ports`], [`Clock`], [`Random`], [`PushAuth`], [`Origins`], [`serve`] |
-//! | list what there is | [`Catalog`], [`System`] |
+//! | declare a service | [`Service`], [`System`] |
+//! | define events and documents | [`Event`], [`Document`] |
+//! | read and stage | [`Context`], [`Created`] |
+//! | fail | [`Failure`], [`reject`] |
+//! | call the outside | [`Effect`] |
+//! | accept commands by HTTP | [`Command`], [`Reply`], [`Problem`], [`FieldErrors`] |
+//! | answer queries by HTTP | [`Documents`], [`Page`], [`PageQuery`] |
+//! | run a service | [`Service::app`], [`Ports`], [`Timing`], [`PushAuth`], [`Origins`], [`serve`] |
+//! | test a service | [`Clock`], [`Random`], [`store::Memory`] |
+//! | implement a database or a topic | [`store::Store`], [`store_contract!`], [`publisher::Publisher`] |
+//! | describe services | [`Service::declaration`] |
+//!
+//! The crate's README shows a complete consumer. `examples/` holds the smallest consumer, effect and producer.
 
 mod auth;
-mod catalog;
 mod claim;
 mod clock;
 mod command;
@@ -25,17 +30,17 @@ mod cors;
 mod delivery;
 mod detach;
 mod document;
-mod documents;
 mod effect;
 mod event;
 mod failure;
 mod fault;
-#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod guard;
 mod http;
 mod json;
 mod key;
+mod listing;
 mod message;
 mod outcome;
 mod perform;
@@ -47,29 +52,33 @@ mod runtime;
 mod service;
 pub mod store;
 pub mod telemetry;
-pub mod timing;
+mod timing;
 mod trace;
 mod transaction;
+pub mod wire;
 
-pub use auth::{Oidc, PushAuth};
-pub use catalog::{
-    Catalog, DeliveryRules, EventEntry, ReceiptRules, Secret, ServiceEntry, Subscription, System, Timing,
-    Topic,
-};
+#[cfg(feature = "oidc")]
+pub use auth::Oidc;
+pub use auth::PushAuth;
 pub use clock::Clock;
 pub use command::{Command, Reply};
 pub use context::{Context, Created};
 pub use cors::Origins;
 pub use document::{Document, Path};
-pub use documents::{Documents, Page, PageQuery, Unfiltered};
 pub use effect::Effect;
 pub use event::Event;
 pub use failure::{Failure, reject};
 pub use http::serve;
+pub use listing::{Documents, Page, PageQuery, Unfiltered};
 pub use message::Message;
 pub use problem::{FieldErrors, Problem};
 pub use random::Random;
 pub use runtime::{Ports, Runtime};
-pub use service::{Route, Service, ServiceName};
+pub use service::{Declaration, EventType, Route, Service, ServiceName, System};
+pub use timing::Timing;
 
 use outcome::Outcome;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,4 @@
-//! What is published.
+//! Messages to publish.
 
 pub(crate) mod limits;
 
@@ -7,32 +7,16 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Event,
-    trace::{TRACEPARENT, TRACESTATE, Trace},
-};
-
-/// Attribute names of the [CloudEvents Pub/Sub binding](https://github.com/googleapis/google-cloudevents/blob/main/docs/spec/pubsub.md), binary mode.
-pub(crate) mod attribute {
-    pub(crate) const ID: &str = "ce-id";
-    pub(crate) const SOURCE: &str = "ce-source";
-    pub(crate) const TYPE: &str = "ce-type";
-    pub(crate) const TIME: &str = "ce-time";
-    pub(crate) const SPEC_VERSION: &str = "ce-specversion";
-    /// In a dead letter, the id that the message had.
-    pub(crate) const PARKED_MESSAGE_ID: &str = "dead-letter-message-id";
-    pub(crate) const CONTENT_TYPE: &str = "content-type";
-}
+use crate::{Event, trace::Trace, wire::attribute};
 
 /// A message on its way to a topic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     /// The topic's short name, such as `user-events`.
     pub topic: String,
-    /// At most 100, with keys of 256 and values of 1024 bytes at most.
-    /// <https://cloud.google.com/pubsub/quotas#resource_limits>
+    /// The attributes, within the limits of [`wire::limit`](crate::wire::limit).
     pub attributes: BTreeMap<String, String>,
-    /// At most 10 MB.
+    /// The data, at most 10 MB.
     pub data: Bytes,
 }
 
@@ -63,9 +47,9 @@ impl Outgoing {
             (attribute::TYPE, E::TYPE.to_owned()),
             (attribute::TIME, time.to_string()),
             (attribute::CONTENT_TYPE, "application/json".to_owned()),
-            (TRACEPARENT, trace.to_string()),
+            (attribute::TRACEPARENT, trace.to_string()),
         ];
-        let state = trace.state().map(|state| (TRACESTATE, state.to_owned()));
+        let state = trace.state().map(|state| (attribute::TRACESTATE, state.to_owned()));
         let attributes = attributes.into_iter().chain(state);
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Self { topic: E::TOPIC.to_owned(), attributes, data: data.to_string() })

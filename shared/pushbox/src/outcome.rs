@@ -1,26 +1,26 @@
-//! What became of a delivery.
+//! The outcome of a delivery.
 
 use axum::http::StatusCode;
 
-/// What became of a delivery, which decides whether Pub/Sub delivers the message again.
+/// The outcome of a delivery. It decides whether Pub/Sub delivers the message again.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Outcome {
-    /// Handled now.
+    /// This delivery handled the event.
     Handled,
-    /// There was a receipt for it already.
+    /// An earlier delivery handled the event: its receipt exists.
     Duplicate,
-    /// No event of a type that this service handles.
+    /// The service does not handle this type.
     Ignored,
-    /// Not now; deliver again.
+    /// Not now: Pub/Sub delivers again.
     Retry(String),
-    /// Never; it is a dead letter now.
+    /// Never: the message is a dead letter now.
     Rejected(String),
-    /// The handler panicked; deliver again.
+    /// The handler panicked: Pub/Sub delivers again.
     Panicked,
 }
 
 impl Outcome {
-    /// How Pub/Sub is told. <https://cloud.google.com/pubsub/docs/push#receive_push>
+    /// The [status for Pub/Sub](https://cloud.google.com/pubsub/docs/push#receive_push).
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Handled | Self::Duplicate | Self::Ignored | Self::Rejected(_) => StatusCode::NO_CONTENT,

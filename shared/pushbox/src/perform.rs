@@ -1,13 +1,8 @@
-//! The second and third step of an effect: making the call, and recording what came of it.
+//! The second and third steps of an effect: the call, and the record of its outcome.
 
-use std::{
-    any::Any,
-    panic::{AssertUnwindSafe, resume_unwind},
-    sync::Arc,
-};
+use std::{any::Any, panic::resume_unwind, sync::Arc};
 
-use futures::FutureExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use crate::{
@@ -17,10 +12,10 @@ use crate::{
     detach::DetachOnDrop,
     effect::AnyEffect,
     fault,
+    guard::{Guarded, guard},
     message::Outgoing,
-    receipt::{self, Done, Found, Phase, Receipt, State},
+    receipt::{self, Found, Phase, Receipt, State},
     store::{CommitError, Precondition},
-    timing,
     transaction::{Seal, Sealed, commit, pause, transact},
 };
 
@@ -31,7 +26,7 @@ pub(crate) async fn handle(
     subject: Subject,
     data: &[u8],
 ) -> Result<Outcome, Failure> {
-    let claimed = timeout(timing::CLAIM_DEADLINE, claim(&**effect, runtime, &subject, data)).await;
+    let claimed = timeout(runtime.timing().claim, claim(&**effect, runtime, &subject, data)).await;
     let late = || Failure::Retry("another delivery held the claim for too long".to_owned());
     let held = match claimed.map_err(|_| late())?? {
         Claimed::Held(held) => held,
@@ -41,7 +36,7 @@ pub(crate) async fn handle(
         }
     };
     let performing = Performing { effect: effect.clone(), runtime: runtime.clone(), subject };
-    // A call that has begun cannot be taken back, so this goes on if the caller hangs up.
+    // A call cannot be taken back, so this continues in the background if the caller hangs up.
     let settled = performing.settle(*held).in_current_span();
     DetachOnDrop::new(&runtime.ports().background, settled).await.map(|()| Outcome::Handled)
 }
@@ -53,19 +48,19 @@ struct Performing {
 }
 
 impl Performing {
-    async fn settle(self, held: Held) -> Result<(), Failure> {
+    async fn settle(self, mut held: Held) -> Result<(), Failure> {
         let completion = match &held.claim.phase {
             Phase::Performed(outcome) => self.complete(&held, outcome).await,
             Phase::Performing | Phase::Released => {
                 fault::point("claimed").await;
-                let outcome = self.perform(&held).await?;
+                let outcome = self.perform(&mut held).await?;
                 fault::point("performed").await;
                 match self.complete(&held, &outcome).await {
                     completion @ (Completion::Failed(_) | Completion::Panicked(_)) => {
-                        if self.keep(&held, &outcome).await {
+                        if self.keep(&mut held, &outcome).await {
                             completion
                         } else {
-                            // The completion is the only other place for the outcome.
+                            // The outcome has no other place than the completion.
                             self.complete(&held, &outcome).await
                         }
                     }
@@ -83,13 +78,13 @@ impl Performing {
         self.runtime.relay(&events).await
     }
 
-    async fn perform(&self, held: &Held) -> Result<String, Failure> {
-        if held.since.elapsed() > timing::CLAIM_PATIENCE {
+    async fn perform(&self, held: &mut Held) -> Result<String, Failure> {
+        if held.since.elapsed() > self.runtime.timing().claim_patience {
             self.release(held).await;
             return Err(Failure::Retry("claiming took too long for the call to follow".to_owned()));
         }
         let call = self.effect.perform(&held.claim.call, &held.claim.key);
-        match timeout(timing::CALL_CUT_OFF, call).await {
+        match timeout(self.runtime.timing().call_cut_off, call).await {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(Failure::Retry(reason))) => {
                 self.release(held).await;
@@ -97,14 +92,14 @@ impl Performing {
             }
             Ok(Err(Failure::Reject(reason))) => {
                 if held.claim.is_repeated {
-                    // An earlier attempt may have done it: a replay must use the same key.
+                    // An earlier attempt may have made the call, so a replay must use the same key.
                     self.release(held).await;
                 } else {
                     self.abandon(held).await?;
                 }
                 Err(Failure::Reject(reason))
             }
-            // It may still go on over there, so the claim stays until its lease has ended.
+            // The other side may still be at work, so the claim stays until its lease ends.
             Err(_) => Err(Failure::Retry("the call did not end in time".to_owned())),
         }
     }
@@ -114,18 +109,17 @@ impl Performing {
         let completed = transact(
             &self.runtime,
             &self.subject,
-            // Whoever took the claim over has changed the receipt.
+            // A takeover changes the receipt.
             Precondition::At(held.version),
             |cx| self.effect.complete(&held.claim.call, outcome, cx),
-            |(), events| Ok(Seal::Write(State::Done(Done { events, ..Done::default() }))),
+            |(), events| Ok(Seal::Write(State::done(events))),
         );
-        let completed =
-            timeout(timing::COMPLETION_DEADLINE, AssertUnwindSafe(completed).catch_unwind()).await;
-        let receipt = match completed {
-            Ok(Ok(Ok(Sealed::Ours(receipt, _) | Sealed::Theirs(Found { receipt, .. })))) => receipt,
-            Ok(Ok(Err(failure))) => return Completion::Failed(failure),
-            Ok(Err(panic)) => return Completion::Panicked(panic),
-            Err(_) => {
+        let receipt = match guard(Instant::now() + self.runtime.timing().completion, completed).await {
+            Guarded::Done(Ok(Sealed::Ours(receipt, _) | Sealed::Theirs(Found { receipt, .. }))) => receipt,
+            Guarded::Done(Ok(Sealed::Removed)) => return Completion::TakenOver,
+            Guarded::Done(Err(failure)) => return Completion::Failed(failure),
+            Guarded::Panicked(panic) => return Completion::Panicked(panic),
+            Guarded::Late => {
                 let reason = "the outcome could not be recorded in time";
                 return Completion::Failed(Failure::Retry(reason.to_owned()));
             }
@@ -136,15 +130,15 @@ impl Performing {
         }
     }
 
-    /// Keeps the outcome in the claim, so that the call is not made again. It tries until the store
-    /// takes it or another delivery has taken the claim over, for [`timing::KEEP_TRYING`] at most.
-    /// Returns false if it cannot be kept.
-    async fn keep(&self, held: &Held, outcome: &str) -> bool {
-        let Ok(write) = held.in_phase(&self.subject, Phase::Performed(outcome.to_owned())) else {
+    /// Keeps the outcome in the claim, so that the call is not made again. It tries until the store accepts
+    /// the write or another delivery has taken the claim over, at most for
+    /// [`keep_trying`](crate::Timing::keep_trying). Returns whether the outcome is kept.
+    async fn keep(&self, held: &mut Held, outcome: &str) -> bool {
+        let Ok(write) = held.enter(&self.subject, Phase::Performed(outcome.to_owned())) else {
             return false;
         };
         let mut attempt = 0;
-        while held.since.elapsed() < timing::KEEP_TRYING {
+        while held.since.elapsed() < self.runtime.timing().keep_trying {
             match commit(&*self.runtime.ports().store, std::slice::from_ref(&write)).await {
                 Ok(_) => return true,
                 Err(CommitError::Conflict) if self.is_held(held).await => pause(attempt).await,
@@ -162,8 +156,8 @@ impl Performing {
         false
     }
 
-    /// Whether the claim is unchanged, as far as is known. A store also reports a conflict for a document
-    /// that another transaction only looked at.
+    /// Whether the claim is unchanged, as far as is known. A store also reports a conflict if another
+    /// transaction has only read the document.
     async fn is_held(&self, held: &Held) -> bool {
         let path = receipt::path(self.subject.service, &self.subject.key);
         match Receipt::read(&*self.runtime.ports().store, &path).await {
@@ -172,15 +166,15 @@ impl Performing {
         }
     }
 
-    /// Lets the next delivery take the claim over at once. If this fails, it waits for the lease.
-    async fn release(&self, held: &Held) {
-        let Ok(write) = held.in_phase(&self.subject, Phase::Released) else { return };
+    /// Lets the next delivery take the claim over at once. If this fails, that delivery waits for the lease.
+    async fn release(&self, held: &mut Held) {
+        let Ok(write) = held.enter(&self.subject, Phase::Released) else { return };
         if let Err(error) = self.runtime.ports().store.commit(&[write]).await {
             tracing::debug!(%error, "the claim stays until its lease ends");
         }
     }
 
-    /// Takes the claim back, with what it has staged.
+    /// Removes the claim, and undoes the writes that were committed with it.
     async fn abandon(&self, held: &Held) -> Result<(), Failure> {
         let abandoned = transact(
             &self.runtime,
@@ -193,17 +187,17 @@ impl Performing {
             },
         );
         let late = || Failure::Retry("the claim could not be abandoned in time".to_owned());
-        let abandoned = timeout(timing::COMPLETION_DEADLINE, abandoned).await.map_err(|_| late())?;
+        let abandoned = timeout(self.runtime.timing().completion, abandoned).await.map_err(|_| late())?;
         match abandoned? {
-            Sealed::Ours(..) => Ok(()),
-            Sealed::Theirs(_) => Err(taken_over()),
+            Sealed::Removed => Ok(()),
+            Sealed::Ours(..) | Sealed::Theirs(_) => Err(taken_over()),
         }
     }
 }
 
-/// What came of recording an outcome.
+/// The end of an attempt to record an outcome.
 enum Completion {
-    /// It is recorded, by this delivery or by another one, with these events.
+    /// The outcome is recorded, by this delivery or by another one, with these events.
     Recorded(Vec<Outgoing>),
     /// Another delivery has taken the claim over.
     TakenOver,

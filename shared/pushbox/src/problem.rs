@@ -18,10 +18,10 @@ use crate::{Failure, failure::Refusal};
 
 const MEDIA_TYPE: &str = "application/problem+json";
 
-/// When to try again, in seconds.
+/// The value of `Retry-After`, in seconds.
 const PAUSE: HeaderValue = HeaderValue::from_static("5");
 
-/// An error for a caller: a status, a sentence, and what is wrong with which field.
+/// An error for a caller: a status, a sentence, and an entry for each invalid field.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
@@ -39,12 +39,12 @@ struct FieldError {
 }
 
 impl Problem {
-    /// A problem with a sentence that tells the caller what to do about it.
+    /// A problem with this status. `detail` is a sentence that helps the caller.
     pub fn new(status: StatusCode, detail: impl fmt::Display) -> Self {
         Self { status, detail: detail.to_string(), errors: Vec::new(), cause: None }
     }
 
-    /// 404: there is no such thing.
+    /// 404: it does not exist.
     pub fn not_found(what: impl fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, format_args!("There is no such {what}."))
     }
@@ -55,7 +55,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "There is nothing at this path.")
     }
 
-    /// 405: no route of this path takes the method.
+    /// 405: the path has no route for the method.
     #[must_use]
     pub fn wrong_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
@@ -74,17 +74,17 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Collects what is wrong with the fields of a request body, so that the caller sees it all at once.
+/// Collects the errors of all fields of a request body, so that one answer names every invalid field.
 #[derive(Debug, Default)]
 pub struct FieldErrors(Vec<FieldError>);
 
 impl FieldErrors {
-    /// Parses the field at `pointer` (such as `/email`), or notes why it cannot.
+    /// Parses the field at `pointer` (such as `/email`), or records why that fails.
     pub fn parse<T: std::str::FromStr<Err: fmt::Display>>(&mut self, pointer: &str, text: &str) -> Option<T> {
         text.parse().map_err(|error| self.note(pointer, error)).ok()
     }
 
-    /// Notes that something is wrong with the field at `pointer`.
+    /// Records an error of the field at `pointer`.
     pub fn note(&mut self, pointer: &str, detail: impl fmt::Display) {
         self.0.push(FieldError { pointer: format!("#{pointer}"), detail: detail.to_string() });
     }
@@ -143,7 +143,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Adds the header by which HTTP tells the caller what to do about some of the errors.
+/// Adds the header that tells the caller how to react to some of the errors.
 pub(crate) fn add_advice(response: &mut Response) {
     let (name, value) = match response.status() {
         StatusCode::UNAUTHORIZED => (WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
@@ -153,7 +153,7 @@ pub(crate) fn add_advice(response: &mut Response) {
     response.headers_mut().entry(name).or_insert(value);
 }
 
-/// Gives the errors of axum's own extractors and routes, which are plain text, the same form.
+/// Gives the plain-text errors of axum's own extractors and routes the same form.
 pub(crate) async fn for_every_error(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();

@@ -1,4 +1,4 @@
-//! Where ids come from.
+//! The source of ids.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ impl Random {
         Self(Arc::new(|| uuid::Uuid::new_v4().as_u128()))
     }
 
-    /// The same numbers for the same seed: for tests only, since anybody can compute them.
+    /// The same numbers for the same seed. It is for tests only, because the numbers can be computed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         let generator = Mutex::new(fastrand::Rng::with_seed(seed));

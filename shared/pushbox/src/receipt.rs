@@ -1,5 +1,5 @@
-//! The document that proves that a service has handled a key. It holds the outgoing events too, so
-//! that it is inbox and outbox in one.
+//! The receipt: the document that proves that a service has handled a key. It also holds the outgoing
+//! events, so it is inbox and outbox in one.
 
 use std::time::Duration;
 
@@ -10,16 +10,8 @@ use crate::{
     Path, Reply, ServiceName, json,
     key::Key,
     message::Outgoing,
-    store::{Change, Fields, Store, StoreError, Version, fields},
-    timing,
+    store::{Change, Fields, RECEIPTS, Store, StoreError, Version, fields},
 };
-
-pub(crate) const COLLECTION: &str = "receipts";
-
-/// Every field but `pending`: no query filters by them, and an index on a time that only grows is a
-/// hotspot.
-pub(crate) const UNINDEXED: [&str; 7] =
-    ["answer", "claim", "createdAt", "events", "expireAt", "key", "messageId"];
 
 /// True in a receipt whose events may not have been published yet.
 pub(crate) const PENDING: &str = "pending";
@@ -27,40 +19,48 @@ pub(crate) const PENDING: &str = "pending";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Receipt {
-    /// What is handled, for people. The receipt's id is the key's digest.
+    #[serde(flatten)]
+    pub(crate) about: About,
+    #[serde(flatten)]
+    pub(crate) state: State,
+}
+
+/// The part of a receipt that never changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct About {
+    /// The key, for people. The receipt's id is the key's digest.
     key: String,
     /// The message that was handled; absent for a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message_id: Option<String>,
     created_at: Timestamp,
     pub(crate) expire_at: Timestamp,
-    #[serde(flatten)]
-    pub(crate) state: State,
 }
 
 /// How far the handling has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(tag = "state", rename_all = "camelCase")]
 pub(crate) enum State {
-    /// An effect was claimed, and its outcome is not recorded yet.
+    /// An effect is claimed, and its outcome is not recorded yet.
     Claimed { claim: Claim },
     /// It is handled.
     Done(Done),
 }
 
-/// One call to the outside that a delivery may make.
+/// The right to make one call to the outside.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Claim {
-    /// Tells the holder of this claim from every other one.
+    /// Identifies the holder of the claim.
     pub(crate) token: String,
-    /// The call's idempotency key. It is random, so that no other deployment that shares an account
-    /// with this one can use the same; and it stays the same until the effect is done.
+    /// The call's idempotency key. It is random, because another deployment may share the account with
+    /// this one. It stays the same until the effect is done.
     pub(crate) key: String,
-    /// What the effect is asked to do, as JSON. Whoever takes the claim over makes the very same
-    /// call, whatever has changed meanwhile: Stripe refuses an idempotency key with another amount.
+    /// The call, as JSON. A delivery that takes the claim over makes the same call, even if a price has
+    /// changed meanwhile: Stripe refuses an idempotency key with another amount.
     pub(crate) call: String,
     pub(crate) phase: Phase,
-    /// Another delivery held it before, and may have made the call.
+    /// Another delivery held the claim before, and may have made the call.
     #[serde(default)]
     pub(crate) is_repeated: bool,
 }
@@ -70,10 +70,10 @@ pub(crate) struct Claim {
 pub(crate) enum Phase {
     /// The holder may be making the call, until the lease ends.
     Performing,
-    /// The holder has given the claim up: any delivery may take it over.
+    /// The holder has given up. Any delivery may take the claim over.
     Released,
-    /// The call was made, and this came of it, as JSON. It is never made again. What is left is to
-    /// complete.
+    /// The call was made, with this outcome as JSON. It is never made again. Only the completion is
+    /// missing.
     Performed(String),
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Done {
     /// The outbox.
     #[serde(default)]
     pub(crate) events: Vec<Outgoing>,
-    /// A command's answer, for the caller who asks again.
+    /// The reply to a command, for a caller that repeats the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) answer: Option<Answer>,
     /// A command's events may not have been published yet.
@@ -96,7 +96,7 @@ pub(crate) struct Answer {
     pub(crate) reply: Reply,
 }
 
-/// A receipt as the store has it.
+/// A receipt as it was read.
 pub(crate) struct Found {
     pub(crate) receipt: Receipt,
     pub(crate) version: Version,
@@ -104,45 +104,32 @@ pub(crate) struct Found {
     pub(crate) age: Duration,
 }
 
-impl Receipt {
-    pub(crate) fn new(key: &Key, message_id: Option<&str>, now: Timestamp, state: State) -> Self {
-        Self {
-            key: key.to_string(),
-            message_id: message_id.map(str::to_owned),
-            created_at: now,
-            expire_at: now.saturating_add(timing::RECEIPT_RETENTION).unwrap_or(Timestamp::MAX),
-            state,
-        }
+impl State {
+    /// Handled, with these events to publish.
+    pub(crate) fn done(events: Vec<Outgoing>) -> Self {
+        Self::Done(Done { events, ..Done::default() })
     }
+}
 
+impl Receipt {
     pub(crate) fn to_change(&self) -> Result<Change, serde_json::Error> {
         fields(self).map(Change::Set)
     }
 
-    /// Reads the receipt at `path`, if there is one.
+    /// Reads the receipt at `path`, if it exists.
     pub(crate) async fn read(store: &dyn Store, path: &Path) -> Result<Option<Found>, StoreError> {
         let Some(stored) = store.get(path).await? else { return Ok(None) };
         let receipt = Self::of(stored.fields)?;
         Ok(Some(Found { receipt, version: stored.version, age: stored.age }))
     }
 
+    /// An unreadable receipt is an error: to treat it as absent or as done would lose an event.
     pub(crate) fn of(fields: Fields) -> Result<Self, StoreError> {
-        let has_claim = fields.get("claim").is_some_and(|claim| !claim.is_null());
         let unreadable = |error| StoreError(format!("a receipt cannot be read: {}", json::describe(&error)));
-        let receipt: Self = serde_json::from_value(fields.into()).map_err(unreadable)?;
-        match &receipt.state {
-            // A release that has another form of claim is at work. To take it for done would lose the call.
-            State::Done(_) if has_claim => Err(StoreError("a claim cannot be read".to_owned())),
-            _ => Ok(receipt),
-        }
+        serde_json::from_value(fields.into()).map_err(unreadable)
     }
 
-    /// The same receipt in another state.
-    pub(crate) fn in_state(&self, state: State) -> Self {
-        Self { state, ..self.clone() }
-    }
-
-    /// What it holds for its relay.
+    /// The events that it holds for the relay.
     pub(crate) fn events(&self) -> &[Outgoing] {
         match &self.state {
             State::Done(done) => &done.events,
@@ -150,7 +137,7 @@ impl Receipt {
         }
     }
 
-    /// The receipt of a command whose events are published.
+    /// The receipt of a command after its events are published.
     pub(crate) fn without_mark(mut self) -> Self {
         if let State::Done(done) = &mut self.state {
             done.pending = false;
@@ -159,9 +146,20 @@ impl Receipt {
     }
 }
 
-/// Where a key's receipt is.
+impl About {
+    pub(crate) fn new(key: &Key, message_id: Option<&str>, now: Timestamp, retention: Duration) -> Self {
+        Self {
+            key: key.to_string(),
+            message_id: message_id.map(str::to_owned),
+            created_at: now,
+            expire_at: now.saturating_add(retention).unwrap_or(Timestamp::MAX),
+        }
+    }
+}
+
+/// The path of a key's receipt.
 pub(crate) fn path(service: ServiceName, key: &Key) -> Path {
-    Path::new(service, COLLECTION, key.digest())
+    Path::new(service, RECEIPTS, key.digest())
 }
 
 #[cfg(test)]
@@ -171,20 +169,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_that_cannot_be_read_is_not_taken_for_done() {
+    fn a_receipt_that_cannot_be_read_is_never_taken_for_done() {
+        let claim = json!({ "token": "t", "key": "k", "call": "1", "phase": "performing" });
+        let of_later_release = json!({ "token": "t", "key": "k", "call": "1", "phase": "later" });
+        let of_earlier_release = json!({ "token": "t", "until": "2026-11-20T12:00:00Z", "call": "1" });
         for (fields, expected) in [
-            (json!({ "events": [] }), Ok("done")),
-            (json!({}), Ok("done")),
-            (json!({ "claim": null, "events": [] }), Ok("done")),
-            (
-                json!({ "claim": { "token": "t", "key": "k", "call": "1", "phase": "performing" } }),
-                Ok("claimed"),
-            ),
-            (
-                json!({ "claim": { "token": "t", "until": "2026-11-20T12:00:00Z", "call": "1" }, "events": [] }),
-                Err(()),
-            ),
-            (json!({ "claim": { "token": "t", "key": "k", "call": "1", "phase": "later" } }), Err(())),
+            (json!({ "state": "done", "events": [] }), Ok("done")),
+            (json!({ "state": "done" }), Ok("done")),
+            (json!({ "state": "claimed", "claim": claim }), Ok("claimed")),
+            (json!({ "state": "claimed", "claim": of_later_release }), Err(())),
+            (json!({ "state": "claimed", "claim": of_earlier_release, "events": [] }), Err(())),
+            (json!({ "state": "later" }), Err(())),
+            (json!({ "events": [] }), Err(())),
         ] {
             let mut all = json!({ "key": "k", "createdAt": "2026-11-20T12:00:00Z", "expireAt": "2026-12-20T12:00:00Z" });
             let Value::Object(more) = fields.clone() else { panic!("an object") };

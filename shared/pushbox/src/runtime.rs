@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Clock, Failure, Path, PushAuth, Random, Service, ServiceName,
+    Clock, Failure, Path, PushAuth, Random, Service, ServiceName, Timing,
     context::Subject,
     fault, http,
     key::Key,
@@ -21,40 +21,48 @@ use crate::{
     publisher::Publisher,
     receipt::{self, Receipt},
     service::Handler,
-    store::{Precondition, Query, Store, Stored, Version, Write},
-    timing,
+    store::{Precondition, Query, RECEIPTS, Store, Stored, Version, Write},
     trace::Trace,
 };
 
-/// What a service reaches the world through.
+/// Everything through which a service reaches the world.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Ports {
-    /// Where documents are.
+    /// The database.
     pub store: Arc<dyn Store>,
-    /// Where events go.
+    /// The topics.
     pub publisher: Arc<dyn Publisher>,
-    /// What time it is.
+    /// The source of time.
     pub clock: Clock,
-    /// Where new ids come from.
+    /// The source of new ids.
     pub random: Random,
-    /// Work that goes on after an answer was sent; a shutdown waits for it.
+    /// Work that continues after a response was sent. A shutdown waits for it.
     pub background: TaskTracker,
+    /// The deadlines.
+    pub timing: Timing,
 }
 
 impl Ports {
-    /// These two, the machine's clock, and its source of random numbers.
-    pub fn new(store: impl Store, publisher: impl Publisher) -> Self {
-        let (store, publisher) = (Arc::new(store), Arc::new(publisher));
-        let (clock, random) = (Clock::system(), Random::system());
-        Self { store, publisher, clock, random, background: TaskTracker::new() }
+    /// Uses this store and publisher, the machine's clock and random numbers, and the default timing.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, publisher: Arc<dyn Publisher>) -> Self {
+        Self {
+            store,
+            publisher,
+            clock: Clock::system(),
+            random: Random::system(),
+            background: TaskTracker::new(),
+            timing: Timing::DEFAULT,
+        }
     }
 }
 
 /// A service with its ports: the state of its routes.
 #[derive(Clone)]
-pub struct Runtime(Arc<Running>);
+pub struct Runtime(Arc<Inner>);
 
-struct Running {
+struct Inner {
     name: ServiceName,
     handlers: BTreeMap<&'static str, Handler>,
     publishes: Arc<[&'static str]>,
@@ -62,10 +70,13 @@ struct Running {
     auth: PushAuth,
 }
 
-/// How many receipts are relayed at the same time.
+/// The number of receipts that are relayed at the same time.
 const RELAYS_AT_ONCE: usize = 100;
 
-/// What `POST /relay` did.
+/// The number of receipts that are listed at once.
+const RELAY_PAGE: usize = 200;
+
+/// The answer to `POST /relay`.
 #[derive(Default, Serialize)]
 pub(crate) struct Relayed {
     pub(crate) events: usize,
@@ -73,16 +84,22 @@ pub(crate) struct Relayed {
 }
 
 impl Service {
-    /// The service's routes, ready to serve, with no socket needed.
+    /// The service as a router, ready to serve. It needs no socket.
+    ///
+    /// # Panics
+    /// If the ports' timing does not fit together.
     pub fn app(self, ports: Ports, auth: PushAuth) -> Router {
-        let runtime = Runtime(Arc::new(Running {
+        if let Err(rule) = ports.timing.check() {
+            panic!("the timing of {} does not fit together: {rule}", self.name);
+        }
+        let runtime = Runtime(Arc::new(Inner {
             name: self.name,
             handlers: self.handles.into_iter().map(|(name, (_, handler))| (name, handler)).collect(),
             publishes: self.publishes.keys().copied().collect(),
             ports,
             auth,
         }));
-        http::router(runtime, self.routes)
+        http::router(runtime, self.router)
     }
 }
 
@@ -93,6 +110,10 @@ impl Runtime {
 
     pub(crate) fn ports(&self) -> &Ports {
         &self.0.ports
+    }
+
+    pub(crate) fn timing(&self) -> &Timing {
+        &self.0.ports.timing
     }
 
     pub(crate) fn auth(&self) -> &PushAuth {
@@ -131,7 +152,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// Publishes a command's events, and then clears the mark in its receipt off the caller's path.
+    /// Publishes the events of a command. Then it clears the mark in the receipt, in the background.
     pub(crate) async fn relay_command(
         &self,
         path: Path,
@@ -141,33 +162,39 @@ impl Runtime {
         fault::point("committed").await;
         self.relay(receipt.events()).await?;
         let runtime = self.clone();
-        self.0.ports.background.spawn(async move {
-            // If this fails, the next `POST /relay` publishes once more and clears it then.
-            if let Err(Failure::Retry(error) | Failure::Reject(error)) =
-                runtime.clear(&path, receipt, version).await
-            {
-                tracing::debug!(error, "the receipt stays pending");
-            }
-        });
+        self.0.ports.background.spawn(async move { runtime.clear(&path, receipt, version).await });
         Ok(())
     }
 
-    async fn clear(&self, path: &Path, receipt: Receipt, version: Version) -> Result<(), Failure> {
-        let change = receipt.without_mark().to_change()?;
-        let write = Write { path: path.clone(), change, only_if: Precondition::At(version) };
-        self.0.ports.store.commit(&[write]).await?;
-        Ok(())
+    /// Clears the mark of a receipt whose events are published. If this fails, the next `POST /relay`
+    /// publishes them once more and clears it.
+    async fn clear(&self, path: &Path, receipt: Receipt, version: Version) {
+        let clear = async {
+            let change = receipt.without_mark().to_change()?;
+            let write = Write { path: path.clone(), change, only_if: Precondition::At(version) };
+            self.0.ports.store.commit(&[write]).await?;
+            Ok(())
+        };
+        if let Err(Failure::Retry(error) | Failure::Reject(error)) = clear.await {
+            tracing::debug!(error, "the receipt stays pending");
+        }
     }
 
-    /// Publishes the events of the receipts that have been pending for [`timing::RELAY_AFTER`]. It
-    /// begins at a random place among them, so that events that cannot be published do not hold back
-    /// the others. It ends within the request's deadline.
+    /// Publishes the events of the receipts that have been pending for
+    /// [`relay_after`](Timing::relay_after). It ends within the request's deadline.
     pub(crate) async fn relay_all_pending(&self) -> Result<Relayed, Failure> {
-        let relayed = Relaying { runtime: self, began: Instant::now(), relayed: Mutex::default() };
-        let start = self.0.ports.random.nonce();
-        relayed.between(&start, None).await?;
-        relayed.between("", Some(&start)).await?;
-        Ok(relayed.relayed.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let relaying = Relaying { runtime: self, began: Instant::now(), relayed: Mutex::default() };
+        let (first, is_last) = relaying.page("").await?;
+        if is_last {
+            relaying.relay_each(first).await;
+        } else {
+            // It begins at a random place, so that events that cannot be published do not hold back the
+            // others.
+            let start = self.0.ports.random.nonce();
+            relaying.between(&start, None).await?;
+            relaying.between("", Some(&start)).await?;
+        }
+        Ok(relaying.relayed.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -181,32 +208,43 @@ struct Relaying<'a> {
 impl Relaying<'_> {
     /// Relays the receipts with ids after the first and up to the last.
     async fn between(&self, after: &str, until: Option<&str>) -> Result<(), Failure> {
-        let mut query = Query {
-            collection: Path::collection_of(self.runtime.name(), receipt::COLLECTION),
-            filters: vec![(receipt::PENDING, true.into())],
-            after: Some(after.to_owned()),
-            limit: 200,
-        };
-        while self.began.elapsed() < timing::RELAY_BUDGET {
-            let found = self.runtime.ports().store.list(&query).await?;
-            let is_last = found.len() < query.limit;
-            query.after = found.last().map(|stored| stored.id.clone());
-            let ids =
-                found.into_iter().take_while(|stored| until.is_none_or(|until| stored.id.as_str() <= until));
-            stream::iter(ids).for_each_concurrent(RELAYS_AT_ONCE, |stored| self.relay(stored)).await;
-            let is_over = until.zip(query.after.as_deref()).is_some_and(|(until, last)| last >= until);
-            if is_last || is_over {
+        let mut after = after.to_owned();
+        while !self.is_late() {
+            let (mut found, is_last) = self.page(&after).await?;
+            if let Some(last) = found.last() {
+                after.clone_from(&last.id);
+            }
+            found.retain(|stored| until.is_none_or(|until| stored.id.as_str() <= until));
+            self.relay_each(found).await;
+            if is_last || until.is_some_and(|until| after.as_str() >= until) {
                 break;
             }
         }
         Ok(())
     }
 
+    /// Lists pending receipts, and says whether there are no more.
+    async fn page(&self, after: &str) -> Result<(Vec<Stored>, bool), Failure> {
+        let query = Query {
+            collection: Path::collection_of(self.runtime.name(), RECEIPTS),
+            filters: vec![(receipt::PENDING, true.into())],
+            after: Some(after.to_owned()),
+            limit: RELAY_PAGE,
+        };
+        let found = self.runtime.ports().store.list(&query).await?;
+        let is_last = found.len() < query.limit;
+        Ok((found, is_last))
+    }
+
+    async fn relay_each(&self, receipts: Vec<Stored>) {
+        stream::iter(receipts).for_each_concurrent(RELAYS_AT_ONCE, |stored| self.relay(stored)).await;
+    }
+
     async fn relay(&self, stored: Stored) {
-        if stored.age < timing::RELAY_AFTER || self.began.elapsed() >= timing::RELAY_BUDGET {
+        if stored.age < self.runtime.timing().relay_after || self.is_late() {
             return;
         }
-        let path = Path::new(self.runtime.name(), receipt::COLLECTION, &stored.id);
+        let path = Path::new(self.runtime.name(), RECEIPTS, &stored.id);
         let (events, result) = match Receipt::of(stored.fields) {
             Ok(receipt) => (receipt.events().len(), self.publish(&path, receipt, stored.version).await),
             Err(error) => (1, Err(error.into())),
@@ -221,14 +259,14 @@ impl Relaying<'_> {
         }
     }
 
-    /// The mark is cleared before the answer: Cloud Run may give no CPU after it.
+    /// Clears the mark before the response is sent, because Cloud Run may give no CPU after it.
     async fn publish(&self, path: &Path, receipt: Receipt, version: Version) -> Result<(), Failure> {
         self.runtime.relay(receipt.events()).await?;
-        if let Err(Failure::Retry(error) | Failure::Reject(error)) =
-            self.runtime.clear(path, receipt, version).await
-        {
-            tracing::debug!(error, "the receipt stays pending");
-        }
+        self.runtime.clear(path, receipt, version).await;
         Ok(())
+    }
+
+    fn is_late(&self) -> bool {
+        self.began.elapsed() >= self.runtime.timing().relay_budget
     }
 }

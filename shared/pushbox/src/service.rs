@@ -1,4 +1,4 @@
-//! How a service says what it listens to, what it does and what it publishes.
+//! Services: what each one handles, publishes and answers.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,10 +11,10 @@ use futures::{FutureExt, future::BoxFuture};
 
 use crate::{Context, Effect, Event, Failure, Runtime, effect::AnyEffect, http, json::read_object, reject};
 
-/// A service's name, such as `crm-service`; it is the Cloud Run service's too.
+/// The name of a service, such as `crm-service`. The Cloud Run service has the same name.
 pub type ServiceName = &'static str;
 
-/// A small HTTP service that handles events.
+/// A service that handles events and answers requests.
 pub struct Service {
     pub(crate) name: ServiceName,
     pub(crate) about: &'static str,
@@ -22,26 +22,55 @@ pub struct Service {
     pub(crate) secrets: Vec<&'static str>,
     pub(crate) publishes: BTreeMap<&'static str, EventType>,
     pub(crate) handles: BTreeMap<&'static str, (EventType, Handler)>,
-    pub(crate) routes: Router<Runtime>,
-    pub(crate) has_routes: bool,
-    declared: Vec<Route>,
+    pub(crate) router: Router<Runtime>,
+    routes: Vec<Route>,
 }
 
-/// A route of a service, for people to read.
+/// Services that share a purpose and are deployed together.
+pub struct System {
+    /// Its name, such as `signup`.
+    pub name: &'static str,
+    /// Its services.
+    pub services: Vec<Service>,
+}
+
+/// What a service declares: the input of the catalog.
+#[non_exhaustive]
+pub struct Declaration {
+    /// The service's name.
+    pub name: ServiceName,
+    /// Completes the sentence "This service …".
+    pub about: &'static str,
+    /// Whether everybody may reach its own routes.
+    pub public: bool,
+    /// The environment variables that hold secrets.
+    pub secrets: Vec<&'static str>,
+    /// The events that it publishes.
+    pub publishes: Vec<EventType>,
+    /// The events that it handles.
+    pub handles: Vec<EventType>,
+    /// Its own routes.
+    pub routes: Vec<Route>,
+}
+
+/// A route of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Such as `GET`.
+    /// The method, such as `GET`.
     pub method: &'static str,
-    /// Such as `/users/{id}`.
+    /// The path, such as `/users/{id}`.
     pub path: &'static str,
 }
 
-/// What the catalog knows of an event.
+/// A type of event, with the type of its data erased.
 #[derive(Clone)]
-pub(crate) struct EventType {
-    pub(crate) name: &'static str,
-    pub(crate) topic: &'static str,
-    pub(crate) schema: fn() -> schemars::Schema,
+pub struct EventType {
+    /// [`Event::TYPE`].
+    pub name: &'static str,
+    /// [`Event::TOPIC`].
+    pub topic: &'static str,
+    /// [`Event::schema`].
+    pub schema: fn() -> schemars::Schema,
 }
 
 impl EventType {
@@ -50,7 +79,7 @@ impl EventType {
     }
 }
 
-/// What happens with the data of an event.
+/// The handler of an event.
 #[derive(Clone)]
 pub(crate) enum Handler {
     Transaction(Step),
@@ -61,7 +90,7 @@ pub(crate) enum Handler {
 pub(crate) type Step = Arc<dyn Fn(&[u8], Context) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
 
 impl Service {
-    /// A service that does nothing yet. `about` completes the sentence "This service …".
+    /// A service without handlers and routes. `about` completes the sentence "This service …".
     #[must_use]
     pub fn new(name: ServiceName, about: &'static str) -> Self {
         Self {
@@ -71,9 +100,8 @@ impl Service {
             secrets: Vec::new(),
             publishes: BTreeMap::new(),
             handles: BTreeMap::new(),
-            routes: Router::new(),
-            has_routes: false,
-            declared: Vec::new(),
+            router: Router::new(),
+            routes: Vec::new(),
         }
     }
 
@@ -89,7 +117,7 @@ impl Service {
         self
     }
 
-    /// Handles events of the effect's type with one call to the outside.
+    /// Handles events of type `E::Event` with one call to the outside.
     #[must_use]
     pub fn effect<E: Effect>(mut self, effect: E) -> Self {
         self.handle::<E::Event>(Handler::Effect(Arc::new(effect)));
@@ -122,27 +150,33 @@ impl Service {
     }
 
     fn route(mut self, method: &'static str, path: &'static str, handler: MethodRouter<Runtime>) -> Self {
-        self.declared.push(Route { method, path });
-        self.routes(Router::new().route(path, handler))
-    }
-
-    /// Its own routes as they were declared, and those that every service has. What came by
-    /// [`routes`](Self::routes) is not among them: axum does not tell.
-    #[must_use]
-    pub fn declared_routes(&self) -> Vec<Route> {
-        let every = http::ROUTES.map(|(method, path)| Route { method, path });
-        self.declared.iter().cloned().chain(every).collect()
-    }
-
-    /// Routes beside `POST /`, `POST /relay` and `GET /healthz`.
-    #[must_use]
-    pub fn routes(mut self, routes: Router<Runtime>) -> Self {
-        self.routes = self.routes.merge(routes);
-        self.has_routes = true;
+        self.routes.push(Route { method, path });
+        self.router = self.router.route(path, handler);
         self
     }
 
-    /// Lets everybody reach its routes. Pushes are authenticated all the same.
+    /// The declarations of this service.
+    #[must_use]
+    pub fn declaration(&self) -> Declaration {
+        Declaration {
+            name: self.name,
+            about: self.about,
+            public: self.public,
+            secrets: self.secrets.clone(),
+            publishes: self.publishes.values().cloned().collect(),
+            handles: self.handles.values().map(|(event, _)| event.clone()).collect(),
+            routes: self.routes.clone(),
+        }
+    }
+
+    /// Its own routes, and the routes that every service has.
+    #[must_use]
+    pub fn all_routes(&self) -> Vec<Route> {
+        let every = http::ROUTES.map(|(method, path)| Route { method, path });
+        self.routes.iter().cloned().chain(every).collect()
+    }
+
+    /// Makes its own routes public. Pushes are still authenticated.
     #[must_use]
     pub fn public(mut self) -> Self {
         self.public = true;

@@ -1,9 +1,13 @@
-//! The port to the database, and its two adapters.
+//! The port to the database, and its adapters.
 
+#[doc(hidden)]
+pub mod contract;
+#[cfg(feature = "firestore")]
 mod firestore;
 mod limits;
 mod memory;
 
+#[cfg(feature = "firestore")]
 pub use firestore::Firestore;
 pub use memory::Memory;
 
@@ -26,40 +30,49 @@ pub(crate) fn fields(document: &impl serde::Serialize) -> Result<Fields, serde_j
     }
 }
 
-/// The one field that is stored as a native timestamp (as text it would not be deleted by
-/// [TTL](https://cloud.google.com/firestore/docs/ttl)); RFC 3339 text on this side of the port.
+/// The collection of each service that holds its receipts.
+pub const RECEIPTS: &str = "receipts";
+
+/// The field of a receipt that says when it expires. Firestore stores it as a native timestamp, because
+/// [TTL](https://cloud.google.com/firestore/docs/ttl) ignores text. On this side of the port it is RFC 3339
+/// text.
 pub const TTL_FIELD: &str = "expireAt";
+
+/// All fields of a receipt but `pending`. No query filters by them, and an index on a time that only grows
+/// is a hotspot.
+pub const UNINDEXED_RECEIPT_FIELDS: [&str; 8] =
+    ["answer", "claim", "createdAt", "events", "expireAt", "key", "messageId", "state"];
 
 /// A document database with atomic commits guarded by preconditions.
 ///
-/// Every call ends within a few seconds, with an error if need be.
+/// Every call must end within [`Timing::store`](crate::Timing::store), possibly with an error.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Reads one document.
     async fn get(&self, path: &Path) -> Result<Option<Stored>, StoreError>;
 
-    /// Applies all of `writes`, or none. Returns each document's new version, in order.
+    /// Applies all writes or none. Returns the new version of each document, in order.
     async fn commit(&self, writes: &[Write]) -> Result<Vec<Version>, CommitError>;
 
-    /// Reads a part of a collection, in the order of the ids.
+    /// Reads a part of a collection, ordered by id.
     async fn list(&self, query: &Query) -> Result<Vec<Stored>, StoreError>;
 }
 
-/// When a document was last changed, by the store's clock. It differs after each change.
+/// The time of a document's last change, by the store's clock. Every change makes a new version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub Timestamp);
 
 /// A document as it was read.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// Its id within its collection.
+    /// The id within the collection.
     pub id: String,
-    /// What a later write can be conditional on.
+    /// The version, for the precondition of a later write.
     pub version: Version,
-    /// How long before the read it was last changed. Both times are the store's, so that nobody
-    /// compares the clocks of two machines.
+    /// The time between its last change and the read. Both are times of the store's clock, so that the clocks
+    /// of two machines are never compared.
     pub age: Duration,
-    /// What it holds.
+    /// The fields.
     pub fields: Fields,
 }
 
@@ -74,30 +87,30 @@ impl Stored {
 /// One write of a commit.
 #[derive(Clone, Debug)]
 pub struct Write {
-    /// Which document.
+    /// The document.
     pub path: Path,
-    /// What to do with it.
+    /// The change.
     pub change: Change,
-    /// What must be so, or else the whole commit is refused.
+    /// The condition. If it does not hold, the whole commit is refused.
     pub only_if: Precondition,
 }
 
-/// What a write does.
+/// The change that a write makes.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Replace the document.
     Set(Fields),
-    /// Set `fields`, add to the numeric fields of `amounts`, leave the others. Commutes with
-    /// itself, so it needs no precondition and never loses a race.
+    /// Set `fields`, add `amounts` to integer fields, and leave the other fields. Additions commute, so they
+    /// need no precondition and never conflict.
     Add {
         /// Fields to set.
         fields: Fields,
-        /// How much to add, by field; an absent field counts as 0.
+        /// The amounts, by field. An absent field counts as 0.
         amounts: BTreeMap<String, i64>,
     },
     /// Remove the document.
     Delete,
-    /// Change nothing; only check the precondition.
+    /// Change nothing, and only check the precondition.
     Verify,
 }
 
@@ -110,10 +123,10 @@ pub(crate) fn add(document: &mut Fields, fields: &Fields, amounts: &BTreeMap<Str
     }
 }
 
-/// What must be so for a commit to happen.
+/// The condition of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
-    /// Anything goes.
+    /// There is no condition.
     None,
     /// The document does not exist.
     Absent,
@@ -121,38 +134,37 @@ pub enum Precondition {
     At(Version),
 }
 
-/// Which documents to list.
+/// The documents to list.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     /// `services/<service>/<collection>`.
     pub collection: String,
-    /// Fields and the values that they must have.
+    /// Fields and their required values.
     pub filters: Vec<(&'static str, Value)>,
     /// Only ids greater than this one.
     pub after: Option<String>,
-    /// At most so many.
+    /// The most documents to return.
     pub limit: usize,
 }
 
-/// The database could not be asked, or did not answer in time.
+/// The database could not be reached, failed, or did not answer in time.
 #[derive(Debug, thiserror::Error)]
 #[error("the store failed: {0}")]
 pub struct StoreError(pub String);
 
-/// Why a commit did not happen, or may not have happened. None of the texts holds a value of a
-/// document or its id.
+/// The reason why a commit failed, or may have failed. No text contains an id or a value of a document.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// A precondition did not hold. Nothing was applied.
+    /// A precondition does not hold. No write was applied.
     #[error("a document was changed by another transaction")]
     Conflict,
-    /// The store refuses these writes whenever they come. Nothing was applied.
+    /// The store will always refuse these writes. No write was applied.
     #[error("the store refuses the documents: {0}")]
     Refused(String),
-    /// Nothing was applied, but it may be later.
+    /// No write was applied. A later attempt may succeed.
     #[error(transparent)]
     Failed(StoreError),
-    /// The answer is missing: it may have been applied or not.
+    /// The answer is missing. The writes may have been applied.
     #[error(transparent)]
     Unknown(StoreError),
 }

@@ -1,5 +1,5 @@
-//! Logs: [Cloud Logging's JSON](https://cloud.google.com/logging/docs/structured-logging) in the
-//! cloud, text for people elsewhere.
+//! Logs: [Cloud Logging's JSON](https://cloud.google.com/logging/docs/structured-logging) in the cloud, and
+//! text for people elsewhere.
 
 use std::{collections::BTreeMap, fmt, io::Write};
 
@@ -18,18 +18,18 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::trace::TRACEPARENT;
+use crate::wire::attribute::TRACEPARENT;
 
-/// Not a filter of log lines.
+/// The text is not a log filter.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("not a level, nor levels of modules, such as info,pushbox=debug")]
 pub struct InvalidFilter;
 
-/// Starts logging to standard output. `filter` is such as `info` or `info,pushbox=debug`; with
-/// `cloud_project` the lines are Cloud Logging's JSON.
+/// Starts logging to standard output. A filter looks like `info` or `info,pushbox=debug`. With
+/// `cloud_project`, the lines are Cloud Logging's JSON.
 ///
 /// # Errors
-/// When `filter` is not one.
+/// If `filter` is malformed.
 pub fn start(filter: &str, cloud_project: Option<&str>) -> Result<(), InvalidFilter> {
     let filter = targets(filter)?;
     let lines = match cloud_project {
@@ -40,15 +40,15 @@ pub fn start(filter: &str, cloud_project: Option<&str>) -> Result<(), InvalidFil
     Ok(())
 }
 
-/// `LEVEL` and `MODULE=LEVEL`, with commas between. [`Targets`] has a parser too, which takes a
-/// misspelt level for a module and then logs nothing else.
+/// Parses `LEVEL` and `MODULE=LEVEL`, separated by commas. The parser of [`Targets`] treats a misspelled
+/// level as a module and then logs nothing else.
 fn targets(filter: &str) -> Result<Targets, InvalidFilter> {
     filter.split(',').map(str::trim).try_fold(Targets::new(), |targets, part| {
         let (module, level) = match part.split_once('=') {
             Some((module, level)) => (Some(module), level),
             None => (None, part),
         };
-        // An empty level would be `error`.
+        // The library reads an empty level as `error`.
         let level: LevelFilter = Some(level)
             .filter(|level| !level.is_empty())
             .ok_or(InvalidFilter)?
@@ -66,14 +66,14 @@ fn is_module(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
 }
 
-/// Writes a line for each event, with the fields of the spans that it is in.
+/// Writes a line for each log event, with the fields of its spans.
 enum Lines {
     ForCloudLogging { project: String },
     ForPeople,
 }
 
-/// In the order in which they were recorded: the last one of a name counts, so that an event's fields
-/// win over those of its spans.
+/// Fields in the order of their recording. The last one of each name counts, so the fields of an event win
+/// over those of its spans.
 #[derive(Default)]
 struct Fields(Vec<(&'static str, Value)>);
 
@@ -134,13 +134,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
             Self::ForPeople => for_people(level, &fields),
         };
         line.push('\n');
-        // Nothing is to be done about a standard output that is gone.
+        // Nothing can be done if standard output is closed.
         let _ = std::io::stdout().write_all(line.as_bytes());
     }
 }
 
-/// A line with the names that [Cloud Logging](https://cloud.google.com/logging/docs/agent/logging/configuration#special-fields)
-/// looks for.
+/// A line with the field names that
+/// [Cloud Logging](https://cloud.google.com/logging/docs/agent/logging/configuration#special-fields) expects.
 struct CloudLine<'a> {
     project: &'a str,
     level: Level,
@@ -172,7 +172,7 @@ impl Serialize for CloudLine<'_> {
         }
         line.serialize_entry("logging.googleapis.com/labels", &labels)?;
         let traceparent = fields.get(TRACEPARENT).and_then(Value::as_str).unwrap_or_default();
-        // As `Trace` writes it.
+        // The format of `Trace`.
         if let [_, trace_id, span_id, flags] = traceparent.split('-').collect::<Vec<_>>()[..] {
             let name = ["projects/", project, "/traces/", trace_id].concat();
             line.serialize_entry("logging.googleapis.com/trace", &name)?;
@@ -183,7 +183,8 @@ impl Serialize for CloudLine<'_> {
     }
 }
 
-/// The time, who, what, and the rest. What is only of use to a query is left out.
+/// The time, the level, the service, the message, and the other fields. Fields that only help queries are
+/// omitted.
 fn for_people(level: Level, fields: &Fields) -> String {
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
     let time = jiff::Timestamp::now().strftime("%H:%M:%S").to_string();

@@ -1,118 +1,198 @@
-//! How long things may take, in one place, so that their order can be checked:
-//! handler deadline < lease < ack deadline <= request timeout.
+//! How long things may take, in one place, so that their order can be checked.
 
 use std::time::Duration;
 
-/// The deadline of a handler that runs in a transaction, with all of its re-runs.
-pub const HANDLER_DEADLINE: Duration = Duration::from_secs(15);
-
-/// How long a delivery of an effect may take until it has claimed it: the claim's transaction, and
-/// the wait for another delivery that holds the claim.
-pub const CLAIM_DEADLINE: Duration = Duration::from_secs(12);
-
-/// One call to the outside: `perform` must have returned by then, connecting included.
-pub const CALL_DEADLINE: Duration = Duration::from_secs(8);
-
-/// `perform` is cut off after this. It is longer than [`CALL_DEADLINE`], so that a call that ends at
-/// its own deadline can still say what came of it.
-pub const CALL_CUT_OFF: Duration = Duration::from_secs(9);
-
-/// How long recording the outcome of a call may take before the delivery fails.
-pub const COMPLETION_DEADLINE: Duration = Duration::from_secs(4);
-
-/// The deadline of a request to a service's own routes, the reading of its body included.
-pub const REQUEST_DEADLINE: Duration = Duration::from_secs(20);
-
-/// The reading of a request's body.
-pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
-
-/// The deadline of a push, the reading of its body included.
-pub const PUSH_DEADLINE: Duration = Duration::from_secs(29);
-
-/// How long the transaction of a command may take before its caller gets 503. The caller then
-/// repeats the request with the same idempotency key.
-pub const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
-
-/// How long a claim keeps others from performing an effect, by the store's clock. It is longer than
-/// a call and its completion take, so the holder has given up before another delivery takes over.
-pub const LEASE: Duration = Duration::from_secs(20);
-
-/// A claim whose commit took longer than this is not performed: the call and its completion would
-/// no longer fit into the lease.
-pub const CLAIM_PATIENCE: Duration = Duration::from_secs(6);
-
-/// How long after its claim a process still tries to keep the outcome of a call while the store does
-/// not answer.
-pub const KEEP_TRYING: Duration = Duration::from_secs(60);
-
-/// Pub/Sub delivers again when it has no answer after so long.
-/// <https://cloud.google.com/pubsub/docs/lease-management>
-pub const ACK_DEADLINE: Duration = Duration::from_secs(30);
-
-/// Cloud Run cuts a request off after so long.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// One call to the store.
-pub const STORE_DEADLINE: Duration = Duration::from_secs(4);
-
-/// One call to the publisher.
-pub const PUBLISH_DEADLINE: Duration = Duration::from_secs(4);
-
-/// How long the answer to a producer's caller may wait for the relay. What is not published by
-/// then is published by `POST /relay`.
-pub const RELAY_PATIENCE: Duration = Duration::from_secs(1);
-
-/// `POST /relay` leaves events alone that are younger: their own request is publishing them.
-pub const RELAY_AFTER: Duration = Duration::from_secs(10);
-
-/// `POST /relay` begins no further publication after this.
-pub const RELAY_BUDGET: Duration = Duration::from_secs(12);
-
-/// Cloud Run kills an instance 10 seconds after SIGTERM.
-/// <https://cloud.google.com/run/docs/container-contract#instance-shutdown>
-pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(9);
-
-/// Pub/Sub's redelivery back-off, from the first to the longest pause.
-pub const BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
-
-/// After so many deliveries Pub/Sub parks a message as a dead letter. It is the most that Pub/Sub
-/// allows: with the back-off above it gives a consumer that is down about 16 hours. What can never
-/// work is rejected at once and does not wait for this.
-pub const MAX_DELIVERY_ATTEMPTS: u32 = 100;
-
-/// How long a topic and its subscriptions keep a message.
-pub const RETENTION: Duration = Duration::from_secs(7 * DAY);
-
-/// How long a dead letter is kept: the most that Pub/Sub allows.
-pub const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(31 * DAY);
-
-/// How long a receipt is kept: as long as its message can come back. It may be delivered a last time
-/// at the end of its topic's retention, be parked, be replayed at the end of the dead letter's, and
-/// then wait for as long as before.
-pub const RECEIPT_RETENTION: Duration = Duration::from_secs(45 * DAY);
+/// All deadlines and retention times of a service. The defaults fit together:
+/// handler < lease < ack deadline <= request timeout.
+///
+/// A service does not start with values for which [`check`](Self::check) fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timing {
+    /// The deadline of a handler that runs in a transaction, with all its re-runs.
+    pub handler: Duration,
+    /// The time in which a delivery must claim an effect: the claim's transaction, and the wait for
+    /// another delivery that holds the claim.
+    pub claim: Duration,
+    /// The deadline of one call to the outside, connecting included. `perform` must return by then.
+    pub call: Duration,
+    /// The runtime cuts `perform` off after this. It is longer than [`call`](Self::call), so that a call
+    /// that ends at its own deadline can still return its outcome.
+    pub call_cut_off: Duration,
+    /// The time in which the outcome of a call must be recorded. After that the delivery fails.
+    pub completion: Duration,
+    /// How long a claim keeps other deliveries from performing the effect, by the store's clock. It is
+    /// longer than a call and its completion take.
+    pub lease: Duration,
+    /// A claim whose commit took longer than this is not performed: the call and its completion would
+    /// no longer fit into the lease.
+    pub claim_patience: Duration,
+    /// After its claim, a process tries for this long to keep the outcome of a call while the store does
+    /// not answer.
+    pub keep_trying: Duration,
+    /// The deadline of a command's transaction. After that the caller gets 503 and repeats the request
+    /// with the same idempotency key.
+    pub command: Duration,
+    /// The deadline of a request to a service's own routes, the reading of its body included.
+    pub request: Duration,
+    /// The deadline for reading a request's body.
+    pub body: Duration,
+    /// The deadline of a push, the reading of its body included.
+    pub push: Duration,
+    /// The deadline of one call to the store.
+    pub store: Duration,
+    /// The deadline of one call to the publisher.
+    pub publish: Duration,
+    /// How long the answer to a command waits for the relay. `POST /relay` publishes the events that are
+    /// not published by then.
+    pub relay_patience: Duration,
+    /// `POST /relay` ignores younger events, because their own request is publishing them.
+    pub relay_after: Duration,
+    /// `POST /relay` begins no publication after this.
+    pub relay_budget: Duration,
+    /// The time between SIGTERM and the end of the process. Cloud Run kills an instance
+    /// [10 seconds](https://cloud.google.com/run/docs/container-contract#instance-shutdown) after SIGTERM.
+    pub shutdown: Duration,
+    /// Pub/Sub redelivers a message without an answer
+    /// [after this](https://cloud.google.com/pubsub/docs/lease-management).
+    pub ack_deadline: Duration,
+    /// Cloud Run cuts a request off after this.
+    pub request_timeout: Duration,
+    /// The shortest pause before Pub/Sub redelivers a message.
+    pub min_backoff: Duration,
+    /// The longest pause before Pub/Sub redelivers a message.
+    pub max_backoff: Duration,
+    /// After this many deliveries, Pub/Sub moves a message to the dead-letter topic. The default is the
+    /// maximum: with the default back-off it gives a consumer that is down about 16 hours. The runtime
+    /// does not wait for this where it rejects a message.
+    pub max_delivery_attempts: u32,
+    /// How long a topic and its subscriptions keep a message.
+    pub retention: Duration,
+    /// How long a dead letter is kept. The default is Pub/Sub's maximum.
+    pub dead_letter_retention: Duration,
+    /// How long a receipt is kept: as long as its message can come back. Its last delivery can be at the
+    /// end of the topic's retention. Then it can be replayed at the end of the dead letter's retention,
+    /// and wait once more for the topic's.
+    pub receipt_retention: Duration,
+}
 
 const DAY: u64 = 24 * 60 * 60;
 
-const _: () = {
-    assert!(HANDLER_DEADLINE.as_secs() < LEASE.as_secs());
-    assert!(LEASE.as_secs() < ACK_DEADLINE.as_secs());
-    assert!(ACK_DEADLINE.as_secs() <= REQUEST_TIMEOUT.as_secs());
-    assert!(STORE_DEADLINE.as_secs() < HANDLER_DEADLINE.as_secs());
-    assert!(PUBLISH_DEADLINE.as_secs() < HANDLER_DEADLINE.as_secs());
-    assert!(CALL_DEADLINE.as_secs() < CALL_CUT_OFF.as_secs());
-    // The holder of a claim has given up before the lease ends.
-    let call_and_completion = CALL_CUT_OFF.as_secs() + COMPLETION_DEADLINE.as_secs();
-    assert!(CLAIM_PATIENCE.as_secs() + call_and_completion < LEASE.as_secs());
-    // A rejected delivery is published after its handler has ended.
-    assert!(HANDLER_DEADLINE.as_secs() + PUBLISH_DEADLINE.as_secs() <= PUSH_DEADLINE.as_secs());
-    let effect = CLAIM_DEADLINE.as_secs() + call_and_completion;
-    assert!(effect + PUBLISH_DEADLINE.as_secs() <= PUSH_DEADLINE.as_secs());
-    assert!(PUSH_DEADLINE.as_secs() < ACK_DEADLINE.as_secs());
-    assert!(
-        RELAY_BUDGET.as_secs() + PUBLISH_DEADLINE.as_secs() + STORE_DEADLINE.as_secs()
-            <= REQUEST_DEADLINE.as_secs()
-    );
-    // <https://cloud.google.com/pubsub/docs/handling-failures>
-    assert!(5 <= MAX_DELIVERY_ATTEMPTS && MAX_DELIVERY_ATTEMPTS <= 100);
-    assert!(RECEIPT_RETENTION.as_secs() >= 2 * RETENTION.as_secs() + DEAD_LETTER_RETENTION.as_secs());
-};
+impl Timing {
+    /// The values of a service that sets none.
+    pub const DEFAULT: Self = Self {
+        handler: Duration::from_secs(15),
+        claim: Duration::from_secs(12),
+        call: Duration::from_secs(8),
+        call_cut_off: Duration::from_secs(9),
+        completion: Duration::from_secs(4),
+        lease: Duration::from_secs(20),
+        claim_patience: Duration::from_secs(6),
+        keep_trying: Duration::from_secs(60),
+        command: Duration::from_secs(5),
+        request: Duration::from_secs(20),
+        body: Duration::from_secs(10),
+        push: Duration::from_secs(29),
+        store: Duration::from_secs(4),
+        publish: Duration::from_secs(4),
+        relay_patience: Duration::from_secs(1),
+        relay_after: Duration::from_secs(10),
+        relay_budget: Duration::from_secs(12),
+        shutdown: Duration::from_secs(9),
+        ack_deadline: Duration::from_secs(30),
+        request_timeout: Duration::from_secs(60),
+        min_backoff: Duration::from_secs(10),
+        max_backoff: Duration::from_secs(600),
+        max_delivery_attempts: 100,
+        retention: Duration::from_secs(7 * DAY),
+        dead_letter_retention: Duration::from_secs(31 * DAY),
+        receipt_retention: Duration::from_secs(45 * DAY),
+    };
+
+    /// Checks that the values fit together.
+    ///
+    /// # Errors
+    /// Returns the first rule that does not hold.
+    pub const fn check(&self) -> Result<(), &'static str> {
+        const fn millis(duration: Duration) -> u128 {
+            duration.as_millis()
+        }
+        let call_and_completion = millis(self.call_cut_off) + millis(self.completion);
+        let effect = millis(self.claim) + call_and_completion;
+        let relay = millis(self.relay_budget) + millis(self.publish) + millis(self.store);
+        if millis(self.handler) >= millis(self.lease) {
+            return Err("handler < lease");
+        }
+        if millis(self.lease) >= millis(self.ack_deadline) {
+            return Err("lease < ack deadline");
+        }
+        if millis(self.ack_deadline) > millis(self.request_timeout) {
+            return Err("ack deadline <= request timeout");
+        }
+        if millis(self.store) >= millis(self.handler) {
+            return Err("store < handler");
+        }
+        if millis(self.publish) >= millis(self.handler) {
+            return Err("publish < handler");
+        }
+        if millis(self.call) >= millis(self.call_cut_off) {
+            return Err("call < call cut-off");
+        }
+        if millis(self.claim_patience) + call_and_completion >= millis(self.lease) {
+            return Err("claim patience + call cut-off + completion < lease");
+        }
+        // A rejected message is published after its handler has ended.
+        if millis(self.handler) + millis(self.publish) > millis(self.push) {
+            return Err("handler + publish <= push");
+        }
+        if effect + millis(self.publish) > millis(self.push) {
+            return Err("claim + call cut-off + completion + publish <= push");
+        }
+        if millis(self.push) >= millis(self.ack_deadline) {
+            return Err("push < ack deadline");
+        }
+        if relay > millis(self.request) {
+            return Err("relay budget + publish + store <= request");
+        }
+        // <https://cloud.google.com/pubsub/docs/handling-failures>
+        if self.max_delivery_attempts < 5 || self.max_delivery_attempts > 100 {
+            return Err("5 <= delivery attempts <= 100");
+        }
+        if millis(self.receipt_retention) < 2 * millis(self.retention) + millis(self.dead_letter_retention) {
+            return Err("receipt retention >= 2 * retention + dead-letter retention");
+        }
+        Ok(())
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+const _: () = assert!(Timing::DEFAULT.check().is_ok(), "the defaults fit together");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_do_not_fit_together_are_refused() {
+        let seconds = Duration::from_secs;
+        for (rule, change) in [
+            ("handler < lease", (|timing| timing.handler = Duration::from_secs(20)) as fn(&mut Timing)),
+            ("lease < ack deadline", |timing| timing.lease = Duration::from_secs(30)),
+            ("claim patience + call cut-off + completion < lease", |timing| {
+                timing.claim_patience = Duration::from_secs(7);
+            }),
+            ("push < ack deadline", |timing| timing.push = Duration::from_secs(30)),
+            ("5 <= delivery attempts <= 100", |timing| timing.max_delivery_attempts = 4),
+        ] {
+            let mut timing = Timing::DEFAULT;
+            change(&mut timing);
+            assert_eq!(timing.check(), Err(rule));
+        }
+        assert_eq!(Timing { lease: seconds(21), ..Timing::DEFAULT }.check(), Ok(()));
+    }
+}

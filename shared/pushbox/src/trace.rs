@@ -1,18 +1,14 @@
-//! W3C trace context, so that one trace id finds the whole story of an event.
-//! <https://www.w3.org/TR/trace-context/>
+//! [W3C trace context](https://www.w3.org/TR/trace-context/): one trace id finds everything that an event
+//! caused.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use axum::http::HeaderMap;
 
-/// The header, and the message attribute, that carries a trace from one service to the next.
-pub(crate) const TRACEPARENT: &str = "traceparent";
+use crate::wire::attribute::{TRACEPARENT, TRACESTATE};
 
-/// What tracing systems add to a trace. It is passed on as it came.
-pub(crate) const TRACESTATE: &str = "tracestate";
-
-/// The attributes of a message that name its trace, in the order in which they count: the standard's,
-/// those of Google's client libraries, and those of
+/// The attributes of a message that name its trace, by precedence: the standard's, those of Google's client
+/// libraries, and those of
 /// [CloudEvents](https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/distributed-tracing.md).
 pub(crate) const TRACE_ATTRIBUTES: [(&str, &str); 3] = [
     (TRACEPARENT, TRACESTATE),
@@ -20,11 +16,11 @@ pub(crate) const TRACE_ATTRIBUTES: [(&str, &str); 3] = [
     ("ce-traceparent", "ce-tracestate"),
 ];
 
-/// Longer states are dropped. It is what
-/// [everybody must be able to pass on](https://www.w3.org/TR/trace-context/#tracestate-limits).
+/// Longer states are dropped. The standard requires
+/// [at least this length](https://www.w3.org/TR/trace-context/#tracestate-limits).
 const LONGEST_STATE: usize = 512;
 
-/// Where in which trace we are.
+/// A position in a trace.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Trace {
     pub(crate) trace_id: u128,
@@ -39,8 +35,8 @@ impl Trace {
         Self::parent_of_request(headers).map_or_else(Self::begun, Self::continued)
     }
 
-    /// Continues the trace of a message, else that of the request that it came with, or begins a new
-    /// one.
+    /// Continues the trace of a message. Without one it continues the trace of the request, or begins a new
+    /// trace.
     pub(crate) fn of_message<'a>(
         attribute: impl Fn(&'static str) -> Option<&'a str>,
         headers: &HeaderMap,
@@ -57,7 +53,7 @@ impl Trace {
         self.state.as_deref()
     }
 
-    /// There must be one `traceparent`, but `tracestate` may come in parts.
+    /// `traceparent` must occur once, but `tracestate` may occur several times.
     fn parent_of_request(headers: &HeaderMap) -> Option<Self> {
         let parent = Self::parse(&joined(headers, TRACEPARENT)?)?;
         Some(parent.with_state(joined(headers, TRACESTATE).as_deref()))
@@ -108,14 +104,14 @@ impl fmt::Display for Trace {
     }
 }
 
-/// The values of a header, which HTTP takes for one with commas.
+/// The values of a header, joined with commas.
 pub(crate) fn joined<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, str>> {
     let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let first = values.next()?;
     Some(values.fold(first.into(), |all, value| format!("{all},{value}").into()))
 }
 
-/// The value of a header that comes once.
+/// The value of a header that occurs once.
 pub(crate) fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())?.to_str().ok()

@@ -1,4 +1,4 @@
-//! Running a handler and committing what it staged, together with its receipt.
+//! Transactions: a handler runs, and its staged writes are committed together with its receipt.
 
 use std::time::Duration;
 
@@ -9,35 +9,37 @@ use crate::{
     context::{Known, Subject},
     failure::Refusal,
     message::Outgoing,
-    receipt::{self, Done, Found, Receipt, State},
+    receipt::{self, About, Found, Receipt, State},
     reject,
     store::{Change, CommitError, Precondition, Store, StoreError, Version, Write},
 };
 
-/// How often a handler runs at most before a lost race is left to a later delivery.
+/// The most runs of a handler. After that, a later delivery handles the event.
 const MAX_RUNS: u32 = 12;
 
-/// How often a commit is sent at most, if it fails or its answer does not come.
+/// The most times that a commit is sent, if it fails or its answer is lost.
 const MAX_SENDS: u32 = 3;
 
-/// Whose receipt there is now for a key.
+/// The receipt that a key has after a transaction.
 pub(crate) enum Sealed {
-    /// This run's, with its version.
+    /// This run's receipt, with its version.
     Ours(Receipt, Version),
-    /// Another delivery's; or this one's, if the answer to its commit was lost.
+    /// This run has removed the receipt.
+    Removed,
+    /// Another delivery's receipt, or this delivery's if the answer to its commit was lost.
     Theirs(Found),
 }
 
-/// What becomes of the receipt.
+/// What a transaction does with the receipt.
 pub(crate) enum Seal {
-    /// It is written with this state.
+    /// Writes it with this state.
     Write(State),
-    /// It is removed: a later delivery handles the key as if it had never come.
+    /// Removes it. A later delivery then handles the key as if it were the first.
     Remove,
 }
 
-/// Runs `run` and commits what it staged with the receipt that `seal` makes. The receipt's
-/// precondition is `only_if`. Runs again when a document that it used was changed meanwhile.
+/// Runs `run` and commits its staged writes together with the receipt that `seal` makes. The receipt's
+/// precondition is `only_if`. Runs it again if another transaction has changed a document that it used.
 pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
     runtime: &Runtime,
     subject: &Subject,
@@ -57,14 +59,16 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
         let (end, writes) = match ran {
             Ok(result) => {
                 let events = std::mem::take(&mut staged.events);
-                let (state, is_kept) = match seal(result, events)? {
-                    Seal::Write(state) => (state, true),
-                    Seal::Remove => (State::Done(Done::default()), false),
-                };
-                let receipt = Receipt::new(&subject.key, subject.message_id.as_deref(), now, state);
-                let change = match is_kept {
-                    true => receipt.to_change().map_err(Failure::from)?,
-                    false => Change::Delete,
+                let (receipt, change) = match seal(result, events)? {
+                    Seal::Write(state) => {
+                        let message_id = subject.message_id.as_deref();
+                        let about =
+                            About::new(&subject.key, message_id, now, runtime.timing().receipt_retention);
+                        let receipt = Receipt { about, state };
+                        let change = receipt.to_change().map_err(Failure::from)?;
+                        (Some(receipt), change)
+                    }
+                    Seal::Remove => (None, Change::Delete),
                 };
                 // The receipt comes first: the first precondition that fails decides the error.
                 let mut writes = vec![Write { path: path.clone(), change, only_if }];
@@ -72,8 +76,8 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
                 (Ok(receipt), writes)
             }
             Err(error) => {
-                // A handler may trip over what it did itself when the event came first: the events of
-                // that time wait for their relay, and there is nothing to reject.
+                // The handler may have failed because an earlier delivery of this event succeeded. Then
+                // its events may still wait for their relay, and there is nothing to reject.
                 match theirs(&**store, &path, only_if, now).await {
                     Ok(Some(found)) => return Ok(Sealed::Theirs(found)),
                     Err(unknown) if error.is_final() => return Err(Failure::from(unknown).into()),
@@ -90,7 +94,10 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
         match commit(&**store, &writes).await {
             Ok(versions) => {
                 let version = versions.first().copied().ok_or_else(missing_version)?;
-                return end.map(|receipt| Sealed::Ours(receipt, version));
+                return end.map(|receipt| match receipt {
+                    Some(receipt) => Sealed::Ours(receipt, version),
+                    None => Sealed::Removed,
+                });
             }
             Err(CommitError::Conflict) => {}
             Err(error @ CommitError::Refused(_)) => return Err(reject(error).into()),
@@ -98,10 +105,10 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
         }
         match Receipt::read(&**store, &path).await.map_err(Failure::from)? {
             Some(found) if only_if != Precondition::At(found.version) => {
-                if found.receipt.expire_at > now {
+                if found.receipt.about.expire_at > now {
                     return Ok(Sealed::Theirs(found));
                 }
-                // TTL deletes late: an expired receipt counts as none.
+                // TTL deletes late, so an expired receipt counts as absent.
                 only_if = Precondition::At(found.version);
             }
             _ => {}
@@ -112,7 +119,7 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
     Err(Failure::Retry(format!("lost the race for a document {MAX_RUNS} times")).into())
 }
 
-/// The receipt that another run has left, if there is one.
+/// The receipt of another delivery, if there is one.
 async fn theirs(
     store: &dyn Store,
     path: &Path,
@@ -120,11 +127,12 @@ async fn theirs(
     now: Timestamp,
 ) -> Result<Option<Found>, StoreError> {
     let found = Receipt::read(store, path).await?;
-    Ok(found.filter(|found| only_if != Precondition::At(found.version) && found.receipt.expire_at > now))
+    Ok(found
+        .filter(|found| only_if != Precondition::At(found.version) && found.receipt.about.expire_at > now))
 }
 
-/// Commits. If that fails or the answer is lost, the same commit is sent again: its precondition tells
-/// whether the first one was applied.
+/// Commits. If the commit fails or its answer is lost, it is sent again. The preconditions tell whether the
+/// first one was applied.
 pub(crate) async fn commit(store: &dyn Store, writes: &[Write]) -> Result<Vec<Version>, CommitError> {
     let mut sends = 1;
     loop {
@@ -136,7 +144,8 @@ pub(crate) async fn commit(store: &dyn Store, writes: &[Write]) -> Result<Vec<Ve
     }
 }
 
-/// Waits a random time that grows with each attempt, so that those who met once do not meet again.
+/// Waits for a random time that grows with each attempt, so that two transactions that conflicted once do
+/// not conflict again.
 pub(crate) async fn pause(attempt: u32) {
     let longest = (10 << attempt.min(7)) as u64;
     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..longest))).await;

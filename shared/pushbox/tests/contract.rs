@@ -2,4 +2,4 @@
 
 use pushbox::store::Memory;
 
-crate::suite::contract::store_contract!(Memory::default());
+pushbox::store_contract!(Memory::default());

@@ -8,6 +8,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::{StreamExt, stream};
+use pushbox::wire::attribute;
 use pushbox::{Context, Service};
 use serde_json::{Value, json};
 
@@ -57,7 +58,7 @@ async fn check(case: &str, push: Request<Body>, expected: Becomes) {
         (204, None, Some(letter)) => {
             assert_eq!(letter.topic, "test-service-dead-letter", "{case}");
             let Becomes::Rejected(reason) = &expected else { panic!("{case}: it was rejected") };
-            assert_eq!(letter.attributes["dead-letter-reason"], *reason, "{case}");
+            assert_eq!(letter.attributes[attribute::DEAD_LETTER_REASON], *reason, "{case}");
             return;
         }
         (status, None, None) => {
@@ -400,13 +401,13 @@ async fn a_dead_letter_is_the_message_and_the_reason() {
     let letter = world.published.only();
     assert_eq!(letter.data, pushed.data);
     assert!(pushed.attributes.iter().all(|(name, value)| letter.attributes.get(name) == Some(value)));
-    assert_eq!(letter.attributes["dead-letter-service"], "test-service");
-    assert_eq!(letter.attributes["dead-letter-message-id"], pushed.message_id);
+    assert_eq!(letter.attributes[attribute::DEAD_LETTER_SERVICE], "test-service");
+    assert_eq!(letter.attributes[attribute::DEAD_LETTER_MESSAGE_ID], pushed.message_id);
     assert_eq!(
-        letter.attributes["dead-letter-subscription"],
+        letter.attributes[attribute::DEAD_LETTER_SUBSCRIPTION],
         "projects/p/subscriptions/test-service-order-events"
     );
-    assert!(!letter.attributes["dead-letter-reason"].contains("secret"));
+    assert!(!letter.attributes[attribute::DEAD_LETTER_REASON].contains("secret"));
 }
 
 #[tokio::test]

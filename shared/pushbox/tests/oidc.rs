@@ -1,11 +1,8 @@
 //! Who may push: tokens of a local issuer, whose keys are fetched over HTTP.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use aws_lc_rs::{
@@ -13,14 +10,15 @@ use aws_lc_rs::{
     rsa::{KeyPair, KeySize, PublicKeyComponents},
     signature::KeyPair as _,
 };
-use axum::{Json, Router, extract::State, http::Method, http::StatusCode, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{Method, StatusCode, header::CACHE_CONTROL},
+    routing::get,
+};
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
-use gcloud_sdk::{
-    IdTokenAudience,
-    id_token_verify::{IdTokenKeys, IdTokenKeysSource, IdTokenVerifier},
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use pushbox::{Context, Oidc, PushAuth, Service};
@@ -85,17 +83,18 @@ impl Issuer {
             let keys = issuer.published.lock().expect("a lock").clone();
             match *issuer.down.lock().expect("a lock") {
                 true => Err(StatusCode::INTERNAL_SERVER_ERROR),
-                false => Ok(Json(json!({ "keys": keys }))),
+                false => {
+                    let max_age = if issuer.short_lived { "max-age=0" } else { "public, max-age=3600" };
+                    Ok(([(CACHE_CONTROL, max_age)], Json(json!({ "keys": keys }))))
+                }
             }
         };
         let app = Router::new().route("/keys", get(keys)).with_state(self.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}/keys", listener.local_addr().expect("an address"));
         tokio::spawn(async move { axum::serve(listener, app).await });
-        let max_age = Duration::from_secs(if self.short_lived { 0 } else { 3600 });
-        let source = Fetched { url, client: reqwest::Client::new(), max_age };
-        let verifier = IdTokenVerifier::with_keys_source(IdTokenAudience::new(AUDIENCE), source);
-        world.run_guarded(guarded(), PushAuth::Oidc(Arc::new(Oidc::new(verifier, ACCOUNT))))
+        let oidc = Oidc::with_keys_from(&url, AUDIENCE, ACCOUNT);
+        world.run_guarded(guarded(), PushAuth::Oidc(Arc::new(oidc)))
     }
 
     fn fetches(&self) -> usize {
@@ -103,24 +102,8 @@ impl Issuer {
     }
 }
 
-struct Fetched {
-    url: String,
-    client: reqwest::Client,
-    max_age: Duration,
-}
-
-#[async_trait::async_trait]
-impl IdTokenKeysSource for Fetched {
-    async fn fetch_keys(&self) -> gcloud_sdk::error::Result<IdTokenKeys> {
-        let answer = self.client.get(&self.url).send().await?.error_for_status()?;
-        Ok(IdTokenKeys::new(answer.json().await?, self.max_age))
-    }
-}
-
 fn guarded() -> Service {
-    service()
-        .on(|_: Placed, _: Context| async { Ok(()) })
-        .routes(Router::new().route("/open", get(|| async { "for everybody" })))
+    service().on(|_: Placed, _: Context| async { Ok(()) }).get("/open", || async { "for everybody" })
 }
 
 /// What a good token says, with these changes.

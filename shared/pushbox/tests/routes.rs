@@ -2,13 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::{
-    Json, Router,
-    body::Body,
-    extract::Path,
-    http::Method,
-    routing::{get, post},
-};
+use axum::{Json, body::Body, extract::Path, http::Method};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use pushbox::{Command, Documents, FieldErrors, Origins, Page, PageQuery, Problem, Reply, Service};
 use serde::Deserialize;
@@ -65,14 +59,13 @@ async fn panics() -> String {
 }
 
 fn counts() -> Service {
-    service().routes(
-        Router::new()
-            .route("/counts", post(create).get(list))
-            .route("/filtered", get(filtered))
-            .route("/counts/{id}", get(one))
-            .route("/numbers/{n}", get(|Path(n): Path<u8>| async move { n.to_string() }))
-            .route("/panics", get(panics)),
-    )
+    service()
+        .post("/counts", create)
+        .get("/counts", list)
+        .get("/filtered", filtered)
+        .get("/counts/{id}", one)
+        .get("/numbers/{n}", |Path(n): Path<u8>| async move { n.to_string() })
+        .get("/panics", panics)
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use pushbox::{Catalog, store::Fields};
+use catalog::Catalog;
+use pushbox::store::Fields;
 use serde_json::Value;
 use tracing::{Metadata, field, span};
 

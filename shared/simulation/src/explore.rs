@@ -24,9 +24,11 @@ use std::{
 };
 
 use axum::http::Method;
+use catalog::Catalog;
 use jiff::Timestamp;
 use local::broker::Topics;
-use pushbox::{Catalog, Message, Path, store::Fields};
+use pushbox::wire::attribute;
+use pushbox::{Message, Path, store::Fields};
 use serde_json::Value;
 
 use crate::{
@@ -501,7 +503,8 @@ impl Case {
         let mut events = BTreeMap::<_, BTreeSet<String>>::new();
         for published in &world.shared().ledger().published {
             let attributes = &published.message.attributes;
-            let (Some(id), false) = (attributes.get("ce-id"), attributes.contains_key("dead-letter-reason"))
+            let (Some(id), false) =
+                (attributes.get("ce-id"), attributes.contains_key(attribute::DEAD_LETTER_REASON))
             else {
                 continue;
             };

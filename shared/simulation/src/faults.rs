@@ -85,9 +85,9 @@ impl Step {
     /// After this time a process gives up.
     pub(crate) fn deadline(self) -> Duration {
         match self {
-            Self::Call => pushbox::timing::CALL_DEADLINE,
-            Self::Publish => pushbox::timing::PUBLISH_DEADLINE,
-            _ => pushbox::timing::STORE_DEADLINE,
+            Self::Call => pushbox::Timing::DEFAULT.call,
+            Self::Publish => pushbox::Timing::DEFAULT.publish,
+            _ => pushbox::Timing::DEFAULT.store,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use pushbox::wire::attribute;
 use pushbox::{
     Message, Path,
     store::{Change, Fields, Write},
@@ -112,7 +113,7 @@ impl Published {
 pub(crate) fn event(attributes: &BTreeMap<String, String>, message_id: &str) -> String {
     match (attributes.get("ce-source"), attributes.get("ce-id")) {
         (Some(source), Some(id)) => format!("{source} {id}"),
-        _ => attributes.get("dead-letter-message-id").map_or(message_id, String::as_str).to_owned(),
+        _ => attributes.get(attribute::DEAD_LETTER_MESSAGE_ID).map_or(message_id, String::as_str).to_owned(),
     }
 }
 
@@ -184,9 +185,9 @@ impl Ledger {
     pub(crate) fn parked(&self) -> impl Iterator<Item = (String, String, String)> {
         self.published.iter().filter_map(|published| {
             let attributes = &published.message.attributes;
-            let service = attributes.get("dead-letter-service")?;
-            let message_id = attributes.get("dead-letter-message-id").map_or("", String::as_str);
-            let reason = attributes.get("dead-letter-reason").cloned().unwrap_or_default();
+            let service = attributes.get(attribute::DEAD_LETTER_SERVICE)?;
+            let message_id = attributes.get(attribute::DEAD_LETTER_MESSAGE_ID).map_or("", String::as_str);
+            let reason = attributes.get(attribute::DEAD_LETTER_REASON).cloned().unwrap_or_default();
             Some((service.clone(), event(attributes, message_id), reason))
         })
     }

@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use catalog::Catalog;
 use jiff::Timestamp;
-use pushbox::Catalog;
 
 use crate::{Counts, Scenario, World, checks::Heard, choice::Choice, faults::Step};
 

@@ -14,15 +14,17 @@ use axum::{
     body::{Body, to_bytes},
     http::{Method, Request, StatusCode},
 };
+use catalog::Catalog;
 use jiff::Timestamp;
 use local::broker::{Delivery, DeliveryPolicy, Topics};
 use pushbox::{
-    Catalog, Clock, Message, Path, Ports, PushAuth, Random, System,
+    Clock, Message, Path, Ports, PushAuth, Random, System,
     store::{Change, Fields, Precondition, Query, Store, Write},
+    wire::attribute,
 };
 use serde_json::Value;
 use tokio::sync::Notify;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
@@ -303,7 +305,7 @@ impl World {
     pub fn dead_letters(&self) -> Vec<(String, String)> {
         self.shared().topics(|topics, _| {
             let letters = topics.dead_letters().map(|(_, letter)| {
-                let reason = letter.attributes.get("dead-letter-reason").cloned();
+                let reason = letter.attributes.get(attribute::DEAD_LETTER_REASON).cloned();
                 (reason.unwrap_or_default(), String::from_utf8_lossy(&letter.data).into_owned())
             });
             letters.collect()
@@ -408,8 +410,8 @@ impl World {
         let outside = Outside::new(wire.clone());
         let wire = Arc::new(wire);
         let random = Random::seeded(fastrand::u64(..));
-        let ports =
-            Ports { store: wire.clone(), publisher: wire, clock, random, background: TaskTracker::new() };
+        let mut ports = Ports::new(wire.clone(), wire);
+        (ports.clock, ports.random) = (clock, random);
         (ports, outside)
     }
 
@@ -513,7 +515,8 @@ impl World {
             only.services.retain(|entry| entry.name == service.name);
             for letter in parked {
                 let attributes = letter.message.attributes.clone();
-                let subscription = attributes.get("dead-letter-subscription").cloned().unwrap_or_default();
+                let subscription =
+                    attributes.get(attribute::DEAD_LETTER_SUBSCRIPTION).cloned().unwrap_or_default();
                 let subscription = subscription.rsplit('/').next().unwrap_or_default();
                 let Some(wired) = service.subscriptions.iter().find(|wired| wired.name == subscription)
                 else {

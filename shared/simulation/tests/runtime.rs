@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::{Router, http::Method, routing::post};
+use axum::http::Method;
 use pushbox::{
     Command, Context, Document, Effect, Event, Failure, Ports, Problem, Reply, Service, System, reject,
     store::Fields,
@@ -195,18 +195,15 @@ impl Scenario for Bank {
 
     fn systems(_: &Ports, outside: &Outside) -> Vec<System> {
         let services = vec![
-            Service::new("teller", "takes deposits")
-                .publishes::<Deposited>()
-                .routes(Router::new().route("/deposits", post(deposit))),
+            Service::new("teller", "takes deposits").publishes::<Deposited>().post("/deposits", deposit),
             Service::new("ledger", "books them").publishes::<Booked>().on(book),
             Service::new("auditor", "counts what is booked").on(audit),
             Service::new("messenger", "tells the outside").effect(Tell { outside: outside.clone() }),
             Service::new("exchange", "moves money, and looks whether none is lost")
                 .publishes::<Transferred>()
                 .on(observe)
-                .routes(
-                    Router::new().route("/transfers", post(transfer)).route("/confirmations", post(confirm)),
-                ),
+                .post("/transfers", transfer)
+                .post("/confirmations", confirm),
         ];
         vec![System { name: "bank", services }]
     }

@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use crate::{emulators::Message, harness::eventually, world::World};
+use pushbox::wire::attribute;
 
 /// One that handles events in a transaction, one that performs an effect.
 const CONSUMERS: [&str; 2] = ["crm-service", "billing-service"];
@@ -66,8 +67,12 @@ async fn poison_is_parked_with_a_reason_and_the_next_message_is_handled() {
         assert_eq!(parked.len(), expected.len(), "{service}");
         for (letter, (data, reason)) in parked.iter().zip(&expected) {
             assert!(letter.data == *data, "other data is parked for {reason}");
-            assert!(letter.attributes["dead-letter-reason"].contains(reason), "{:?}", letter.attributes);
-            assert_eq!(letter.attributes["dead-letter-service"], service);
+            assert!(
+                letter.attributes[attribute::DEAD_LETTER_REASON].contains(reason),
+                "{:?}",
+                letter.attributes
+            );
+            assert_eq!(letter.attributes[attribute::DEAD_LETTER_SERVICE], service);
         }
         // None of them was delivered again.
         world.delivered(service, "reject", expected.len()).await;

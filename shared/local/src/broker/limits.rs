@@ -1,6 +1,6 @@
 //! What Pub/Sub does not take, and how much the broker keeps.
 
-use pushbox::Message;
+use pushbox::{Message, wire::limit};
 
 /// How many messages may wait for a service or be under way to it. Beyond that, publishing to its
 /// topic fails. No event is lost: a service whose publishing fails keeps its events in the receipt.
@@ -35,16 +35,20 @@ pub(crate) fn check(message: &Message) -> Result<(), Refused> {
     let Message { attributes, data, .. } = message;
     let refused = if data.is_empty() && attributes.is_empty() {
         "a message needs data or an attribute"
-    } else if data.len() > 10_000_000 {
+    } else if data.len() > limit::DATA_BYTES {
         "the data is larger than 10 MB"
-    } else if attributes.len() > 100 {
+    } else if attributes.len() > limit::ATTRIBUTES {
         "there are more than 100 attributes"
-    } else if attributes.keys().any(|key| key.is_empty() || key.len() > 256 || key.starts_with("goog")) {
+    } else if !attributes.keys().all(|name| is_name(name)) {
         "an attribute's name is empty, is longer than 256 bytes, or begins with goog"
-    } else if attributes.values().any(|value| value.len() > 1024) {
+    } else if attributes.values().any(|value| value.len() > limit::ATTRIBUTE_VALUE_BYTES) {
         "an attribute's value is longer than 1024 bytes"
     } else {
         return Ok(());
     };
     Err(Refused::Invalid(refused))
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=limit::ATTRIBUTE_NAME_BYTES).contains(&name.len()) && !name.starts_with(limit::RESERVED_NAME_PREFIX)
 }

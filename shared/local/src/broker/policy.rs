@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pushbox::timing;
+use pushbox::Timing;
 
 /// How often, how long and how many at once.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +31,13 @@ impl DeliveryPolicy {
     #[must_use]
     pub fn production() -> Self {
         Self {
-            ack_deadline: timing::ACK_DEADLINE,
-            min_backoff: timing::BACKOFF.0,
-            max_backoff: timing::BACKOFF.1,
-            max_delivery_attempts: timing::MAX_DELIVERY_ATTEMPTS,
+            ack_deadline: Timing::DEFAULT.ack_deadline,
+            min_backoff: Timing::DEFAULT.min_backoff,
+            max_backoff: Timing::DEFAULT.max_backoff,
+            max_delivery_attempts: Timing::DEFAULT.max_delivery_attempts,
             max_in_flight: 32,
-            retention: timing::RETENTION,
-            dead_letter_retention: timing::DEAD_LETTER_RETENTION,
+            retention: Timing::DEFAULT.retention,
+            dead_letter_retention: Timing::DEFAULT.dead_letter_retention,
         }
     }
 

@@ -1,5 +1,6 @@
 //! What was published lately and what became of it, for people to look at.
 
+use pushbox::wire::{attribute, header};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -62,7 +63,7 @@ pub enum Outcome {
 impl Outcome {
     /// Reads the header, if there is one.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let name = headers.get("pushbox-outcome")?.to_str().ok()?;
+        let name = headers.get(header::OUTCOME)?.to_str().ok()?;
         Self::deserialize(IntoDeserializer::<ValueError>::into_deserializer(name)).ok()
     }
 }
@@ -120,11 +121,12 @@ impl RecentEvents {
     /// A service that parks a message says which delivery of which message that was.
     pub(crate) fn parked(&mut self, letter: &Published) {
         let attribute = |name| letter.attributes.get(name).map(String::as_str).unwrap_or_default();
-        let subscription = attribute("dead-letter-subscription").rsplit('/').next().unwrap_or_default();
-        if let Ok(number) = attribute("dead-letter-message-id").parse() {
+        let subscription =
+            attribute(attribute::DEAD_LETTER_SUBSCRIPTION).rsplit('/').next().unwrap_or_default();
+        if let Ok(number) = attribute(attribute::DEAD_LETTER_MESSAGE_ID).parse() {
             self.update(number, subscription, |fate| {
                 (fate.stage, fate.failure) =
-                    (Stage::Rejected, Some(attribute("dead-letter-reason").to_owned()));
+                    (Stage::Rejected, Some(attribute(attribute::DEAD_LETTER_REASON).to_owned()));
             });
         }
     }

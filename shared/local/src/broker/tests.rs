@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use catalog::Catalog;
 use events::UserCreated;
 use jiff::Timestamp;
-use pushbox::{Catalog, Context, Failure, Message, Service, System};
+use pushbox::wire::attribute;
+use pushbox::{Context, Failure, Message, Service, System};
 
 use super::{policy::after, *};
 
@@ -196,10 +198,10 @@ fn what_fails_too_often_becomes_a_dead_letter() {
     assert_eq!(letter.data, "{}");
     assert_eq!(letter.last_failure.as_deref(), Some("because"));
     let expected = [
-        ("CloudPubSubDeadLetterSourceDeliveryCount", "2"),
-        ("CloudPubSubDeadLetterSourceSubscription", SUBSCRIPTION),
-        ("CloudPubSubDeadLetterSourceSubscriptionProject", "local"),
-        ("CloudPubSubDeadLetterSourceTopicPublishTime", "2026-01-01T00:00:00Z"),
+        (attribute::PUBSUB_DELIVERY_COUNT, "2"),
+        (attribute::PUBSUB_SUBSCRIPTION, SUBSCRIPTION),
+        (attribute::PUBSUB_SUBSCRIPTION_PROJECT, "local"),
+        (attribute::PUBSUB_TOPIC_PUBLISH_TIME, "2026-01-01T00:00:00Z"),
         ("ce-id", "7"),
     ];
     let expected: BTreeMap<_, _> = expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();

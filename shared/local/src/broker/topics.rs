@@ -12,8 +12,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use catalog::Catalog;
 use jiff::Timestamp;
-use pushbox::{Catalog, Message};
+use pushbox::Message;
+use pushbox::wire::attribute;
 
 use super::{
     Delivery, DeliveryId, DeliveryPolicy, InvalidFilter, Outcome, Published, RecentEvents, Refused, Stage,
@@ -419,12 +421,12 @@ impl Topics {
 /// <https://cloud.google.com/pubsub/docs/handling-failures#track_forwarded_messages>
 fn forwarded(message: &Published, topic: String, subscription: &str, attempts: u32) -> Message {
     let added = [
-        ("Subscription", subscription.to_owned()),
-        ("SubscriptionProject", super::push::PROJECT.to_owned()),
-        ("DeliveryCount", attempts.to_string()),
-        ("TopicPublishTime", message.publish_time.to_string()),
+        (attribute::PUBSUB_SUBSCRIPTION, subscription.to_owned()),
+        (attribute::PUBSUB_SUBSCRIPTION_PROJECT, super::push::PROJECT.to_owned()),
+        (attribute::PUBSUB_DELIVERY_COUNT, attempts.to_string()),
+        (attribute::PUBSUB_TOPIC_PUBLISH_TIME, message.publish_time.to_string()),
     ];
     let mut attributes = message.attributes.clone();
-    attributes.extend(added.map(|(name, value)| (format!("CloudPubSubDeadLetterSource{name}"), value)));
+    attributes.extend(added.map(|(name, value)| (name.to_owned(), value)));
     Message { topic, attributes, data: message.data.clone() }
 }

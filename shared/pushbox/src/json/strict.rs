@@ -1,7 +1,7 @@
 //! A deserializer that reads a struct from an object only.
 //!
-//! The code that serde derives also takes an array of the values, in the order of the fields. Then
-//! `["a", 2]` would pass for an event, against its schema.
+//! Derived code also accepts an array with the values in the order of the fields. `["a", 2]` would then be
+//! an event, against its schema.
 
 use std::{cell::RefCell, collections::BTreeSet, fmt};
 
@@ -10,14 +10,14 @@ use serde::de::{
     Visitor,
 };
 
-/// The names of all fields and variants that a type has asked for.
+/// The names of all fields and variants that a type declares.
 pub(super) type Names = RefCell<BTreeSet<&'static str>>;
 
-/// Passes everything on to `inner`, but for arrays where a struct is asked for.
+/// Passes everything on to `inner`, except arrays in place of structs.
 #[derive(Clone, Copy)]
 pub(super) struct Strict<'n, T> {
     inner: T,
-    /// Collects names, if somebody wants to know them.
+    /// Collects names, if set.
     names: Option<&'n Names>,
     is_struct: bool,
 }
@@ -27,7 +27,7 @@ impl<'n, T> Strict<'n, T> {
         Self { inner, names, is_struct: false }
     }
 
-    /// The same for another part of the same text.
+    /// The same for another part of the text.
     fn with<U>(&self, inner: U) -> Strict<'n, U> {
         Strict::new(inner, self.names)
     }

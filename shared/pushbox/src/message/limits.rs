@@ -1,22 +1,15 @@
-//! Pub/Sub's limits on attributes. <https://cloud.google.com/pubsub/quotas#resource_limits>
+//! The attributes of a dead letter, within Pub/Sub's limits.
 
 use std::collections::BTreeMap;
 
-use super::attribute;
+use crate::wire::{attribute, limit};
 
-const MAX_ATTRIBUTES: usize = 100;
-const MAX_NAME_BYTES: usize = 256;
-const MAX_VALUE_BYTES: usize = 1024;
-
-/// What a replay needs to be the same event.
+/// The attributes that make a replay the same event.
 const NEEDED: [&str; 4] = [attribute::ID, attribute::SOURCE, attribute::TYPE, attribute::CONTENT_TYPE];
 
-/// The attribute that says how many attributes of the original are missing in a dead letter.
-const DROPPED: &str = "dead-letter-dropped-attributes";
-
-/// The original attributes with those that are added, within Pub/Sub's limits. Values are cut.
-/// Where there are too many, those of the original that a replay does not need are dropped, and
-/// counted in another attribute.
+/// The original and the added attributes, within Pub/Sub's limits. Long values are truncated. If there are
+/// too many attributes, original ones that a replay does not need are dropped; another attribute holds
+/// their number.
 pub(crate) fn fitting(
     original: &BTreeMap<String, String>,
     added: &BTreeMap<&str, &str>,
@@ -25,29 +18,29 @@ pub(crate) fn fitting(
         added.iter().map(|(name, value)| ((*name).to_owned(), cut(value))).collect();
     let is_publishable = |name: &str| {
         !name.is_empty()
-            && name.len() <= MAX_NAME_BYTES
-            && !name.starts_with("goog")
+            && name.len() <= limit::ATTRIBUTE_NAME_BYTES
+            && !name.starts_with(limit::RESERVED_NAME_PREFIX)
             && !added.contains_key(name)
     };
     let is_needed = |name: &str| NEEDED.contains(&name);
     let (needed, others): (Vec<_>, Vec<_>) = original.iter().partition(|(name, _)| is_needed(name));
     let mut dropped = 0;
     for (name, value) in needed.into_iter().chain(others) {
-        // One place is kept for the count.
-        if is_publishable(name) && attributes.len() < MAX_ATTRIBUTES - 1 {
+        // One place is reserved for the number.
+        if is_publishable(name) && attributes.len() < limit::ATTRIBUTES - 1 {
             attributes.insert(name.clone(), cut(value));
         } else if !added.contains_key(name.as_str()) {
             dropped += 1;
         }
     }
     if dropped > 0 {
-        attributes.insert(DROPPED.to_owned(), dropped.to_string());
+        attributes.insert(attribute::DEAD_LETTER_DROPPED.to_owned(), dropped.to_string());
     }
     attributes
 }
 
 fn cut(value: &str) -> String {
-    value[..value.floor_char_boundary(MAX_VALUE_BYTES)].to_owned()
+    value[..value.floor_char_boundary(limit::ATTRIBUTE_VALUE_BYTES)].to_owned()
 }
 
 #[cfg(test)]
@@ -56,8 +49,10 @@ mod tests {
 
     #[test]
     fn a_dead_letter_has_at_most_what_pubsub_takes() {
-        let added =
-            BTreeMap::from([("dead-letter-reason", "because"), ("dead-letter-service", "crm-service")]);
+        let added = BTreeMap::from([
+            (attribute::DEAD_LETTER_REASON, "because"),
+            (attribute::DEAD_LETTER_SERVICE, "crm-service"),
+        ]);
         for (others, dropped) in
             [(0, None), (96, None), (97, Some("1")), (100, Some("4")), (1000, Some("904"))]
         {
@@ -65,11 +60,11 @@ mod tests {
                 (0..others).map(|number| (format!("ce-a{number}"), "é".repeat(600))).collect();
             original.insert("ce-id".to_owned(), "1".to_owned());
             let fitted = fitting(&original, &added);
-            assert!(fitted.len() <= MAX_ATTRIBUTES, "{others}: {}", fitted.len());
-            assert!(fitted.values().all(|value| value.len() <= MAX_VALUE_BYTES), "{others}");
+            assert!(fitted.len() <= limit::ATTRIBUTES, "{others}: {}", fitted.len());
+            assert!(fitted.values().all(|value| value.len() <= limit::ATTRIBUTE_VALUE_BYTES), "{others}");
             assert_eq!(fitted["ce-id"], "1", "{others}");
-            assert_eq!(fitted["dead-letter-reason"], "because", "{others}");
-            assert_eq!(fitted.get(DROPPED).map(String::as_str), dropped, "{others}");
+            assert_eq!(fitted[attribute::DEAD_LETTER_REASON], "because", "{others}");
+            assert_eq!(fitted.get(attribute::DEAD_LETTER_DROPPED).map(String::as_str), dropped, "{others}");
         }
     }
 
@@ -78,6 +73,6 @@ mod tests {
         let refused = ["", "googclient_traceparent", &"n".repeat(257)];
         let original = refused.map(|name| (name.to_owned(), "x".to_owned())).into();
         let fitted = fitting(&original, &BTreeMap::new());
-        assert_eq!(fitted, BTreeMap::from([(DROPPED.to_owned(), "3".to_owned())]));
+        assert_eq!(fitted, BTreeMap::from([(attribute::DEAD_LETTER_DROPPED.to_owned(), "3".to_owned())]));
     }
 }

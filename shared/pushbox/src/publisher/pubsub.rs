@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,35 +17,44 @@ use google_cloud_pubsub::{
 use tokio::sync::OnceCell;
 
 use super::{PublishError, Publisher};
-use crate::{Message, timing};
+use crate::{Message, Timing};
 
-/// Google Cloud Pub/Sub. It connects when it is first used.
+/// Google Cloud Pub/Sub. It connects at its first use.
 pub struct PubSub {
     project: String,
     names_prefix: String,
+    deadline: Duration,
     emulator: Option<String>,
     client: OnceCell<BasePublisher>,
     topics: Mutex<BTreeMap<String, TopicPublisher>>,
 }
 
 impl PubSub {
-    /// The topics of `project`. Their full names begin with `names_prefix`, which lets two copies
-    /// share a project. `emulator` is what `PUBSUB_EMULATOR_HOST` says: the client library does
-    /// not look at it.
+    /// The topics of `project`. Their names in the cloud begin with `names_prefix`, so that two deployments
+    /// can share a project. `emulator` is the host and port of the emulator, because the client library does
+    /// not read `PUBSUB_EMULATOR_HOST`.
     #[must_use]
     pub fn new(project: &str, names_prefix: &str, emulator: Option<&str>) -> Self {
         Self {
             project: project.to_owned(),
             names_prefix: names_prefix.to_owned(),
+            deadline: Timing::DEFAULT.publish,
             emulator: emulator.map(str::to_owned),
             client: OnceCell::new(),
             topics: Mutex::default(),
         }
     }
 
+    /// Ends each call after this time. It is [`Timing::publish`] by default.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
     async fn connect(&self) -> Result<BasePublisher, String> {
-        // The default goes on for ten minutes, longer than any ack deadline.
-        let retry = RetryableErrors.with_time_limit(timing::PUBLISH_DEADLINE);
+        // The default retries for ten minutes, longer than any ack deadline.
+        let retry = RetryableErrors.with_time_limit(self.deadline);
         let mut builder = BasePublisher::builder().with_retry_policy(retry);
         if let Some(host) = &self.emulator {
             let credentials = anonymous::Builder::new().build();
@@ -60,7 +70,7 @@ impl PubSub {
             return Ok(publisher.clone());
         }
         let name = format!("projects/{}/topics/{}{topic}", self.project, self.names_prefix);
-        // An event is published on its own: the default would hold it back for 10 ms.
+        // Without batching: the default would delay each event by 10 ms.
         let publisher = client.publisher(name).set_message_count_threshold(1).build();
         topics.insert(topic.to_owned(), publisher.clone());
         Ok(publisher)
@@ -76,7 +86,7 @@ impl Publisher for PubSub {
             let publisher = self.topic(&topic).await?;
             publisher.publish(outgoing).await.map_err(|error| error.to_string())
         };
-        tokio::time::timeout(timing::PUBLISH_DEADLINE, publish)
+        tokio::time::timeout(self.deadline, publish)
             .await
             .unwrap_or_else(|_| Err("no answer in time".to_owned()))
             .map_err(|reason| PublishError { topic: topic.clone(), reason })

@@ -1,9 +1,11 @@
 //! Firestore in native mode, or its emulator.
 //!
-//! Calls go through the generated client, since this needs the exact status codes and a commit
-//! without a transaction; the `firestore` crate supplies the connection and the credentials.
+//! Calls use the generated client, because the adapter needs exact status codes and a commit without a
+//! transaction. The `firestore` crate supplies the connection and the credentials.
 
 mod value;
+
+use std::time::Duration;
 
 use ::firestore::{FirestoreDb, FirestoreDbOptions};
 use async_trait::async_trait;
@@ -31,11 +33,12 @@ use tonic::{Code, Status};
 
 use self::value::{to_document, to_fields, to_value};
 use super::{Change, CommitError, Precondition, Query, Store, StoreError, Stored, Version, Write, limits};
-use crate::{Path, timing};
+use crate::{Path, Timing};
 
-/// Firestore. It connects when it is first used, and honours `FIRESTORE_EMULATOR_HOST`.
+/// Firestore. It connects at its first use, and honours `FIRESTORE_EMULATOR_HOST`.
 pub struct Firestore {
     options: FirestoreDbOptions,
+    deadline: Duration,
     db: OnceCell<FirestoreDb>,
 }
 
@@ -44,7 +47,7 @@ impl Firestore {
     #[must_use]
     pub fn new(project: &str, database: &str) -> Self {
         let options = FirestoreDbOptions::new(project.to_owned()).with_database_id(database.to_owned());
-        Self { options, db: OnceCell::new() }
+        Self { options, deadline: Timing::DEFAULT.store, db: OnceCell::new() }
     }
 
     /// The same database, reached through another address, such as `http://localhost:8090`.
@@ -54,25 +57,32 @@ impl Firestore {
         self
     }
 
+    /// Ends each call after this time. It is [`Timing::store`] by default.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
     async fn db(&self) -> Result<&FirestoreDb, Status> {
         let connect = || FirestoreDb::with_options(self.options.clone());
         self.db.get_or_try_init(connect).await.map_err(|error| Status::unavailable(error.to_string()))
     }
 
-    /// Runs `call` with the deadline that every call has, the connection included. The server learns
-    /// of it too: a call that is dropped is cancelled.
+    /// Runs `call` with the deadline, which includes the time to connect. A dropped call is cancelled at the
+    /// server, too.
     async fn call<T>(&self, call: impl AsyncFnOnce(&FirestoreDb) -> Result<T, Status>) -> Result<T, Status> {
         let call = async { call(self.db().await?).await };
         let late = || Status::deadline_exceeded("no answer in time");
-        tokio::time::timeout(timing::STORE_DEADLINE, call).await.unwrap_or_else(|_| Err(late()))
+        tokio::time::timeout(self.deadline, call).await.unwrap_or_else(|_| Err(late()))
     }
 }
 
 #[async_trait]
 impl Store for Firestore {
     async fn get(&self, path: &Path) -> Result<Option<Stored>, StoreError> {
-        // Not `GetDocument`: that answers NOT_FOUND for a missing database, too, and then every
-        // document would seem to be absent.
+        // `GetDocument` also answers NOT_FOUND for a missing database. Then every document would seem to be
+        // absent.
         let get = async |db: &FirestoreDb| {
             let (database, documents) = (db.get_database_path().clone(), vec![name(db, path)]);
             let request = BatchGetDocumentsRequest { database, documents, ..Default::default() };
@@ -103,7 +113,7 @@ impl Store for Firestore {
         match done {
             Ok(response) => {
                 let response = response.into_inner();
-                // A write that changes nothing has no update time of its own.
+                // A write that changes nothing has no update time.
                 let commit_time = response.commit_time.unwrap_or_default();
                 let versions = response
                     .write_results
@@ -112,7 +122,7 @@ impl Store for Firestore {
                 versions.collect::<Result<_, _>>().map_err(CommitError::Unknown)
             }
             Err(status) => Err(match status.code() {
-                // A missing database is NOT_FOUND, too. The read that looks for the conflict then fails.
+                // A missing database is NOT_FOUND, too. Then the read that follows a conflict fails.
                 Code::AlreadyExists | Code::NotFound | Code::FailedPrecondition | Code::Aborted => {
                     CommitError::Conflict
                 }
@@ -145,7 +155,7 @@ impl Store for Firestore {
 
 fn failed(status: &Status) -> StoreError {
     match status.code() {
-        // It repeats the document's path or a value.
+        // The message contains the document's path or a value.
         Code::InvalidArgument => StoreError("InvalidArgument".to_owned()),
         code => StoreError(format!("{code:?}: {}", status.message())),
     }
@@ -194,8 +204,8 @@ fn to_write(db: &FirestoreDb, write: &Write) -> Result<FirestoreWrite, Status> {
             Operation::Update(to_document(name, fields)?)
         }
         Change::Delete => Operation::Delete(name),
-        // There is no such operation in the public API. Deleting what must be absent, and updating
-        // no field of what must be unchanged, check the precondition and change nothing.
+        // The public API has no such operation. The deletion of a document that must be absent, and an update
+        // of no field of a document that must be unchanged, check the precondition and change nothing.
         Change::Verify if write.only_if == Precondition::Absent => Operation::Delete(name),
         Change::Verify => {
             result.update_mask = Some(DocumentMask::default());
@@ -226,7 +236,7 @@ fn to_query(db: &FirestoreDb, query: &Query) -> Result<RunQueryRequest, Status> 
     };
     let filters = query.filters.iter().map(equals).collect::<Result<Vec<_>, Status>>()?;
     let filter = CompositeFilter { op: composite_filter::Operator::And.into(), filters };
-    // There is no empty id, and Firestore takes none to begin after.
+    // Firestore refuses an empty id in a cursor.
     let after = query.after.as_ref().filter(|id| !id.is_empty()).map(|id| Cursor {
         values: vec![FirestoreValue {
             value_type: Some(ValueType::ReferenceValue(format!("{documents}/{}/{id}", query.collection))),

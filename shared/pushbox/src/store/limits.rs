@@ -1,10 +1,9 @@
-//! What Firestore refuses to store, whenever it comes.
-//! <https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields>
+//! [Firestore's limits](https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
 
 use serde_json::Value;
 
-use super::{Change, Fields, TTL_FIELD, Write};
-use crate::{Path, receipt};
+use super::{Change, Fields, RECEIPTS, TTL_FIELD, UNINDEXED_RECEIPT_FIELDS, Write};
+use crate::Path;
 
 const MAX_COMMIT_BYTES: usize = 10 << 20;
 const MAX_DOCUMENT_BYTES: usize = 1 << 20;
@@ -12,7 +11,7 @@ const MAX_ID_BYTES: usize = 1500;
 const MAX_DEPTH: usize = 20;
 const MAX_INDEX_ENTRIES: usize = 40_000;
 
-/// Says which limit these writes break, without a value or an id.
+/// Describes the limit that these writes break, without a value or an id.
 pub(super) fn violation(writes: &[Write]) -> Option<String> {
     let mut commit_bytes = 0;
     for write in writes {
@@ -58,23 +57,23 @@ fn name_bytes(path: &Path) -> usize {
     16 + path.as_str().split('/').map(|segment| segment.len() + 1).sum::<usize>()
 }
 
-/// What a document takes. <https://firebase.google.com/docs/firestore/storage-size>
+/// The [size](https://firebase.google.com/docs/firestore/storage-size) of a document.
 struct Document {
     bytes: usize,
     index_entries: usize,
 }
 
 impl Document {
-    /// Adds top-level fields, or says what is wrong with one of them.
+    /// Adds top-level fields. Fails with the limit that one of them breaks.
     fn add(&mut self, path: &Path, fields: &Fields) -> Option<String> {
-        let is_receipt = path.collection().ends_with(receipt::COLLECTION);
+        let is_receipt = path.collection().ends_with(RECEIPTS);
         fields.iter().find_map(|(name, value)| {
             if name == TTL_FIELD && value.as_str().is_none_or(|text| text.parse::<jiff::Timestamp>().is_err())
             {
                 return Some(format!("{TTL_FIELD} is not a time"));
             }
             self.bytes += name.len() + 1;
-            let is_indexed = !(is_receipt && receipt::UNINDEXED.contains(&name.as_str()));
+            let is_indexed = !(is_receipt && UNINDEXED_RECEIPT_FIELDS.contains(&name.as_str()));
             self.value(value, 1, is_indexed)
         })
     }
@@ -85,7 +84,7 @@ impl Document {
         }
         let mut scalar = |bytes| {
             self.bytes += bytes;
-            // Once in each direction.
+            // There is one entry for each direction.
             self.index_entries += if is_indexed { 2 } else { 0 };
         };
         match value {

@@ -1,4 +1,4 @@
-//! Documents in this process: for the local stack, and for tests.
+//! Documents in memory, for the local stack and for tests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{Clock, Path};
 
-/// A store that forgets everything when the process ends. It has Firestore's limits.
+/// A store in memory, with Firestore's limits.
 pub struct Memory {
     clock: Clock,
     state: Mutex<State>,
@@ -23,7 +23,7 @@ pub struct Memory {
 
 #[derive(Default)]
 struct State {
-    /// By their paths.
+    /// By path.
     collections: BTreeMap<String, Collection>,
     last: Option<Version>,
 }
@@ -32,7 +32,7 @@ struct State {
 struct Collection {
     /// By id.
     documents: BTreeMap<String, (Version, Fields)>,
-    /// For each field that was ever queried, the ids by the field's value.
+    /// For each field that was queried once: the ids, by the field's value.
     indexes: BTreeMap<&'static str, BTreeMap<String, BTreeSet<String>>>,
 }
 
@@ -43,7 +43,7 @@ impl Memory {
         Self { clock, state: Mutex::default() }
     }
 
-    /// A store that holds the same documents, with the same versions.
+    /// A store with the same documents and versions.
     #[must_use]
     pub fn snapshot(&self, clock: Clock) -> Self {
         let state = self.lock();
@@ -56,7 +56,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code panics between two changes of the state, so a poisoned one is still whole.
+        // No code panics between two changes of the state, so a poisoned state is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -108,7 +108,7 @@ impl State {
         self.collections.get(path.collection())?.documents.get(path.id())
     }
 
-    /// The present, or just after the last version, so that no two are the same.
+    /// The current time, or a time just after the last version, so that versions differ.
     fn next_version(&mut self, now: Timestamp) -> Version {
         let next = |last: Version| last.0.saturating_add(Duration::from_micros(1)).unwrap_or(last.0);
         let version = Version(self.last.map_or(now, |last| now.max(next(last))));
@@ -176,7 +176,7 @@ impl Collection {
         found.map(|(id, document)| stored(now, id, document)).collect()
     }
 
-    /// The first query of a field makes its index.
+    /// The first query of a field builds its index.
     fn make_index(&mut self, field: &'static str) {
         let documents = &self.documents;
         self.indexes.entry(field).or_insert_with(|| {

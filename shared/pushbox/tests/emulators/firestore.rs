@@ -3,20 +3,23 @@
 use std::time::{Duration, Instant};
 
 use pushbox::{
-    Path,
-    store::{Change, CommitError, Firestore, Precondition, Query, Store, TTL_FIELD, Write},
-    timing::STORE_DEADLINE,
+    Path, Timing,
+    store::{Change, CommitError, Fields, Firestore, Precondition, Query, Store, TTL_FIELD, Write},
 };
 use serde_json::{Value, json};
 
-use crate::{
-    emulator, fresh_project, nobody,
-    proxy::Proxy,
-    silent,
-    suite::contract::{fields, set},
-};
+use crate::{emulator, fresh_project, nobody, proxy::Proxy, silent};
 
 const HOST: &str = "FIRESTORE_EMULATOR_HOST";
+
+fn fields(value: Value) -> Fields {
+    let Value::Object(fields) = value else { panic!("not an object: {value}") };
+    fields
+}
+
+fn set(id: &str, value: Value, only_if: Precondition) -> Write {
+    Write { path: Path::new("a-service", "things", id), change: Change::Set(fields(value)), only_if }
+}
 
 pub fn fresh() -> Firestore {
     emulator(HOST);
@@ -24,7 +27,7 @@ pub fn fresh() -> Firestore {
 }
 
 mod contract {
-    crate::suite::contract::store_contract!(super::fresh());
+    pushbox::store_contract!(super::fresh());
 }
 
 #[tokio::test]
@@ -76,7 +79,7 @@ async fn fails_in_time(store: &Firestore) {
     let (got, committed, listed) = tokio::join!(store.get(&path), store.commit(&writes), store.list(&query));
     assert!(got.is_err() && listed.is_err());
     assert!(matches!(committed, Err(CommitError::Unknown(_))), "{committed:?}");
-    assert!(began.elapsed() < STORE_DEADLINE + Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Timing::DEFAULT.store + Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::future::join_all;
+use pushbox::wire::attribute;
 use pushbox::{
-    Message,
+    Message, Timing,
     publisher::{PubSub, PublishError, Publisher},
-    timing::PUBLISH_DEADLINE,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ fn message(topic: &str, data: &str) -> Message {
         ("ce-type", "order.placed".to_owned()),
         ("empty", String::new()),
         ("unicode", "Zoë 日本".to_owned()),
-        ("dead-letter-reason", "x".repeat(1024)),
+        (attribute::DEAD_LETTER_REASON, "x".repeat(1024)),
     ];
     let attributes = attributes.map(|(name, value)| (name.to_owned(), value)).into();
     Message { topic: topic.to_owned(), attributes, data: data.to_owned().into() }
@@ -121,7 +121,7 @@ async fn a_topic_that_is_not_there_is_an_error_until_it_is() {
         let Err(PublishError { topic, .. }) = failed else { panic!("{failed:?}") };
         assert_eq!(topic, "order-events");
     }
-    assert!(began.elapsed() < PUBLISH_DEADLINE, "it does not become better by waiting");
+    assert!(began.elapsed() < Timing::DEFAULT.publish, "it does not become better by waiting");
     project.topic("order-events").await;
     project.publisher.publish(message("order-events", "")).await.expect("an id");
 }
@@ -133,7 +133,7 @@ async fn without_a_server_it_fails_in_time() {
         let began = Instant::now();
         let publisher = PubSub::new("p", "", Some(&address));
         assert!(publisher.publish(message("order-events", "")).await.is_err());
-        assert!(began.elapsed() < PUBLISH_DEADLINE + Duration::from_secs(1), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Timing::DEFAULT.publish + Duration::from_secs(1), "{:?}", began.elapsed());
     });
     join_all(failures).await;
 }

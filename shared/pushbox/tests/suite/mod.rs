@@ -1,6 +1,5 @@
 //! How these tests run a service and talk to it. Nothing else in them knows the runtime's API.
 
-pub mod contract;
 mod faulty;
 mod recorder;
 
@@ -22,7 +21,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use pushbox::{
-    Clock, Event, Ports, PushAuth, Random, Service,
+    Clock, Event, Ports, PushAuth, Service,
     store::{Query, Store, Stored},
 };
 use schemars::JsonSchema;
@@ -126,13 +125,9 @@ impl World {
     }
 
     pub fn run_guarded(&self, service: Service, auth: PushAuth) -> Running {
-        let ports = Ports {
-            store: self.store.clone(),
-            publisher: self.published.clone(),
-            clock: self.clock.clone(),
-            random: Random::system(),
-            background: self.background.clone(),
-        };
+        let mut ports = Ports::new(self.store.clone(), self.published.clone());
+        ports.clock = self.clock.clone();
+        ports.background = self.background.clone();
         Running { app: service.app(ports, auth) }
     }
 

@@ -73,7 +73,7 @@ impl Publisher for Recorder {
     async fn publish(&self, message: Message) -> Result<String, PublishError> {
         let hangs_on = *self.hanging.lock().expect("a lock");
         if hangs_on.is_some_and(|text| String::from_utf8_lossy(&message.data).contains(text)) {
-            tokio::time::sleep(pushbox::timing::PUBLISH_DEADLINE).await;
+            tokio::time::sleep(pushbox::Timing::DEFAULT.publish).await;
             return Err(PublishError { topic: message.topic, reason: "no answer in time".to_owned() });
         }
         let next = self.refusals.lock().expect("a lock").pop_front();

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use axum::{Router, routing::post};
 use futures::FutureExt;
 use pushbox::{
-    Command, Context, Document, Path, Problem, Reply, Runtime, Service,
+    Command, Context, Document, Path, Problem, Reply, Service,
     store::{Change, Precondition, Write},
 };
 use serde::{Deserialize, Serialize};
@@ -44,8 +43,7 @@ fn shop() -> Service {
             })
             .await
     }
-    let routes: Router<Runtime> = Router::new().route("/orders", post(place)).route("/others", post(place));
-    service().public().publishes::<Shipped>().routes(routes)
+    service().public().publishes::<Shipped>().post("/orders", place).post("/others", place)
 }
 
 fn started() -> (World, Running) {
@@ -313,8 +311,7 @@ async fn ids_do_not_depend_on_the_key_of_the_caller() {
         placed.await
     }
     let world = World::new();
-    let routes: Router<Runtime> = Router::new().route("/orders", post(place));
-    let running = world.run(service().publishes::<Shipped>().routes(routes));
+    let running = world.run(service().publishes::<Shipped>().post("/orders", place));
     let mut ids = Vec::new();
     for (days, is_repeat) in [(0, false), (44, true), (2, false), (46, false)] {
         tokio::time::advance(Duration::from_secs(days * 24 * 60 * 60)).await;
@@ -327,8 +324,7 @@ async fn ids_do_not_depend_on_the_key_of_the_caller() {
     assert_eq!((ids.len(), world.counts().await.len(), world.published.ids().len()), (3, 3, 3));
     // Another deployment, the same key.
     let other = World::new();
-    let routes: Router<Runtime> = Router::new().route("/orders", post(place));
-    let running = other.run(service().publishes::<Shipped>().routes(routes));
+    let running = other.run(service().publishes::<Shipped>().post("/orders", place));
     let id = order(&running, Some("k"), "a").await.body["id"].clone();
     assert!(!ids.contains(&id));
     assert!(world.published.ids().is_disjoint(&other.published.ids()));
@@ -360,8 +356,7 @@ async fn a_conflict_never_rests_on_reads_that_were_not_true_together() {
             looked.await
         }
     };
-    let routes: Router<Runtime> = Router::new().route("/orders", post(look));
-    let running = world.run(service().routes(routes));
+    let running = world.run(service().post("/orders", look));
     assert_eq!(order(&running, None, "a").await.status, 200);
 }
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use futures::FutureExt;
+use pushbox::wire::attribute;
 use pushbox::{
     Created, Document, Failure, Path, Service, reject,
     store::{Change, Fields, Precondition, Write},
@@ -491,7 +492,7 @@ async fn what_the_store_refuses_for_good_is_a_dead_letter_at_once() {
     assert_eq!((runs.len(), world.store.calls().0), (1, 1));
     let letter = world.published.only();
     assert_eq!(letter.topic, "test-service-dead-letter");
-    assert_eq!(letter.attributes["dead-letter-reason"], "the store refuses the documents: told to");
+    assert_eq!(letter.attributes[attribute::DEAD_LETTER_REASON], "the store refuses the documents: told to");
     // A replay is handled, once the cause is mended.
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
     assert_eq!(world.counts().await, are(&[("orders", 1)]));
@@ -552,7 +553,7 @@ async fn a_message_with_as_many_attributes_as_pubsub_takes_can_be_parked() {
         assert_eq!(running.push(&poison).await, 204, "{attributes}");
         let letter = world.published.only();
         assert!(letter.attributes.len() <= 100, "{attributes}");
-        let kept = ["ce-id", "dead-letter-reason", "dead-letter-message-id"];
+        let kept = ["ce-id", attribute::DEAD_LETTER_REASON, attribute::DEAD_LETTER_MESSAGE_ID];
         assert!(kept.iter().all(|name| letter.attributes.contains_key(*name)), "{attributes}");
     }
 }

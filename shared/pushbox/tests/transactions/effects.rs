@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use pushbox::wire::attribute;
 use pushbox::{
     Context, Document, Effect, Failure, Path, Service, reject,
     store::{Change, Precondition, Write},
@@ -245,7 +246,7 @@ async fn a_rejected_effect_is_a_dead_letter() {
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
     let letter = world.published.only();
     assert_eq!(letter.topic, "test-service-dead-letter");
-    assert_eq!(letter.attributes["dead-letter-reason"], "the card is void");
+    assert_eq!(letter.attributes[attribute::DEAD_LETTER_REASON], "the card is void");
     assert_eq!(letter.attributes["ce-id"], "a");
     assert_eq!(letter.data, Pushed::order("a").data);
     assert_eq!(world.counts().await, are(&[("claimed", 1)]));
@@ -375,7 +376,7 @@ async fn an_outcome_that_cannot_be_recorded_is_kept() {
     assert_eq!(outside.asked(), (1, 1));
     let letters = world.published.messages();
     assert!(letters.iter().all(|letter| letter.topic == "test-service-dead-letter"));
-    let reason = &letters[0].attributes["dead-letter-reason"];
+    let reason = &letters[0].attributes[attribute::DEAD_LETTER_REASON];
     assert!(reason.contains("a document in counts: its id is longer than 1500 bytes"), "{reason}");
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use pushbox::Service;
+use pushbox::wire::attribute;
 
 use super::effects::{Answer, Charge, Charging, Outside};
 use crate::suite::{Fault, Placed, Pushed, Shipped, World, are, count, request, service};
@@ -92,7 +93,7 @@ async fn an_unwrapped_replay_is_the_message_that_it_was() {
         let headers = [
             ("x-goog-pubsub-message-id", id),
             ("x-goog-pubsub-subscription-name", "projects/p/subscriptions/s"),
-            ("dead-letter-message-id", parked),
+            (attribute::DEAD_LETTER_MESSAGE_ID, parked),
         ];
         let body = r#"{"order":"a","event":"order.placed"}"#;
         assert_eq!(running.send(request(axum::http::Method::POST, "/", &headers, body)).await.status, 204);

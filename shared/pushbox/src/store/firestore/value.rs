@@ -1,5 +1,5 @@
-//! JSON as Firestore values and back, without a loss: the crate's serde mapping drops the nulls of a
-//! list and wraps large numbers around.
+//! JSON as Firestore values and back, without a loss. The crate's own serde mapping drops nulls in lists and
+//! lets large numbers overflow.
 
 use gcloud_sdk::{
     google::firestore::v1::{ArrayValue, Document, MapValue, Value as FirestoreValue, value::ValueType},

@@ -1,6 +1,6 @@
 //! What the runtime, Pub/Sub and Cloud Run demand of values and names.
 
-use pushbox::Catalog;
+use ::catalog::Catalog;
 
 use super::Finding;
 

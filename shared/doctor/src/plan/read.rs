@@ -1,6 +1,6 @@
 //! From Terraform's resources to what a plan holds.
 
-use pushbox::Catalog;
+use catalog::Catalog;
 use serde_json::Value;
 
 use super::{

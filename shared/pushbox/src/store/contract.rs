@@ -1,55 +1,62 @@
-//! What every store promises. Each function is one promise, and is run on every adapter.
+//! The contract of every [`Store`]: [`store_contract!`](crate::store_contract) makes one test of each promise.
 
 use std::collections::BTreeMap;
 
 use futures::future::join_all;
-use pushbox::{
-    Path,
-    store::{Change, CommitError, Fields, Precondition, Query, Store, Stored, TTL_FIELD, Version, Write},
-};
 use serde_json::{Value, json};
 
-/// One test for each promise, on the store that the expression makes.
+use super::{Change, CommitError, Fields, Precondition, Query, Store, Stored, TTL_FIELD, Version, Write};
+use crate::Path;
+
+/// One `#[tokio::test]` for each promise of a [`Store`]. The expression makes an empty store. The crate that
+/// calls it must depend on tokio with the features `macros` and `rt`.
+///
+/// ```
+/// # fn main() {}
+/// mod contract {
+///     pushbox::store_contract!(pushbox::store::Memory::default());
+/// }
+/// ```
+#[macro_export]
 macro_rules! store_contract {
     ($make:expr) => {
-        $crate::suite::contract::store_contract! { $make;
-            nothing_is_none,
-            created_once,
-            changed_only_at_its_version,
-            replaced_whole,
-            all_or_nothing,
-            versions_are_those_read_later,
-            additions,
-            additions_at_once,
-            deletions,
-            verifying_what_is_there,
-            verifying_what_is_not,
-            lists_in_order,
-            lists_filtered,
-            lists_of_one_collection,
-            json_comes_back,
-            expiry_comes_back,
-            one_creator_wins,
+        $crate::store_contract! { $make;
+            an_empty_store_has_no_document,
+            a_document_is_created_once,
+            a_precondition_names_a_version,
+            set_replaces_the_whole_document,
+            a_commit_applies_all_writes_or_none,
+            a_commit_returns_the_versions_that_reads_return,
+            add_sets_fields_and_adds_amounts,
+            concurrent_additions_all_count,
+            delete_removes_a_document,
+            verify_requires_a_version,
+            verify_requires_absence,
+            a_list_is_ordered_by_id,
+            a_list_is_filtered_by_fields,
+            a_list_covers_one_collection,
+            json_is_stored_unchanged,
+            the_expiry_time_is_stored_unchanged,
+            one_of_many_creators_wins,
             no_increment_is_lost,
-            large_commits,
-            what_is_too_large_is_refused_for_good,
-            age_grows_from_the_last_change,
+            a_commit_may_be_large,
+            documents_beyond_the_limits_are_refused,
+            age_is_the_time_since_the_last_change,
         }
     };
     ($make:expr; $($promise:ident,)*) => {$(
         #[tokio::test]
         async fn $promise() {
-            $crate::suite::contract::$promise(&$make).await;
+            $crate::store::contract::$promise(&$make).await;
         }
     )*};
 }
-pub(crate) use store_contract;
 
 fn at(id: &str) -> Path {
     Path::new("a-service", "things", id)
 }
 
-pub fn fields(value: Value) -> Fields {
+fn fields(value: Value) -> Fields {
     let Value::Object(fields) = value else { panic!("not an object: {value}") };
     fields
 }
@@ -58,7 +65,7 @@ fn write(id: &str, change: Change, only_if: Precondition) -> Write {
     Write { path: at(id), change, only_if }
 }
 
-pub fn set(id: &str, value: Value, only_if: Precondition) -> Write {
+fn set(id: &str, value: Value, only_if: Precondition) -> Write {
     write(id, Change::Set(fields(value)), only_if)
 }
 
@@ -68,7 +75,7 @@ fn add(id: &str, set: Value, amounts: &[(&str, i64)]) -> Write {
     write(id, Change::Add { fields: fields(set), amounts }, Precondition::None)
 }
 
-/// Commits what must succeed.
+/// A commit that must succeed.
 async fn commit(store: &dyn Store, writes: &[Write]) -> Vec<Version> {
     let versions = store.commit(writes).await.expect("a commit");
     assert_eq!(versions.len(), writes.len());
@@ -100,12 +107,14 @@ async fn ids(store: &dyn Store, query: Query) -> Vec<String> {
     found.into_iter().map(|stored| stored.id).collect()
 }
 
-pub async fn nothing_is_none(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn an_empty_store_has_no_document(store: &dyn Store) {
     assert!(found(store, "a").await.is_none());
     assert_eq!(ids(store, Query::default()).await, [""; 0]);
 }
 
-pub async fn created_once(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn a_document_is_created_once(store: &dyn Store) {
     commit(store, &[set("a", json!({ "n": 1 }), Precondition::Absent)]).await;
     conflicts(store, &[set("a", json!({ "n": 2 }), Precondition::Absent)]).await;
     holds(store, "a", json!({ "n": 1 })).await;
@@ -114,26 +123,29 @@ pub async fn created_once(store: &dyn Store) {
     holds(store, "a", json!({ "n": 3 })).await;
 }
 
-pub async fn changed_only_at_its_version(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn a_precondition_names_a_version(store: &dyn Store) {
     let first = commit(store, &[set("a", json!({ "n": 1 }), Precondition::Absent)]).await[0];
     let second = commit(store, &[set("a", json!({ "n": 2 }), Precondition::At(first))]).await[0];
     assert_ne!(first, second);
     conflicts(store, &[set("a", json!({ "n": 3 }), Precondition::At(first))]).await;
     holds(store, "a", json!({ "n": 2 })).await;
-    // A version of another document, or of one that is gone, is none of this one.
+    // The version of another document, or of a deleted one, does not match.
     conflicts(store, &[set("b", json!({ "n": 3 }), Precondition::At(second))]).await;
     commit(store, &[write("a", Change::Delete, Precondition::At(second))]).await;
     conflicts(store, &[set("a", json!({ "n": 3 }), Precondition::At(second))]).await;
     assert!(found(store, "a").await.is_none());
 }
 
-pub async fn replaced_whole(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn set_replaces_the_whole_document(store: &dyn Store) {
     commit(store, &[set("a", json!({ "n": 1, "old": { "x": 1 } }), Precondition::None)]).await;
     commit(store, &[set("a", json!({ "n": 2 }), Precondition::None)]).await;
     holds(store, "a", json!({ "n": 2 })).await;
 }
 
-pub async fn all_or_nothing(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn a_commit_applies_all_writes_or_none(store: &dyn Store) {
     let before = commit(
         store,
         &[
@@ -161,7 +173,8 @@ pub async fn all_or_nothing(store: &dyn Store) {
     assert_eq!([version(store, "taken").await, version(store, "kept").await], before[..]);
 }
 
-pub async fn versions_are_those_read_later(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn a_commit_returns_the_versions_that_reads_return(store: &dyn Store) {
     let versions = commit(
         store,
         &[
@@ -188,14 +201,15 @@ pub async fn versions_are_those_read_later(store: &dyn Store) {
     for (id, place) in [("a", 0), ("d", 3), ("b", 4)] {
         assert_eq!(version(store, id).await, versions[place], "{id}");
     }
-    // What is written once more as it is may or may not count as a change; but what the commit
-    // says is what is read.
+    // A write that changes nothing may or may not make a new version. The commit returns the version that
+    // a read returns.
     let same = commit(store, &[set("d", json!({ "n": 1 }), Precondition::None)]).await[0];
     assert_eq!(version(store, "d").await, same);
     commit(store, &[set("d", json!({ "n": 2 }), Precondition::At(same))]).await;
 }
 
-pub async fn additions(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn add_sets_fields_and_adds_amounts(store: &dyn Store) {
     commit(store, &[add("a", json!({ "day": "monday", "m": { "x": 1 } }), &[("n", 2), ("zero", 0)])]).await;
     holds(store, "a", json!({ "day": "monday", "m": { "x": 1 }, "n": 2, "zero": 0 })).await;
     commit(store, &[set("a", json!({ "day": "monday", "n": 2, "kept": true }), Precondition::None)]).await;
@@ -203,24 +217,26 @@ pub async fn additions(store: &dyn Store) {
     commit(store, &[add("a", json!({ "day": "tuesday" }), &[("n", -5), ("other", 1)])]).await;
     holds(store, "a", json!({ "day": "tuesday", "n": -3, "kept": true, "other": 1 })).await;
     assert_ne!(version(store, "a").await, before);
-    // Names that mean something in a field path.
+    // These names have a meaning in a field path.
     commit(store, &[add("b", json!({ "a.b": 1, "c-d": 2, "e`f\\g": 3 }), &[("h.i", 4), ("j`k", 5)])]).await;
     commit(store, &[add("b", json!({ "a.b": 2 }), &[("h.i", 4), ("j`k", 5)])]).await;
     holds(store, "b", json!({ "a.b": 2, "c-d": 2, "e`f\\g": 3, "h.i": 8, "j`k": 10 })).await;
-    // A map that is set is replaced, not merged.
+    // `fields` replaces a map and does not merge it.
     commit(store, &[add("c", json!({ "m": { "x": 1 } }), &[]), add("d", json!({}), &[("n", 1)])]).await;
     commit(store, &[add("c", json!({ "m": { "y": 2 } }), &[])]).await;
     holds(store, "c", json!({ "m": { "y": 2 } })).await;
     holds(store, "d", json!({ "n": 1 })).await;
 }
 
-pub async fn additions_at_once(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn concurrent_additions_all_count(store: &dyn Store) {
     let one = [add("a", json!({}), &[("n", 3)])];
     join_all((0..24).map(|_| commit(store, &one))).await;
     holds(store, "a", json!({ "n": 72 })).await;
 }
 
-pub async fn deletions(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn delete_removes_a_document(store: &dyn Store) {
     commit(store, &[write("a", Change::Delete, Precondition::None)]).await;
     let old = commit(store, &[set("a", json!({ "n": 1 }), Precondition::Absent)]).await[0];
     commit(store, &[set("a", json!({ "n": 2 }), Precondition::None)]).await;
@@ -232,7 +248,8 @@ pub async fn deletions(store: &dyn Store) {
     commit(store, &[write("a", Change::Delete, Precondition::Absent)]).await;
 }
 
-pub async fn verifying_what_is_there(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn verify_requires_a_version(store: &dyn Store) {
     let read = commit(store, &[set("a", json!({ "n": 1, "m": { "x": [] } }), Precondition::Absent)]).await[0];
     let verify = write("a", Change::Verify, Precondition::At(read));
     let versions = commit(store, &[set("b", json!({ "n": 1 }), Precondition::Absent), verify.clone()]).await;
@@ -247,7 +264,8 @@ pub async fn verifying_what_is_there(store: &dyn Store) {
     assert_eq!(ids(store, Query::default()).await, ["b"]);
 }
 
-pub async fn verifying_what_is_not(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn verify_requires_absence(store: &dyn Store) {
     let verify = write("a", Change::Verify, Precondition::Absent);
     commit(store, &[set("b", json!({ "n": 1 }), Precondition::Absent), verify.clone()]).await;
     assert!(found(store, "a").await.is_none());
@@ -257,7 +275,8 @@ pub async fn verifying_what_is_not(store: &dyn Store) {
     assert_eq!(version(store, "a").await, there);
 }
 
-pub async fn lists_in_order(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn a_list_is_ordered_by_id(store: &dyn Store) {
     let sorted = ["%2E", "-", "1", "10", "2", "A", "Z", "a", "a b", "ab", "z", "ä", "日"];
     for id in sorted.iter().rev() {
         commit(store, &[set(id, json!({ "id": id }), Precondition::Absent)]).await;
@@ -282,7 +301,8 @@ pub async fn lists_in_order(store: &dyn Store) {
     assert_eq!((listed.version, listed.fields), (read.version, read.fields));
 }
 
-pub async fn lists_filtered(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn a_list_is_filtered_by_fields(store: &dyn Store) {
     for (id, document) in [
         ("a", json!({ "pending": true, "n": 1, "text": "x", "f": 1.5 })),
         ("b", json!({ "pending": false, "n": 1, "text": "x" })),
@@ -314,7 +334,8 @@ pub async fn lists_filtered(store: &dyn Store) {
     assert_eq!(ids(store, query).await, ["d"]);
 }
 
-pub async fn lists_of_one_collection(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn a_list_covers_one_collection(store: &dyn Store) {
     let paths = [("a-service", "things"), ("a-service", "thing"), ("b-service", "things"), ("a", "things")];
     for (service, collection) in paths {
         let path = Path::new(service, collection, "x");
@@ -330,7 +351,8 @@ pub async fn lists_of_one_collection(store: &dyn Store) {
     }
 }
 
-pub async fn json_comes_back(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn json_is_stored_unchanged(store: &dyn Store) {
     let long = "ü".repeat(20_000);
     for (id, document) in [
         ("empty", json!({})),
@@ -359,7 +381,8 @@ pub async fn json_comes_back(store: &dyn Store) {
     }
 }
 
-pub async fn expiry_comes_back(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn the_expiry_time_is_stored_unchanged(store: &dyn Store) {
     for (id, time) in [("a", "2027-01-02T03:04:05Z"), ("b", "2027-01-02T03:04:05.123456Z")] {
         let document = json!({ TTL_FIELD: time, "other": time, "in": { TTL_FIELD: time } });
         commit(store, &[set(id, document.clone(), Precondition::Absent)]).await;
@@ -370,7 +393,8 @@ pub async fn expiry_comes_back(store: &dyn Store) {
     }
 }
 
-pub async fn one_creator_wins(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn one_of_many_creators_wins(store: &dyn Store) {
     for round in 0..3 {
         let commits = (0..64).map(|n| async move {
             let writes = [
@@ -392,6 +416,7 @@ pub async fn one_creator_wins(store: &dyn Store) {
     assert_eq!(listed.iter().filter(|id| id.starts_with("side-")).count(), 3);
 }
 
+#[doc(hidden)]
 pub async fn no_increment_is_lost(store: &dyn Store) {
     commit(store, &[set("a", json!({ "n": 0 }), Precondition::Absent)]).await;
     join_all((0..8).map(|_| async {
@@ -411,7 +436,8 @@ pub async fn no_increment_is_lost(store: &dyn Store) {
     holds(store, "a", json!({ "n": 24 })).await;
 }
 
-pub async fn large_commits(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn a_commit_may_be_large(store: &dyn Store) {
     let text = "x".repeat(900_000);
     commit(store, &[set("large", json!({ "text": text }), Precondition::Absent)]).await;
     holds(store, "large", json!({ "text": text })).await;
@@ -421,7 +447,8 @@ pub async fn large_commits(store: &dyn Store) {
     assert_eq!(ids(store, Query::default()).await.len(), 301);
 }
 
-pub async fn what_is_too_large_is_refused_for_good(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn documents_beyond_the_limits_are_refused(store: &dyn Store) {
     for refused in [
         set("a", json!({ "text": "x".repeat(1 << 20) }), Precondition::None),
         set("a", json!({ "n": u64::MAX }), Precondition::None),
@@ -435,7 +462,8 @@ pub async fn what_is_too_large_is_refused_for_good(store: &dyn Store) {
     assert!(found(store, "b").await.is_none());
 }
 
-pub async fn age_grows_from_the_last_change(store: &dyn Store) {
+#[doc(hidden)]
+pub async fn age_is_the_time_since_the_last_change(store: &dyn Store) {
     commit(store, &[set("a", json!({ "n": 1 }), Precondition::None)]).await;
     let first = found(store, "a").await.expect("a document");
     let mut later = first.clone();

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use pushbox::Catalog;
+use ::catalog::Catalog;
 
 use super::Finding;
-use crate::doctor::plan::{Field, Plan, Run};
+use crate::plan::{Field, Plan, Run};
 
 const DAY: u64 = 24 * 60 * 60;
 

@@ -6,7 +6,7 @@ mod read;
 
 use std::collections::BTreeMap;
 
-use pushbox::Catalog;
+use catalog::Catalog;
 use serde_json::Value;
 
 pub(super) use self::grants::{Grant, Member, On};

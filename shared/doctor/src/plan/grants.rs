@@ -5,16 +5,16 @@ use super::{
     read::{Reader, last_segment},
 };
 
-pub(in crate::doctor) struct Grant {
-    pub(in crate::doctor) on: On,
-    pub(in crate::doctor) role: String,
-    pub(in crate::doctor) member: Member,
+pub(crate) struct Grant {
+    pub(crate) on: On,
+    pub(crate) role: String,
+    pub(crate) member: Member,
     /// An expression that has to be true for the grant to count.
-    pub(in crate::doctor) condition: Option<String>,
+    pub(crate) condition: Option<String>,
 }
 
 #[derive(PartialEq)]
-pub(in crate::doctor) enum On {
+pub(crate) enum On {
     Project,
     Topic(String),
     Subscription(String),
@@ -24,7 +24,7 @@ pub(in crate::doctor) enum On {
 }
 
 #[derive(PartialEq)]
-pub(in crate::doctor) enum Member {
+pub(crate) enum Member {
     /// The account that Pub/Sub itself acts as.
     PubsubAgent,
     Everyone,
@@ -34,7 +34,7 @@ pub(in crate::doctor) enum Member {
 }
 
 impl Member {
-    pub(in crate::doctor) fn shown(&self) -> &str {
+    pub(crate) fn shown(&self) -> &str {
         match self {
             Self::PubsubAgent => "the Pub/Sub service agent",
             Self::Everyone => "everyone",

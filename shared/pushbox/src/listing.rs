@@ -1,4 +1,4 @@
-//! Reading, for routes that change nothing.
+//! Queries: routes that read documents and change nothing.
 
 use axum::{
     extract::{FromRequestParts, Query as QueryString},
@@ -17,36 +17,36 @@ use crate::{
 const DEFAULT_PAGE: usize = 50;
 const LARGEST_PAGE: usize = 200;
 
-/// The documents of a service, for routes that only read.
+/// Access to the documents of a service, for routes that only read.
 pub struct Documents {
     runtime: Runtime,
 }
 
-/// The longest value that Firestore has an index entry for, and the longest id of a document.
-/// <https://firebase.google.com/docs/firestore/quotas#limits>
+/// The most bytes of an indexed value and of a document's id. See
+/// [Firestore's limits](https://firebase.google.com/docs/firestore/quotas#limits).
 const LONGEST_VALUE: usize = 1500;
 
-/// Which page of a list: `?limit=` (1 to 200, else 50) and `?cursor=` (from the page before), and which
-/// items: the other parameters are the fields of `F`, each read from text. An unknown parameter is an
-/// error, since a misspelt filter would give too much.
+/// The query parameters of a list: `?limit=` (1 to 200, 50 by default) and `?cursor=` (the `next` of the page
+/// before). All other parameters are fields of `F`, read from text. An unknown parameter is an error, because
+/// a misspelled filter would return too many items.
 #[derive(Debug, Default)]
 pub struct PageQuery<F = Unfiltered> {
     limit: Option<usize>,
     cursor: Option<String>,
-    /// The parameters besides those of the page.
+    /// The other parameters.
     pub filter: F,
 }
 
-/// No parameters besides those of the page.
+/// No other parameters.
 #[derive(Debug, Default, Deserialize)]
 pub struct Unfiltered {}
 
-/// A part of a list.
+/// One page of a list.
 #[derive(Debug, Serialize)]
 pub struct Page<T> {
-    /// In the order of their ids.
+    /// The items, in the order of their ids.
     pub items: Vec<T>,
-    /// The next page's `cursor`; absent on the last page.
+    /// The `cursor` of the next page; absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -79,7 +79,7 @@ impl<F: DeserializeOwned> FromRequestParts<Runtime> for PageQuery<F> {
         }
         let filter = read_only_known(fields).map_err(|error| {
             let name = error.pointer.trim_start_matches('/');
-            // The reason may be a library's text, and is of no use without the value.
+            // The reason may be a library's message, which is useless without the value.
             let what = if error.reason == UNKNOWN { "unknown" } else { "not valid" };
             refuse(format_args!("The query parameter {name} is {what}."))
         })?;
@@ -95,15 +95,15 @@ fn refuse(detail: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
-/// Whether a document can have this id.
-/// <https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields>
+/// Whether a document can have this id. See
+/// [Firestore's limits](https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
 fn is_document_id(id: &str) -> bool {
     let is_reserved = id.len() >= 4 && id.starts_with("__") && id.ends_with("__");
     (1..=LONGEST_VALUE).contains(&id.len()) && !id.contains('/') && ![".", ".."].contains(&id) && !is_reserved
 }
 
 impl<F> PageQuery<F> {
-    /// At most so many items.
+    /// The most items of the page.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit.unwrap_or(DEFAULT_PAGE)
@@ -112,18 +112,17 @@ impl<F> PageQuery<F> {
     /// The id after which the page begins.
     ///
     /// # Errors
-    /// 400 if the cursor is not one that a page gave.
+    /// 400 if the cursor is not valid.
     pub fn after(&self) -> Result<Option<String>, Problem> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let id = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let id = id.filter(|id| is_document_id(id));
-        id.map(Some).ok_or_else(|| refuse("The cursor is not one that a page gave."))
+        id.map(Some).ok_or_else(|| refuse("The cursor is not valid."))
     }
 }
 
 impl<T> Page<T> {
-    /// The first `limit` of `items`. Where there are more, the next page begins after the `id` of
-    /// the last one.
+    /// The first `limit` of `items`. If there are more, the next page begins after the `id` of the last one.
     #[must_use]
     pub fn cut(mut items: Vec<T>, limit: usize, id: impl Fn(&T) -> String) -> Self {
         let has_more = items.len() > limit;
@@ -137,7 +136,7 @@ impl Documents {
     /// Reads one document.
     ///
     /// # Errors
-    /// [`Failure::Retry`] when the store fails, or holds something that is not a `D`.
+    /// [`Failure::Retry`] if the store fails, or if a document is not a `D`.
     pub async fn get<D: Document>(&self, id: impl AsRef<str>) -> Result<Option<D>, Failure> {
         if !is_document_id(id.as_ref()) {
             return Ok(None);
@@ -149,7 +148,7 @@ impl Documents {
     /// One page of the documents whose fields have these values.
     ///
     /// # Errors
-    /// 400 for a cursor that is none, 503 when the store fails.
+    /// 400 if the cursor is invalid, 503 if the store fails.
     pub async fn page<D: Document>(
         &self,
         filters: Vec<(&'static str, Value)>,
@@ -158,10 +157,10 @@ impl Documents {
         self.page_after(filters, "", page).await
     }
 
-    /// One page of those among them whose ids are greater than `after`.
+    /// Likewise, but only documents with ids greater than `after`.
     ///
     /// # Errors
-    /// 400 for a cursor that is none, 503 when the store fails.
+    /// 400 if the cursor is invalid, 503 if the store fails.
     pub async fn page_after<D: Document>(
         &self,
         filters: Vec<(&'static str, Value)>,
@@ -177,7 +176,7 @@ impl Documents {
     /// The first `limit` documents with ids greater than `after`.
     ///
     /// # Errors
-    /// [`Failure::Retry`] when the store fails, or holds something that is not a `D`.
+    /// [`Failure::Retry`] if the store fails, or if a document is not a `D`.
     pub async fn after<D: Document>(&self, after: &str, limit: usize) -> Result<Vec<D>, Failure> {
         self.list::<D>(Vec::new(), after, limit).await?.into_iter().map(document).collect()
     }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use pushbox::Catalog;
+use ::catalog::Catalog;
 
 use super::{
     Finding, dead_letters,
     subscriptions::{deliveries, found},
 };
-use crate::doctor::plan::{Grant, Member, On, Plan, UNKNOWN};
+use crate::plan::{Grant, Member, On, Plan, UNKNOWN};
 
 const PUBLISH: &[&str] = &["roles/pubsub.publisher", "roles/pubsub.editor", "roles/pubsub.admin"];
 const SUBSCRIBE: &[&str] = &["roles/pubsub.subscriber", "roles/pubsub.editor", "roles/pubsub.admin"];

@@ -1,27 +1,28 @@
-//! The list of services, events, topics and subscriptions: what Terraform, the diagrams and the
-//! documents are made from.
+//! The catalog: services, events, topics and subscriptions, as the code declares them.
+//!
+//! Terraform, the diagrams, the tables of the documents, the local stack and the doctor use it. See
+//! [`Catalog::of`], and [`files`] for the files that are generated from it.
+
+mod filter;
+mod rendering;
+
+pub use rendering::{files, json};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Service, receipt, store::TTL_FIELD, timing};
+use pushbox::{Declaration, System, Timing, store, wire};
 
-/// Services that share a purpose and are deployed together.
-pub struct System {
-    /// Such as `signup`.
-    pub name: &'static str,
-    /// The services.
-    pub services: Vec<Service>,
-}
+use self::filter::filter;
 
 /// What there is, and how it is wired.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Catalog {
-    /// How long things may take.
-    pub timing: Timing,
+    /// The deadlines that Terraform and the doctor compare.
+    pub timing: Deadlines,
     /// How Pub/Sub delivers, keeps and gives up.
     pub delivery: DeliveryRules,
     /// How long a receipt tells that something was handled.
@@ -37,8 +38,8 @@ pub struct Catalog {
 /// handler < lease < ack deadline <= request timeout.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the names of the constants in `timing`, which are documented")]
-pub struct Timing {
+#[expect(missing_docs, reason = "the names of the fields of `pushbox::Timing`, which are documented")]
+pub struct Deadlines {
     pub handler_seconds: u64,
     pub lease_seconds: u64,
     pub ack_deadline_seconds: u64,
@@ -48,7 +49,7 @@ pub struct Timing {
 /// How Pub/Sub delivers, keeps and gives up.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the names of the constants in `timing`, which are documented")]
+#[expect(missing_docs, reason = "the names of the fields of `pushbox::Timing`, which are documented")]
 pub struct DeliveryRules {
     pub min_backoff_seconds: u64,
     pub max_backoff_seconds: u64,
@@ -94,6 +95,9 @@ pub struct ServiceEntry {
     pub public: bool,
     /// `POST /relay` must be called now and then.
     pub relays: bool,
+    /// Its own routes, such as `GET /contacts`.
+    #[serde(default)]
+    pub routes: Vec<String>,
     /// The types of the events that it publishes.
     pub publishes: Vec<String>,
     /// The topics that it publishes to.
@@ -149,22 +153,18 @@ pub struct EventEntry {
     pub schema: Value,
 }
 
-/// A service has one dead-letter topic; the subscription that holds its messages has the same name.
-pub(crate) fn dead_letter_topic(service: &str) -> String {
-    format!("{service}-dead-letter")
-}
-
 impl Catalog {
     /// The catalog of these systems.
     #[must_use]
     pub fn of(systems: &[System]) -> Self {
-        let entries = systems
-            .iter()
-            .flat_map(|system| system.services.iter().map(|service| ServiceEntry::of(system.name, service)));
+        let entries = systems.iter().flat_map(|system| {
+            system.services.iter().map(|service| ServiceEntry::of(system.name, &service.declaration()))
+        });
         let services: Vec<ServiceEntry> = entries.collect();
         let mut events = BTreeMap::new();
         for service in systems.iter().flat_map(|system| &system.services) {
-            for event in service.publishes.values().chain(service.handles.values().map(|(event, _)| event)) {
+            let Declaration { publishes, handles, .. } = service.declaration();
+            for event in publishes.iter().chain(&handles) {
                 let schema = || (event.schema)().to_value();
                 events.entry(event.name).or_insert_with(|| EventEntry {
                     r#type: event.name.to_owned(),
@@ -189,24 +189,24 @@ impl Catalog {
             topics.entry(event.topic.clone()).or_default().push(event.r#type.clone());
         }
         Self {
-            timing: Timing {
-                handler_seconds: timing::HANDLER_DEADLINE.as_secs(),
-                lease_seconds: timing::LEASE.as_secs(),
-                ack_deadline_seconds: timing::ACK_DEADLINE.as_secs(),
-                request_timeout_seconds: timing::REQUEST_TIMEOUT.as_secs(),
+            timing: Deadlines {
+                handler_seconds: Timing::DEFAULT.handler.as_secs(),
+                lease_seconds: Timing::DEFAULT.lease.as_secs(),
+                ack_deadline_seconds: Timing::DEFAULT.ack_deadline.as_secs(),
+                request_timeout_seconds: Timing::DEFAULT.request_timeout.as_secs(),
             },
             delivery: DeliveryRules {
-                min_backoff_seconds: timing::BACKOFF.0.as_secs(),
-                max_backoff_seconds: timing::BACKOFF.1.as_secs(),
-                max_delivery_attempts: timing::MAX_DELIVERY_ATTEMPTS,
-                retention_seconds: timing::RETENTION.as_secs(),
-                dead_letter_retention_seconds: timing::DEAD_LETTER_RETENTION.as_secs(),
+                min_backoff_seconds: Timing::DEFAULT.min_backoff.as_secs(),
+                max_backoff_seconds: Timing::DEFAULT.max_backoff.as_secs(),
+                max_delivery_attempts: Timing::DEFAULT.max_delivery_attempts,
+                retention_seconds: Timing::DEFAULT.retention.as_secs(),
+                dead_letter_retention_seconds: Timing::DEFAULT.dead_letter_retention.as_secs(),
             },
             receipts: ReceiptRules {
-                collection: receipt::COLLECTION.to_owned(),
-                ttl_field: TTL_FIELD.to_owned(),
-                keep_seconds: timing::RECEIPT_RETENTION.as_secs(),
-                unindexed: receipt::UNINDEXED.map(str::to_owned).to_vec(),
+                collection: store::RECEIPTS.to_owned(),
+                ttl_field: store::TTL_FIELD.to_owned(),
+                keep_seconds: Timing::DEFAULT.receipt_retention.as_secs(),
+                unindexed: store::UNINDEXED_RECEIPT_FIELDS.map(str::to_owned).to_vec(),
             },
             topics: topics.into_iter().map(|(name, events)| Topic { name, events }).collect(),
             services,
@@ -220,56 +220,13 @@ impl Catalog {
         self.services.retain(|entry| entry.name == service);
         self
     }
-
-    /// Which event flows from where to where, as a [Mermaid](https://mermaid.js.org) diagram.
-    #[must_use]
-    pub fn diagram(&self, system: &str) -> String {
-        let mut lines = vec!["flowchart LR".to_owned()];
-        for service in self.services.iter().filter(|service| service.system == system) {
-            let (open, close) = if service.public { ("([", "])") } else { ("[", "]") };
-            lines.push(format!("    {0}{open}{0}{close}", service.name));
-        }
-        for event in &self.events {
-            for publisher in self.of_system(system, &event.published_by) {
-                for handler in self.of_system(system, &event.handled_by) {
-                    lines.push(format!("    {publisher} -- {} --> {handler}", event.r#type));
-                }
-            }
-        }
-        lines.join("\n") + "\n"
-    }
-
-    /// Who publishes and who handles which event, as a Markdown table.
-    #[must_use]
-    pub fn table(&self, system: &str) -> String {
-        let mut lines =
-            vec!["| event | topic | published by | handled by |".to_owned(), "|---|---|---|---|".to_owned()];
-        for event in &self.events {
-            let names = |services: &[String]| self.of_system(system, services).join(", ");
-            let (published_by, handled_by) = (names(&event.published_by), names(&event.handled_by));
-            if !published_by.is_empty() || !handled_by.is_empty() {
-                lines.push(format!(
-                    "| `{}` | `{}` | {published_by} | {handled_by} |",
-                    event.r#type, event.topic
-                ));
-            }
-        }
-        lines.join("\n") + "\n"
-    }
-
-    fn of_system<'a>(&self, system: &str, names: &'a [String]) -> Vec<&'a str> {
-        let is_member = |name: &&String| {
-            self.services.iter().any(|service| service.system == system && service.name == **name)
-        };
-        names.iter().filter(is_member).map(String::as_str).collect()
-    }
 }
 
 impl ServiceEntry {
-    fn of(system: &str, service: &Service) -> Self {
-        let publishes_to: BTreeSet<&str> = service.publishes.values().map(|event| event.topic).collect();
+    fn of(system: &str, service: &Declaration) -> Self {
+        let publishes_to: BTreeSet<&str> = service.publishes.iter().map(|event| event.topic).collect();
         let mut handles = BTreeMap::<&str, Vec<String>>::new();
-        for (event, _) in service.handles.values() {
+        for event in &service.handles {
             handles.entry(event.topic).or_default().push(event.name.to_owned());
         }
         let subscription = |(topic, handles): (&str, Vec<String>)| Subscription {
@@ -277,7 +234,7 @@ impl ServiceEntry {
             topic: topic.to_owned(),
             filter: filter(&handles),
             handles,
-            dead_letter_topic: dead_letter_topic(service.name),
+            dead_letter_topic: wire::dead_letter_topic(service.name),
         };
         let secret = |variable: &&str| Secret {
             env: (*variable).to_owned(),
@@ -288,60 +245,15 @@ impl ServiceEntry {
             system: system.to_owned(),
             about: service.about.to_owned(),
             public: service.public,
-            // Events that wait in a receipt come from routes; a consumer's are relayed by its
-            // redelivery.
-            relays: service.has_routes && !service.publishes.is_empty(),
-            publishes: service.publishes.keys().map(|&name| name.to_owned()).collect(),
+            // The events of a command can stay in its receipt. A redelivery relays those of a consumer.
+            relays: !service.routes.is_empty() && !service.publishes.is_empty(),
+            routes: service.routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect(),
+            publishes: service.publishes.iter().map(|event| event.name.to_owned()).collect(),
             publishes_to: publishes_to.into_iter().map(str::to_owned).collect(),
             subscriptions: handles.into_iter().map(subscription).collect(),
-            dead_letter_topic: dead_letter_topic(service.name),
+            dead_letter_topic: wire::dead_letter_topic(service.name),
             secrets: service.secrets.iter().map(secret).collect(),
             indexes: Vec::new(),
         }
-    }
-}
-
-/// What Pub/Sub takes at most, in bytes.
-/// <https://cloud.google.com/pubsub/docs/subscription-message-filter#create_a_subscription_with_a_filter>
-const LONGEST_FILTER: usize = 256;
-
-/// Passes these types, and what has none. Where this gets too long, it passes all types that begin
-/// as they do up to the dot; the service acks those that it does not handle.
-fn filter(types: &[String]) -> String {
-    const UNTYPED: &str = "NOT attributes:\"ce-type\"";
-    let exact = types.iter().map(|name| format!("attributes.\"ce-type\" = \"{name}\""));
-    let filter = any(UNTYPED, exact);
-    if filter.len() <= LONGEST_FILTER {
-        return filter;
-    }
-    let stems: BTreeSet<&str> = types.iter().map(|name| name.split('.').next().unwrap_or(name)).collect();
-    any(UNTYPED, stems.into_iter().map(|stem| format!("hasPrefix(attributes.\"ce-type\", \"{stem}.\")")))
-}
-
-fn any(first: &str, others: impl Iterator<Item = String>) -> String {
-    others.fold(first.to_owned(), |filter, other| filter + " OR " + &other)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_filter_is_never_too_long() {
-        let filter =
-            |types: &[&str]| super::filter(&types.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
-        assert_eq!(
-            filter(&["payment.failed", "order.rejected"]),
-            r#"NOT attributes:"ce-type" OR attributes."ce-type" = "payment.failed" OR attributes."ce-type" = "order.rejected""#
-        );
-        assert_eq!(
-            filter(&[
-                "invoice.created",
-                "order.cancelled",
-                "order.persisted",
-                "order.rejected",
-                "payment.failed",
-                "payment.succeeded"
-            ]),
-            r#"NOT attributes:"ce-type" OR hasPrefix(attributes."ce-type", "invoice.") OR hasPrefix(attributes."ce-type", "order.") OR hasPrefix(attributes."ce-type", "payment.")"#
-        );
     }
 }

@@ -1,5 +1,5 @@
 //! Everything that is looked for. To add a check: a function, a line here, and a broken catalog or
-//! plan in tests/doctor.rs that triggers it.
+//! plan in tests/doctor/broken/ that triggers it.
 
 mod catalog;
 mod dead_letters;
@@ -9,7 +9,7 @@ mod receipts;
 mod services;
 mod subscriptions;
 
-use pushbox::Catalog;
+use ::catalog::Catalog;
 
 use super::plan::Plan;
 

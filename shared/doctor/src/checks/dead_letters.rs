@@ -1,9 +1,9 @@
 //! Whether what cannot be handled is parked, kept and heard of.
 
-use pushbox::Catalog;
+use ::catalog::Catalog;
 
 use super::{Finding, subscriptions::found};
-use crate::doctor::plan::{Plan, UNKNOWN};
+use crate::plan::{Plan, UNKNOWN};
 
 pub(super) fn policy(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     found(catalog, plan)

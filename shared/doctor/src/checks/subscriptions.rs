@@ -1,9 +1,9 @@
 //! Whether each subscription delivers what the catalog says, to its service.
 
-use pushbox::{Catalog, ServiceEntry, Subscription as Wanted};
+use ::catalog::{Catalog, ServiceEntry, Subscription as Wanted};
 
 use super::Finding;
-use crate::doctor::plan::{Delivery, Plan, Subscription, UNKNOWN};
+use crate::plan::{Delivery, Plan, Subscription, UNKNOWN};
 
 /// The catalog's subscriptions that are there; `missing` finds the others.
 pub(super) fn found<'a>(

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ::catalog::{Catalog, ServiceEntry, Subscription};
 use local::broker;
-use pushbox::{Catalog, ServiceEntry, Subscription};
 
 use super::Finding;
 

@@ -1,9 +1,9 @@
 //! Whether the services are there, run the right code and know whom to trust.
 
-use pushbox::Catalog;
+use ::catalog::Catalog;
 
 use super::{Finding, subscriptions::found};
-use crate::doctor::plan::{Member, On, Plan};
+use crate::plan::{Member, On, Plan};
 
 pub(super) fn missing(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();

@@ -1,0 +1,123 @@
+//! The files of the repository that are generated from the catalog.
+
+use std::{fs, path::Path};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::{Catalog, ServiceEntry};
+
+/// The documents with parts between `<!-- catalog: … -->` and `<!-- /catalog -->`.
+const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "functions/shop/README.md"];
+
+/// The catalog as it is stored and printed.
+///
+/// # Errors
+/// If the value is not JSON.
+pub fn json(value: &impl Serialize) -> Result<String, String> {
+    let json = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
+    Ok(json + "\n")
+}
+
+/// Every file that the catalog determines, with its content. Paths are relative to the repository's
+/// root, which must be the current directory.
+///
+/// # Errors
+/// If a document cannot be read, or a marker in it is malformed.
+pub fn files(catalog: &Catalog) -> Result<Vec<(String, String)>, String> {
+    let mut files = vec![
+        ("terraform/catalog.json".to_owned(), json(catalog)?),
+        ("terraform/service_urls.tf.json".to_owned(), json(&service_urls(catalog))?),
+    ];
+    for document in DOCUMENTS.iter().filter(|path| Path::new(path).exists()) {
+        let text =
+            fs::read_to_string(document).map_err(|error| format!("cannot read {document}: {error}"))?;
+        files.push(((*document).to_owned(), fill(&text, catalog)?));
+    }
+    Ok(files)
+}
+
+/// Terraform cannot make outputs in a loop, so each service has its own.
+fn service_urls(catalog: &Catalog) -> Value {
+    let output = |service: &ServiceEntry| {
+        let name = &service.name;
+        let url = json!({
+            "description": format!("The URL of {name}."),
+            "value": format!("${{lookup(local.urls, \"{name}\", null)}}"),
+        });
+        (name.replace('-', "_") + "_url", url)
+    };
+    json!({ "output": catalog.services.iter().map(output).collect::<Map<_, _>>() })
+}
+
+/// Replaces the text between the markers.
+fn fill(text: &str, catalog: &Catalog) -> Result<String, String> {
+    const BEGIN: &str = "<!-- catalog: ";
+    const END: &str = "<!-- /catalog -->";
+    let mut parts = text.split(BEGIN);
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (marker, rest) = part.split_once(" -->\n").ok_or("a catalog marker does not end")?;
+        let (_, after) = rest.split_once(END).ok_or_else(|| format!("{marker}: {END} is missing"))?;
+        let generated = match marker.split_once(' ') {
+            Some(("diagram", system)) => format!("```mermaid\n{}```\n", diagram(catalog, system)),
+            Some(("events", system)) => events(catalog, system),
+            Some(("services", system)) => services(catalog, system),
+            _ => return Err(format!("unknown catalog marker: {marker}")),
+        };
+        filled += &format!("{BEGIN}{marker} -->\n{generated}{END}{after}");
+    }
+    Ok(filled)
+}
+
+/// The flow of events, as a [Mermaid](https://mermaid.js.org) diagram.
+fn diagram(catalog: &Catalog, system: &str) -> String {
+    let mut lines = vec!["flowchart LR".to_owned()];
+    for service in members(catalog, system) {
+        let (open, close) = if service.public { ("([", "])") } else { ("[", "]") };
+        lines.push(format!("    {0}{open}{0}{close}", service.name));
+    }
+    for event in &catalog.events {
+        for publisher in of_system(catalog, system, &event.published_by) {
+            for handler in of_system(catalog, system, &event.handled_by) {
+                lines.push(format!("    {publisher} -- {} --> {handler}", event.r#type));
+            }
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// The publishers and the handlers of each event, as a Markdown table.
+fn events(catalog: &Catalog, system: &str) -> String {
+    let mut lines =
+        vec!["| event | topic | published by | handled by |".to_owned(), "|---|---|---|---|".to_owned()];
+    for event in &catalog.events {
+        let names = |services: &[String]| of_system(catalog, system, services).join(", ");
+        let (published_by, handled_by) = (names(&event.published_by), names(&event.handled_by));
+        if !published_by.is_empty() || !handled_by.is_empty() {
+            let line = format!("| `{}` | `{}` | {published_by} | {handled_by} |", event.r#type, event.topic);
+            lines.push(line);
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Each service with its routes, as a Markdown table.
+fn services(catalog: &Catalog, system: &str) -> String {
+    let mut lines = vec!["| service | does | own routes |".to_owned(), "|---|---|---|".to_owned()];
+    for ServiceEntry { name, about, public, routes, .. } in members(catalog, system) {
+        let public = if *public { " (public)" } else { "" };
+        let routes: Vec<String> = routes.iter().map(|route| format!("`{route}`")).collect();
+        lines.push(format!("| {name}{public} | {about} | {} |", routes.join(", ")));
+    }
+    lines.join("\n") + "\n"
+}
+
+fn members<'a>(catalog: &'a Catalog, system: &str) -> impl Iterator<Item = &'a ServiceEntry> {
+    catalog.services.iter().filter(move |service| service.system == system)
+}
+
+fn of_system<'a>(catalog: &Catalog, system: &str, names: &'a [String]) -> Vec<&'a str> {
+    let is_member = |name: &&String| members(catalog, system).any(|service| service.name == **name);
+    names.iter().filter(is_member).map(String::as_str).collect()
+}

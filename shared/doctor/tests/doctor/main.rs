@@ -1,0 +1,108 @@
+//! The doctor's findings in catalogs, plans and states that are broken on purpose.
+//!
+//! `fixtures/trim.jq` says how the plan and the state were made. Their names begin with `staging-`, and
+//! they leave out one of the catalog's systems.
+
+mod broken;
+
+use std::{collections::BTreeSet, fs};
+
+use broken::{catalogs, plans, plans_and_states, states};
+use catalog::Catalog;
+use serde_json::Value;
+
+const CATALOG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doctor/fixtures/catalog.json");
+const PLAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doctor/fixtures/plan.json");
+const STATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doctor/fixtures/state.json");
+
+#[test]
+fn finds_nothing_in_sound_input() {
+    let catalog = fixture(CATALOG);
+    for plan in [None, Some(PLAN), Some(STATE)] {
+        let plan = plan.map(fixture);
+        let report = examine(&catalog, plan.as_ref()).expect("a plan");
+        let text = report.to_string();
+        assert!(report.is_sound(), "{text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.starts_with("Checked the catalog (3 services, 1 topic, 3 subscriptions)"), "{text}");
+        assert_eq!(text.contains("2 services, 1 topic, 2 subscriptions): nothing"), plan.is_some(), "{text}");
+    }
+}
+
+#[test]
+fn finds_each_fault_of_a_catalog() {
+    for (change, expected) in catalogs() {
+        check(&broken(CATALOG, change), None, expected);
+    }
+}
+
+#[test]
+fn finds_each_fault_of_a_plan() {
+    for (change, expected) in plans_and_states().into_iter().chain(plans()) {
+        check(&fixture(CATALOG), Some(&broken(PLAN, change)), expected);
+    }
+}
+
+#[test]
+fn finds_each_fault_of_a_state() {
+    for (change, expected) in plans_and_states().into_iter().chain(states()) {
+        check(&fixture(CATALOG), Some(&broken(STATE, change)), expected);
+    }
+}
+
+#[test]
+fn every_check_is_tested_here() {
+    let listed: BTreeSet<&str> = doctor::checks().map(|(name, _)| name).collect();
+    let all = catalogs().into_iter().chain(plans_and_states()).chain(plans()).chain(states());
+    let found: BTreeSet<&str> =
+        all.flat_map(|(_, expected)| expected).filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(listed, found);
+}
+
+#[test]
+fn says_why_a_plan_cannot_be_read() {
+    let catalog: Catalog = serde_json::from_value(fixture(CATALOG)).expect("a catalog");
+    let catalog_text = fixture(CATALOG).to_string();
+    let cases = [
+        ("{", "p.json cannot be checked: it is not what `terraform show -json` prints: EOF"),
+        (catalog_text.as_str(), "p.json cannot be checked: it is not what `terraform show -json` prints"),
+        (r#"{"format_version":"2.0"}"#, "format_version is \"2.0\", not 1.x"),
+        (r#"{"format_version":"1.0"}"#, "it holds no resource: nothing is deployed"),
+        (r#"{"format_version":"1.2","errored":true}"#, "it is a plan that failed"),
+    ];
+    for (plan, expected) in cases {
+        let error = doctor::examine(&catalog, Some(("p.json", plan))).err().unwrap_or_default();
+        assert!(error.contains(expected), "{error} is not: {expected}");
+    }
+}
+
+/// Expects exactly these findings, each with its reason and its remedy.
+fn check(catalog: &Value, plan: Option<&Value>, expected: &[&str]) {
+    let report = examine(catalog, plan).expect("a plan");
+    let text = report.to_string();
+    let findings: Vec<&str> =
+        text.lines().filter(|line| !line.starts_with([' ', 'C']) && !line.is_empty()).collect();
+    assert_eq!(findings, expected, "{text}");
+    assert!(!report.is_sound(), "{text}");
+    for part in ["    why: ", "    do:  "] {
+        assert_eq!(text.lines().filter(|line| line.starts_with(part)).count(), expected.len(), "{text}");
+    }
+}
+
+fn examine(catalog: &Value, plan: Option<&Value>) -> Result<doctor::Report, String> {
+    let catalog = serde_json::from_value(catalog.clone()).expect("a catalog");
+    let plan = plan.map(Value::to_string);
+    doctor::examine(&catalog, plan.as_deref().map(|plan| ("-", plan)))
+}
+
+fn fixture(path: &str) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).expect("the fixture")).expect("JSON")
+}
+
+fn broken(path: &str, change: fn(&mut Value)) -> Value {
+    let sound = fixture(path);
+    let mut broken = sound.clone();
+    change(&mut broken);
+    assert_ne!(sound, broken, "nothing is broken");
+    broken
+}
