@@ -1,19 +1,19 @@
-//! What must hold of every filter of a subscription. `fuzz/` calls this with what a fuzzer makes up,
-//! and the test below with `fuzz/corpus/`.
+//! The rules that hold for every subscription filter. `fuzz/` checks them with generated input, and
+//! the test below checks them with `fuzz/corpus/`.
 
 use crate::broker::passes;
 
-/// A filter, and below it the attributes of a message as `name=value`, one a line.
+/// The first line of the input is a filter. Each further line is a message attribute, `name=value`.
 pub fn filter(input: &[u8]) {
     let Ok(input) = str::from_utf8(input) else { return };
     let mut lines = input.split('\n');
     let filter = lines.next().unwrap_or_default();
     let attributes: Vec<_> = lines.filter_map(|line| line.split_once('=')).collect();
     let Ok(passed) = passes(filter, &attributes) else { return };
-    assert!(filter.len() <= 256, "Pub/Sub takes no longer filter");
+    assert!(filter.len() <= 256, "Pub/Sub refuses filters of more than 256 bytes");
     // The negation may be too long.
     if let Ok(negated) = passes(&format!("NOT ({filter})"), &attributes) {
-        assert_ne!(passed, negated, "NOT passes what the filter does not");
+        assert_ne!(passed, negated, "a filter and its negation agree");
     }
 }
 
@@ -29,7 +29,7 @@ mod tests {
         for file in files {
             let path = file.expect("an entry").path();
             let data = fs::read(&path).expect("a file");
-            assert!(catch_unwind(|| super::filter(&data)).is_ok(), "it failed on {}", path.display());
+            assert!(catch_unwind(|| super::filter(&data)).is_ok(), "the rules fail for {}", path.display());
         }
     }
 }
