@@ -110,14 +110,14 @@ async fn put_product(world: &World, sku: &str, stock: i64) {
     let path = format!("/products/{sku}");
     let is_done = |answer: Option<Answer>| answer.is_some_and(|answer| answer.status == 200);
     while !is_done(world.request("order-service", Method::PUT, &path, Some(sku), &body).await) {
-        world.wait(Duration::from_secs(1)).await;
+        world.pause_up_to(Duration::from_secs(1)).await;
     }
 }
 
 async fn place_order(world: &World, number: usize, (email, lines, method): Customer) -> Answer {
     let line = |(sku, quantity): &(&str, i64)| json!({ "sku": sku, "quantity": quantity });
     let lines: Vec<Value> = lines.iter().map(line).collect();
-    world.wait(Duration::from_secs(10)).await;
+    world.pause_up_to(Duration::from_secs(10)).await;
     let body = json!({ "customerEmail": email, "lines": lines, "paymentMethod": method });
     world.insist("order-api", "/orders", &format!("order-{number}"), &body).await
 }
@@ -125,7 +125,7 @@ async fn place_order(world: &World, number: usize, (email, lines, method): Custo
 /// Publishes all that has been published so far once more, by hand: without an id by which the
 /// repeat could be told from the first.
 async fn repeat_by_hand(world: &World) {
-    world.wait(Duration::from_secs(20)).await;
+    world.pause_up_to(Duration::from_secs(20)).await;
     for service in ["order-api", "order-service", "payment-service", "cancel-service", "invoice-service"] {
         for receipt in world.documents(&format!("{service}/receipts")).await {
             for event in receipt["events"].as_array().into_iter().flatten() {
@@ -153,7 +153,7 @@ async fn watch_stock(world: &World) -> String {
             return format!("stock: {found:?}, expected {initial:?}");
         }
         // Less and less happens.
-        world.wait(Duration::from_secs(10 << (round / 50).min(12))).await;
+        world.pause_up_to(Duration::from_secs(10 << (round / 50).min(12))).await;
     }
     unreachable!("the rounds never end")
 }

@@ -1,5 +1,5 @@
-//! Users sign up in worlds in which everything goes wrong that can: there are one mail, one charge,
-//! one contact and one tracked signup for each of them all the same.
+//! Users sign up in worlds full of faults. Each user still gets exactly one mail, one charge, one
+//! contact and one tracked signup.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,7 +14,7 @@ use simulation::{Input, Outside, Repeats, Scenario, World};
 
 struct Signups;
 
-/// People who sign up. The first two share an address, so one of them is too late.
+/// People who sign up. The first two share an address, so one of them is refused.
 const PEOPLE: [(&str, &str); 4] = [
     ("ann@example.com", "Ann Archer"),
     ("ANN@example.com", "Anne Archer"),
@@ -38,12 +38,12 @@ impl Scenario for Signups {
     async fn play(&self, world: World) -> Result<(), String> {
         let sign_up = async |number: usize| {
             let (email, name) = PEOPLE[number];
-            world.wait(Duration::from_secs(10)).await;
+            world.pause_up_to(Duration::from_secs(10)).await;
             let key = format!("sign-up-{number}");
             world.insist("user-service", "/users", &key, &json!({ "email": email, "name": name })).await
         };
         let (a, b, c, d) = futures::join!(sign_up(0), sign_up(1), sign_up(2), sign_up(3));
-        // An event that a person publishes by hand, twice, is about one user too.
+        // A person publishes an event by hand, twice. It is still one user.
         for _ in 0..2 {
             let event = json!({ "event": "user.created", "userId": "by-hand", "email": "d@example.com", "name": "Di Dyer" });
             world.publish_by_hand("user-events", &event);
@@ -76,7 +76,7 @@ impl Scenario for Signups {
             &world.outside("local-payment-gateway/charges").await.len(),
             &users.len(),
         )?;
-        // What is not an object can never be a user.
+        // Data that is not an object can never be a user.
         world.publish("user-events", &[("ce-type", "user.created")], &json!("eve@example.com"));
         world.settle().await?;
         let parked: BTreeSet<String> = world.dead_letters().into_iter().map(|(_, data)| data).collect();
@@ -85,16 +85,20 @@ impl Scenario for Signups {
     }
 }
 
-/// An idempotency key that comes again once its receipt has expired is another sign-up: of another
-/// user, who is welcomed too.
+/// An idempotency key that is used again after its receipt has expired starts another sign-up. It
+/// creates another user, who also gets a welcome mail.
 async fn sign_up_after_the_receipts_expired(world: &World, users: &BTreeSet<String>) -> Result<(), String> {
     let before = world.documents("user-service/users").await;
-    world.pass(Timing::DEFAULT.receipt_retention + Duration::from_secs(60)).await;
+    world.advance(Timing::DEFAULT.receipt_retention + Duration::from_secs(60)).await;
     let late = json!({ "email": "eve@example.com", "name": "Eve Eliot" });
     let answer = world.insist("user-service", "/users", "sign-up-2", &late).await;
     expect("the late answer", &answer.status.as_u16(), &201)?;
     let id = answer.body["userId"].as_str().unwrap_or_default();
-    expect("a key that comes again after its receipt makes a new id", &users.contains(id), &false)?;
+    expect(
+        "a key that is used again after its receipt has expired makes a known id",
+        &users.contains(id),
+        &false,
+    )?;
     world.settle().await?;
     let after = world.documents("user-service/users").await;
     expect("no user is overwritten", &before.iter().all(|user| after.contains(user)), &true)?;
@@ -112,14 +116,14 @@ fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -
 }
 
 #[test]
-fn whatever_goes_wrong_each_user_is_handled_once() {
+fn each_user_is_handled_once_despite_faults() {
     let counts = simulation::check(&Signups);
-    // A few worlds do not have them all.
+    // A small number of worlds does not contain all faults.
     assert!(counts.worlds < 2_000 || counts.missing().is_empty(), "never happened: {:?}", counts.missing());
 }
 
 #[test]
-fn in_every_small_world_each_user_is_handled_once() {
+fn each_user_is_handled_once_in_every_small_world() {
     let by_hand =
         json!({ "event": "user.created", "userId": "by-hand", "email": "d@example.com", "name": "Di Dyer" });
     let sign_up = Input::Command {
@@ -135,7 +139,7 @@ fn in_every_small_world_each_user_is_handled_once() {
 }
 
 #[test]
-fn a_seed_replays_to_the_last_step() {
+fn a_seed_replays_every_step() {
     let (_, first) = simulation::play(&Signups, 7).expect("seed 7");
     let (_, second) = simulation::play(&Signups, 7).expect("seed 7");
     assert_eq!(first, second);

@@ -1,7 +1,7 @@
 //! Pub/Sub in this process.
 //!
-//! [`Topics`] holds the rules and knows neither a clock nor a socket. [`Broker`] is the handle
-//! that services publish through. `push` is the loop that delivers over HTTP.
+//! [`Topics`] implements the rules, without a clock or a socket. [`Broker`] is the handle that
+//! services publish through. `push` is the loop that delivers over HTTP.
 
 mod filter;
 mod limits;
@@ -34,30 +34,30 @@ use pushbox::{
 };
 use tokio::sync::Notify;
 
-/// The topics and subscriptions of a catalog. A clone is another handle to the same ones.
+/// The topics and subscriptions of a catalog. A clone is another handle to the same broker.
 #[derive(Clone)]
 pub struct Broker(Arc<Shared>);
 
 struct Shared {
     topics: Mutex<Topics>,
-    /// Something may be due earlier than it was.
+    /// Notified when the next delivery may be due earlier than before.
     changed: Notify,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
 }
 
 impl Broker {
-    /// All topics of the catalog, with nothing in them.
+    /// A broker with the topics of the catalog, all empty.
     ///
     /// # Errors
-    /// Says which filter of the catalog is not one that Pub/Sub takes.
+    /// If Pub/Sub would refuse a filter of the catalog. The error names the filter.
     pub fn new(catalog: &Catalog, policy: DeliveryPolicy) -> Result<Self, InvalidFilter> {
         Self::with_clock(catalog, policy, Timestamp::now)
     }
 
-    /// The same, with a clock that a test drives.
+    /// Like [`Broker::new`], with a clock that a test controls.
     ///
     /// # Errors
-    /// As for [`Broker::new`].
+    /// The same as for [`Broker::new`].
     pub fn with_clock(
         catalog: &Catalog,
         policy: DeliveryPolicy,
@@ -67,17 +67,18 @@ impl Broker {
         Ok(Self(Arc::new(Shared { topics, changed: Notify::new(), now: Box::new(now) })))
     }
 
-    /// Looks at the topics, or changes them, at the present time. What is due because of it is
-    /// pushed at once.
+    /// Reads or changes the topics at the present time. Messages that become due are pushed at
+    /// once.
     pub fn with<T>(&self, act: impl FnOnce(&mut Topics, Timestamp) -> T) -> T {
         let result = self.act(act);
         self.0.changed.notify_one();
         result
     }
 
-    /// The same without a word to the loop that pushes.
+    /// Like [`Broker::with`], but does not wake the push loop.
     pub(crate) fn act<T>(&self, act: impl FnOnce(&mut Topics, Timestamp) -> T) -> T {
-        // No code panics between two changes of the topics, so poisoned ones are still whole.
+        // No code panics between two changes of the topics, so poisoned topics are still
+        // consistent.
         act(&mut self.0.topics.lock().unwrap_or_else(PoisonError::into_inner), (self.0.now)())
     }
 }

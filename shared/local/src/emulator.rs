@@ -1,5 +1,5 @@
-//! [Google's Pub/Sub emulator](https://cloud.google.com/pubsub/docs/emulator) in the broker's
-//! place: its topics and subscriptions made from the catalog, through its REST API.
+//! [Google's Pub/Sub emulator](https://cloud.google.com/pubsub/docs/emulator) in place of the
+//! broker. Its topics and subscriptions are created from the catalog, through its REST API.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::{
     rest::{ApiError, LARGEST_BODY},
 };
 
-/// So many dead letters of a service are looked at.
+/// How many dead letters of a service are read.
 const MOST_DEAD_LETTERS: usize = 1000;
 
 /// A project on a running emulator.
@@ -43,40 +43,41 @@ pub struct Emulator {
 /// The emulator could not be provisioned.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// It gave no answer.
+    /// It did not answer.
     #[error("no answer from the Pub/Sub emulator at {host}, which PUBSUB_EMULATOR_HOST names: {source}")]
     NoAnswer {
-        /// Where it should be.
+        /// The emulator's address.
         host: String,
-        /// Why there is no answer.
+        /// The cause.
         source: reqwest::Error,
     },
-    /// It did not do as it was told.
+    /// It refused a call.
     #[error("the Pub/Sub emulator refused {call}: {answer}")]
     Refused {
-        /// What it was told.
+        /// The method and path of the call.
         call: String,
-        /// What it said.
+        /// The emulator's answer.
         answer: String,
     },
 }
 
 impl Emulator {
-    /// `host` is what `PUBSUB_EMULATOR_HOST` says.
+    /// `host` is the value of `PUBSUB_EMULATOR_HOST`.
     ///
     /// # Errors
-    /// When there can be no HTTP client.
+    /// If the HTTP client cannot be built.
     pub fn new(host: &str, project: &str) -> Result<Self, reqwest::Error> {
         let client =
             Client::builder().no_proxy().tls_certs_only([]).timeout(Timing::DEFAULT.request).build()?;
         Ok(Self { host: host.to_owned(), project: project.to_owned(), client, turn: Arc::default() })
     }
 
-    /// Makes the catalog's topics and subscriptions, which push to the URLs that `push_endpoint`
-    /// gives for the services. What exists already stays, with the new URL.
+    /// Creates the catalog's topics and subscriptions. A subscription pushes to the URL that
+    /// `push_endpoint` returns for its service. A subscription that exists stays, and gets the new
+    /// URL.
     ///
     /// # Errors
-    /// When the emulator gives no answer or refuses.
+    /// If the emulator does not answer, or refuses a call.
     pub async fn provision(
         &self,
         catalog: &Catalog,
@@ -97,15 +98,15 @@ impl Emulator {
         Ok(())
     }
 
-    /// Keeps dead letters until somebody pulls them.
+    /// Creates the subscription that keeps dead letters until somebody pulls them.
     async fn hold(&self, topic: &str) -> Result<(), ProvisionError> {
         let holder = json!({ "topic": self.topic(topic), "ackDeadlineSeconds": Timing::DEFAULT.ack_deadline.as_secs() });
         self.make(format!("subscriptions/{topic}"), holder).await?;
         Ok(())
     }
 
-    /// Without a retry policy the emulator tries again each second. With message ordering it would
-    /// never dead-letter.
+    /// Without a retry policy, the emulator delivers again after a second. With message ordering,
+    /// it would never forward a dead letter.
     async fn subscribe(&self, wired: &Subscription, endpoint: String) -> Result<(), ProvisionError> {
         let name = format!("subscriptions/{}", wired.name);
         let push_config = json!({ "pushEndpoint": endpoint });
@@ -140,11 +141,12 @@ impl Emulator {
         Ok(found["pushConfig"]["pushEndpoint"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// The dead letters of a service, and whether these are all. They are pulled and given back at
-    /// once, so none is lost; somebody else who pulls at the same moment may have to pull again.
+    /// The dead letters of a service, and whether these are all. They are pulled and released at
+    /// once, so none is lost. Another subscriber that pulls at the same moment may have to pull
+    /// again.
     pub(crate) async fn dead_letters(&self, topic: &str) -> Result<(Vec<Published>, bool), ProvisionError> {
         let mut found = Pulled::default();
-        // A pull may return less than there is.
+        // A pull may return fewer messages than there are.
         loop {
             let wanted = json!({ "maxMessages": MOST_DEAD_LETTERS, "returnImmediately": true });
             let pulled = self.read(Method::POST, &format!("subscriptions/{topic}:pull"), &wanted).await;
@@ -152,7 +154,7 @@ impl Emulator {
             let is_last = pulled.as_ref().map_or(true, |pulled| pulled.received_messages.is_empty());
             let outcome = pulled.map(|pulled| found.received_messages.extend(pulled.received_messages));
             if is_last || found.received_messages.len() >= MOST_DEAD_LETTERS {
-                self.give_back(topic, &found).await?;
+                self.release(topic, &found).await?;
                 outcome?;
                 break;
             }
@@ -162,12 +164,12 @@ impl Emulator {
         Ok((letters.filter_map(|received| received.message.published(topic)).collect(), is_all))
     }
 
-    /// Two callers that pull at the same time would each see only a part of the dead letters.
+    /// Two callers that pull at the same time would each see only some of the dead letters.
     pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 
-    async fn give_back(&self, topic: &str, pulled: &Pulled) -> Result<(), ProvisionError> {
+    async fn release(&self, topic: &str, pulled: &Pulled) -> Result<(), ProvisionError> {
         let ids: Vec<_> = pulled.received_messages.iter().map(|received| &received.ack_id).collect();
         if !ids.is_empty() {
             let call = format!("subscriptions/{topic}:modifyAckDeadline");
@@ -209,10 +211,10 @@ impl Emulator {
         format!("projects/{}/topics/{name}", self.project)
     }
 
-    /// Passes `/v1/projects/<any>/…` on to the emulator, on its project.
+    /// Forwards `/v1/projects/<any>/…` to the emulator, with the emulator's project.
     pub(crate) fn proxy(&self) -> Router {
         Router::new()
-            .route("/v1/{*call}", any(pass_on))
+            .route("/v1/{*call}", any(forward))
             .layer(DefaultBodyLimit::max(LARGEST_BODY))
             .with_state(self.clone())
     }
@@ -232,14 +234,14 @@ struct Received {
     message: PushedMessage,
 }
 
-/// Since when a resource exists.
+/// When a resource was created.
 #[derive(PartialEq)]
 enum Made {
     Now,
     Before,
 }
 
-async fn pass_on(
+async fn forward(
     State(emulator): State<Emulator>,
     method: Method,
     path: Result<Path<String>, PathRejection>,

@@ -1,19 +1,19 @@
-//! What must hold for every filter of a subscription. `fuzz/` calls this with generated input, and the test
-//! below calls it with `fuzz/corpus/`.
+//! The rules that hold for every subscription filter. `fuzz/` checks them with generated input, and
+//! the test below checks them with `fuzz/corpus/`.
 
 use crate::broker::passes;
 
-/// A filter, and below it the attributes of a message as `name=value`, one a line.
+/// The first line of the input is a filter. Each further line is a message attribute, `name=value`.
 pub fn filter(input: &[u8]) {
     let Ok(input) = str::from_utf8(input) else { return };
     let mut lines = input.split('\n');
     let filter = lines.next().unwrap_or_default();
     let attributes: Vec<_> = lines.filter_map(|line| line.split_once('=')).collect();
     let Ok(passed) = passes(filter, &attributes) else { return };
-    assert!(filter.len() <= 256, "Pub/Sub takes no longer filter");
+    assert!(filter.len() <= 256, "Pub/Sub refuses filters of more than 256 bytes");
     // The negation may be too long.
     if let Ok(negated) = passes(&format!("NOT ({filter})"), &attributes) {
-        assert_ne!(passed, negated, "NOT passes what the filter does not");
+        assert_ne!(passed, negated, "a filter and its negation agree");
     }
 }
 

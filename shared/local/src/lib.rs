@@ -1,13 +1,13 @@
 //! The local stack: every service in one process, on one port, with a broker that pushes as
-//! Pub/Sub documents it. It needs nothing but this binary.
+//! Pub/Sub's documentation describes. It needs nothing but this binary.
 //!
-//! | to | look at |
+//! | to | see |
 //! |---|---|
-//! | publish, and have it pushed | [`Broker`] |
+//! | publish messages and push them | [`Broker`] |
 //! | serve all services on one port | [`Stack`] |
-//! | use Google's Pub/Sub emulator instead | [`Emulator`] |
+//! | use Google's Pub/Sub emulator instead of the broker | [`Emulator`] |
 //! | show mails on the page | [`Stack::with_mailbox`], [`Mail`] |
-//! | deliver with a clock of one's own | [`broker::Topics`] |
+//! | control the clock of the deliveries | [`broker::Topics`] |
 
 pub mod broker;
 mod emulator;

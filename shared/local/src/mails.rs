@@ -1,4 +1,4 @@
-//! Mails as a mail program shows them. Their HTML is not trusted: no script in it runs.
+//! Shows mails as a mail program does. Their HTML is not trusted: no script in it runs.
 
 use axum::{
     Router,
@@ -14,7 +14,7 @@ use pushbox::Problem;
 
 use crate::{Mail, stack::Mailbox};
 
-/// Forbids scripts and forms, and loads nothing that did not come with the mail.
+/// Forbids scripts and forms, and loads nothing from outside the mail.
 const SANDBOX: [(HeaderName, &str); 2] = [
     (CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -19,13 +19,13 @@ pub(crate) fn render(state: &State) -> String {
         header { h1 { "pushbox" } p { "The local stack. " a href="/" { "Refresh" } " · " a href="/_local/state" { "JSON" } } }
         main {
             (section("Services", Some(state.services.len()), "", services(&state.services)))
-            (section("Recent events", Some(state.events.len()), if on_emulator { "Only what Google's emulator has pushed to this process. The emulator does not report its other messages." } else { "" }, events(&state.events)))
+            (section("Recent events", Some(state.events.len()), if on_emulator { "Only events that Google's emulator has pushed to this process. The emulator does not report its other messages." } else { "" }, events(&state.events)))
             (section("Dead letters", state.dead_letter_count, "", dead_letters(&state.dead_letters)))
             (section("Mails", Some(state.mail_count), "", mails(&state.mails)))
             footer { small { (kept(on_emulator)) } }
         }
     };
-    document("pushbox, locally", &body)
+    document("pushbox local stack", &body)
 }
 
 /// The routes of a service.
@@ -40,7 +40,7 @@ pub(crate) fn render_routes(service: &str, about: &str, routes: &[Route]) -> Str
                         @let path = format!("/{service}{}", route.path);
                         tr {
                             td { (route.method) }
-                            // One with a parameter cannot be opened as it is.
+                            // A path with a parameter does not work as a link.
                             td { @if route.method == "GET" && !path.contains('{') { a href=(path) { (path) } } @else { (path) } }
                         }
                     }
@@ -68,7 +68,7 @@ fn document(title: &str, body: &Markup) -> String {
     page.into_string()
 }
 
-/// A count that is not known is shown as `?`, not as 0.
+/// An unknown count is shown as `?`, not as 0.
 fn section(title: &str, count: Option<usize>, note: &str, content: Markup) -> Markup {
     html! {
         section {
@@ -77,7 +77,7 @@ fn section(title: &str, count: Option<usize>, note: &str, content: Markup) -> Ma
             @match count {
                 Some(0) => p.none { "None." },
                 Some(_) => table { (content) },
-                None => { p.none { "How many there are is not known." } table { (content) } }
+                None => { p.none { "The total is unknown." } table { (content) } }
             }
         }
     }
@@ -85,31 +85,32 @@ fn section(title: &str, count: Option<usize>, note: &str, content: Markup) -> Ma
 
 fn kept(on_emulator: bool) -> String {
     let mib = |bytes: usize| bytes >> 20;
-    let events = format!("Kept: the last {MOST_EVENTS} events, up to {} MiB", mib(MOST_EVENT_BYTES));
+    let events =
+        format!("The stack keeps the last {MOST_EVENTS} events, up to {} MiB.", mib(MOST_EVENT_BYTES));
     if on_emulator {
-        return events + ".";
+        return events;
     }
     let room = mib(MOST_BYTES);
     format!(
-        "{events}; up to {MOST_PULLED} dead letters and {room} MiB for each service, then the oldest are dropped; \
-         up to {MOST_UNACKED} messages and {room} MiB that wait for each subscription, then publishing fails."
+        "{events} It keeps up to {MOST_PULLED} dead letters and {room} MiB for each service, then drops the oldest. \
+         A subscription holds up to {MOST_UNACKED} messages and {room} MiB; beyond that, publishing fails."
     )
 }
 
 fn services(services: &[ServiceState]) -> Markup {
     html! {
-        thead { tr { th { "Service" } th { "System" } th { "State" } th { "Waiting" } th { "Under way" } th {} } }
+        thead { tr { th { "Service" } th { "System" } th { "State" } th { "Waiting" } th { "In flight" } th {} } }
         tbody {
             @for service in services {
                 @let waiting = service.subscriptions.iter().map(|subscription| subscription.waiting).sum::<Option<usize>>();
-                @let under_way = service.subscriptions.iter().map(|subscription| subscription.in_flight).sum::<Option<usize>>();
+                @let in_flight = service.subscriptions.iter().map(|subscription| subscription.in_flight).sum::<Option<usize>>();
                 @let (class, state, other) = if service.running { ("good", "up", "stop") } else { ("bad", "down", "start") };
                 tr {
                     td { strong { a href={ "/" (service.name) } { (service.name) } } br; small { (service.about) } }
                     td { (service.system) }
                     td { span.badge.(class) { (state) } }
                     td { @if let Some(waiting) = waiting { (waiting) } @else { "?" } }
-                    td { @if let Some(under_way) = under_way { (under_way) } @else { "?" } }
+                    td { @if let Some(in_flight) = in_flight { (in_flight) } @else { "?" } }
                     td {
                         form method="post" action={ "/_local/services/" (service.name) "/" (other) } {
                             button { (other) }
@@ -142,7 +143,7 @@ fn events(events: &[EventState]) -> Markup {
                                 @if let Some(failure) = &fate.failure { small { ", " (failure) } }
                             }
                         }
-                        @if event.deliveries.is_empty() { small { "no subscription passes it" } }
+                        @if event.deliveries.is_empty() { small { "no subscription receives it" } }
                     }
                 }
             }
@@ -150,7 +151,7 @@ fn events(events: &[EventState]) -> Markup {
     }
 }
 
-/// A message's data and attributes; the event's ids and trace are among the attributes.
+/// A message's data and attributes. The attributes include the event's ids and trace.
 fn message(attributes: &BTreeMap<String, String>, data: &str, bytes: usize) -> Markup {
     html! {
         details {
@@ -162,7 +163,7 @@ fn message(attributes: &BTreeMap<String, String>, data: &str, bytes: usize) -> M
     }
 }
 
-/// Only a handled event is green. An ignored one may have a mistyped type.
+/// Only a handled event is green: an ignored event may have a misspelled type.
 fn label(fate: &Fate) -> (&'static str, &'static str) {
     match (fate.stage, fate.outcome) {
         (Stage::Waiting, _) => ("plain", "waiting"),

@@ -1,5 +1,5 @@
-//! The pushes of Google's emulator, as the stack sees them pass by on their way to a service. The
-//! emulator does not report its deliveries, so the page knows only these.
+//! The pushes of Google's emulator that pass through the stack on their way to a service. The
+//! emulator does not report its deliveries, so the page shows only these.
 
 use std::{
     collections::BTreeMap,
@@ -23,11 +23,11 @@ use crate::{
     rest::LARGEST_BODY,
 };
 
-/// What the emulator has pushed here lately.
+/// The emulator's recent pushes to this process.
 #[derive(Clone)]
 pub(crate) struct Pushes {
     recent: Arc<Mutex<RecentEvents>>,
-    /// By subscription, its topic.
+    /// The topic of each subscription.
     topics: Arc<BTreeMap<String, String>>,
 }
 
@@ -37,7 +37,7 @@ struct Envelope {
     subscription: String,
 }
 
-/// A message as the emulator sends it, in pushes and in answers to a pull.
+/// A message as the emulator sends it, in a push or in the answer to a pull.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PushedMessage {
@@ -50,7 +50,7 @@ pub(crate) struct PushedMessage {
 }
 
 impl PushedMessage {
-    /// `None` where it is not the emulator's: that one numbers its messages.
+    /// Returns `None` if the message is not from the emulator, whose message IDs are numbers.
     pub(crate) fn published(self, topic: &str) -> Option<Published> {
         Some(Published {
             number: self.message_id.parse().ok()?,
@@ -70,17 +70,17 @@ impl Pushes {
         Self { recent: Arc::default(), topics: Arc::new(topics) }
     }
 
-    /// The newest first.
+    /// Newest first.
     pub(crate) fn recent(&self) -> Vec<RecentEvent> {
         self.act(|recent| recent.iter().rev().cloned().collect())
     }
 
-    /// These are dead letters of services, which tell why.
+    /// Records the reasons of dead letters that services have parked.
     pub(crate) fn parked<'a>(&self, letters: impl Iterator<Item = &'a Published>) {
         self.act(|recent| letters.for_each(|letter| recent.parked(letter)));
     }
 
-    /// Has `answer` answer a push, and notes what came of it.
+    /// Lets `answer` answer a push, and records the result.
     pub(crate) async fn watch<Fut: Future<Output = Response>>(
         &self,
         request: Request,
@@ -99,7 +99,8 @@ impl Pushes {
         response
     }
 
-    /// Which delivery of which message this is, if it is one.
+    /// Records the start of a delivery. Returns the message's number and the subscription, or
+    /// `None` if the body is not a push.
     fn begun(&self, body: &Bytes) -> Option<(u64, String)> {
         let Envelope { message, subscription } = serde_json::from_slice(body).ok()?;
         let subscription = subscription.rsplit('/').next()?.to_owned();
@@ -123,7 +124,7 @@ impl Pushes {
         let outcome = Outcome::from_headers(response.headers());
         let stage = match outcome {
             Some(Outcome::Rejected) => Stage::Rejected,
-            // The emulator takes other codes as an ack, too, but no service answers with one.
+            // The emulator accepts other codes as an ack, too, but no service answers with them.
             _ if status == StatusCode::NO_CONTENT || status == StatusCode::OK => Stage::Acked,
             _ => Stage::Retrying,
         };
@@ -136,7 +137,7 @@ impl Pushes {
     }
 
     fn act<T>(&self, act: impl FnOnce(&mut RecentEvents) -> T) -> T {
-        // No code panics between two changes, so what is poisoned is still whole.
+        // No code panics between two changes, so a poisoned value is still consistent.
         act(&mut self.recent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,11 +1,12 @@
-//! As much of [Pub/Sub's REST API](https://cloud.google.com/pubsub/docs/reference/rest) as these need:
+//! The part of [Pub/Sub's REST API](https://cloud.google.com/pubsub/docs/reference/rest) that these
+//! commands need:
 //!
 //! - `gcloud pubsub topics publish|list|describe|list-subscriptions`
 //! - `gcloud pubsub subscriptions list|describe|create|pull|ack|modify-ack-deadline|seek|delete`
 //!
-//! The catalog's topics and subscriptions cannot be changed. A person can create pull subscriptions,
-//! with an optional filter, to watch what is published. Google's client libraries speak gRPC; see
-//! [`grpc_unimplemented`].
+//! The catalog's topics and subscriptions cannot be changed. A person can create pull
+//! subscriptions, with an optional filter, to watch published messages. Google's client libraries
+//! use gRPC; see [`grpc_unimplemented`].
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -37,10 +38,10 @@ use crate::broker::{
     Broker, DeliveryId, Refused, SubscriptionInfo, Unchanged, UnknownSubscription, push::MessageBody,
 };
 
-/// A request to publish may have 10 MB, which grow by a third in base64.
+/// In bytes. A publish request may have 10 MB, and base64 makes it a third larger.
 pub(crate) const LARGEST_BODY: usize = 14 << 20;
 
-/// All that is below `/v1`, on any project: there is only one.
+/// All routes below `/v1`. They accept any project name, because there is only one project.
 pub(crate) fn router(broker: Broker) -> Router {
     Router::new()
         .route("/v1/{*call}", any(call))
@@ -154,7 +155,7 @@ async fn call(
         (&Method::PUT | &Method::PATCH | &Method::DELETE, ["topics" | "subscriptions", _]) => {
             Err(ApiError::unimplemented("the catalog declares the topics, and nothing here changes them"))
         }
-        // A resource's name and what to do with it share a segment.
+        // The last segment has the resource's name and the verb, such as `user-events:publish`.
         (&Method::POST, [collection, call]) => match (*collection, call.split_once(':')) {
             ("topics", Some((topic, "publish"))) => publish(&broker, topic, parse(&body)?),
             ("subscriptions", Some((name, "pull"))) => pull(&broker, name, &parse(&body)?),
@@ -199,7 +200,7 @@ fn publish(broker: &Broker, topic: &str, request: Publish) -> Result<Json<Value>
         return Err(ApiError::invalid("there is no message to publish"));
     }
     let ids = broker.with(|topics, now| {
-        // All or none: a request of which one message is refused publishes nothing.
+        // All or nothing: if one message is refused, the request publishes none.
         messages.iter().try_for_each(|message| topics.check(message))?;
         let publish = |message| topics.publish(message, now);
         messages.into_iter().map(publish).collect::<Result<Vec<String>, Refused>>()
@@ -207,7 +208,7 @@ fn publish(broker: &Broker, topic: &str, request: Publish) -> Result<Json<Value>
     Ok(Json(json!({ "messageIds": ids })))
 }
 
-/// Google's APIs take both alphabets, and `gcloud` sends the URL-safe one.
+/// Google's APIs accept both base64 alphabets, and `gcloud` sends the URL-safe one.
 fn decode(data: &str) -> Result<Vec<u8>, ApiError> {
     const EITHER: GeneralPurpose = GeneralPurpose::new(
         &STANDARD,
@@ -231,7 +232,7 @@ struct Received<'a> {
     message: MessageBody<'a>,
 }
 
-/// Answers at once, also when there is nothing to pull.
+/// Answers at once, even if there is nothing to pull.
 /// <https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions/pull>
 fn pull(broker: &Broker, subscription: &str, request: &Pull) -> Result<Json<Value>, ApiError> {
     let pulled = broker.with(|topics, now| topics.pull(subscription, request.max_messages, now))?;
@@ -306,14 +307,14 @@ fn delete(broker: &Broker, subscription: &str) -> Result<Json<Value>, ApiError> 
 
 const LONGEST_ACK_DEADLINE: u64 = 600;
 
-/// What the caller calls the project, and us.
+/// The caller's names for the project and for this host.
 struct Names<'a> {
     project: &'a str,
     host: &'a str,
 }
 
 /// <https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions>, with the
-/// fields that work here. Any other field is refused rather than ignored.
+/// supported fields. Any other field is refused, not ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct NewSubscription {
@@ -435,7 +436,7 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// [UNIMPLEMENTED](https://grpc.io/docs/guides/status-codes/), in the form that a gRPC client reads.
 pub(crate) fn grpc_unimplemented() -> Response {
-    let message = "The local stack has no gRPC, only REST as gcloud uses it. \
+    let message = "The local stack has no gRPC, only the REST API that gcloud uses. \
         scripts/emulators starts Google's emulators, which have both.";
     let headers = [("content-type", "application/grpc"), ("grpc-status", "12"), ("grpc-message", message)];
     (StatusCode::OK, headers).into_response()

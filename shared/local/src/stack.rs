@@ -1,5 +1,5 @@
-//! All services on one port, and what belongs to no service: the page, stop and start, Pub/Sub's
-//! REST call.
+//! All services on one port, and the routes that belong to no service: the page, stop and start,
+//! and Pub/Sub's REST API.
 
 use std::{
     collections::BTreeMap,
@@ -31,10 +31,10 @@ use tower::ServiceExt;
 
 use crate::{Broker, Emulator, Mail, broker::push, mails, page, pushes::Pushes, rest, state};
 
-/// In the cloud, Cloud Scheduler does it as often.
+/// The interval of Cloud Scheduler in the cloud.
 const RELAY_EVERY: Duration = Duration::from_secs(60);
 
-/// All services of a catalog in this process. A clone is another handle to the same ones.
+/// All services of a catalog in this process. A clone is another handle to the same stack.
 #[derive(Clone)]
 pub struct Stack {
     catalog: Arc<Catalog>,
@@ -47,11 +47,11 @@ pub struct Stack {
 
 pub(crate) type Mailbox = Arc<dyn Fn() -> BoxFuture<'static, Vec<Mail>> + Send + Sync>;
 
-/// What carries the events.
+/// The transport of the events.
 #[derive(Clone)]
 pub(crate) enum Transport {
     Broker(Broker),
-    /// And what it has pushed here.
+    /// With its pushes to this process.
     Emulator(Emulator, Pushes),
 }
 
@@ -62,7 +62,7 @@ struct Hosted {
 }
 
 impl Stack {
-    /// These services with events carried by `broker`, which should be what they publish through.
+    /// A stack of these services on `broker`. The services should publish through the same broker.
     pub fn on_broker(
         catalog: &Catalog,
         broker: Broker,
@@ -71,8 +71,8 @@ impl Stack {
         Self::new(catalog, Transport::Broker(broker), services)
     }
 
-    /// These services with events carried by Google's emulator, which must be
-    /// [provisioned](Emulator::provision) to push here.
+    /// A stack of these services on Google's emulator, which must be
+    /// [provisioned](Emulator::provision) to push to this stack.
     pub fn on_emulator(
         catalog: &Catalog,
         emulator: Emulator,
@@ -99,7 +99,7 @@ impl Stack {
         }
     }
 
-    /// Lets `GET /<service>` list these routes.
+    /// Lists these routes at `GET /<service>`.
     #[must_use]
     pub fn with_routes(mut self, routes: impl IntoIterator<Item = (ServiceName, Vec<Route>)>) -> Self {
         let named = routes.into_iter().map(|(service, routes)| (service.to_owned(), routes));
@@ -107,7 +107,7 @@ impl Stack {
         self
     }
 
-    /// Lets the page show the mails that `mailbox` returns, in that order.
+    /// Shows the mails that `mailbox` returns on the page, in that order.
     #[must_use]
     pub fn with_mailbox<F, Fut>(mut self, mailbox: F) -> Self
     where
@@ -118,7 +118,7 @@ impl Stack {
         self
     }
 
-    /// Everything that the one port serves.
+    /// The router for the whole port.
     pub fn app(&self) -> Router {
         let pubsub = match &self.transport {
             Transport::Broker(broker) => rest::router(broker.clone()),
@@ -137,20 +137,20 @@ impl Stack {
             .merge(pubsub)
     }
 
-    /// Pushes to the services on `port` of this machine, and has them relay what is pending, until
-    /// it is dropped. Without it, nothing is delivered.
+    /// Pushes to the services on `port` of this machine, and makes them relay pending events, until
+    /// the future is dropped. Without it, nothing is delivered.
     pub async fn run(self, port: u16) {
         let pushing = async {
             if let Transport::Broker(broker) = &self.transport
                 && let Err(error) = push::push_all(broker.clone(), port).await
             {
-                tracing::error!(%error, "nothing can be pushed");
+                tracing::error!(%error, "cannot push messages");
             }
         };
-        join(pushing, self.relay_now_and_then()).await;
+        join(pushing, self.relay_periodically()).await;
     }
 
-    async fn relay_now_and_then(&self) {
+    async fn relay_periodically(&self) {
         let mut timer = tokio::time::interval(RELAY_EVERY);
         loop {
             timer.tick().await;
@@ -170,7 +170,7 @@ impl Stack {
         state::State::of(&self.catalog, &self.transport, is_running, (self.mailbox)().await).await
     }
 
-    /// A list of the service's routes, for a browser or for a program.
+    /// Lists the service's routes, for a browser or for a program.
     fn show_routes(&self, service: &str, headers: &HeaderMap) -> Response {
         let entry = self.catalog.services.iter().find(|entry| entry.name == service);
         let about = entry.map_or("", |entry| &entry.about);
@@ -204,7 +204,7 @@ impl Hosted {
         if self.is_running() {
             return self.answer(request).await;
         }
-        // Pub/Sub takes this as it takes an instance that is gone: it tries again later.
+        // Pub/Sub treats this answer like a missing instance: it delivers again later.
         let detail = format!("{name} is stopped. POST /_local/services/{name}/start starts it.");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
     }
@@ -215,7 +215,7 @@ impl Hosted {
     }
 }
 
-/// Passes `/<service>/…` on as `/…`, as if the service had a host of its own.
+/// Forwards `/<service>/…` to the service as `/…`, as if the service had its own host.
 async fn dispatch(State(stack): State<Stack>, mut request: Request) -> Response {
     if rest::is_grpc(request.headers()) {
         return rest::grpc_unimplemented();
@@ -236,14 +236,14 @@ async fn dispatch(State(stack): State<Stack>, mut request: Request) -> Response 
     }
 }
 
-/// Refuses requests that another site makes a person's browser send: by their `Origin`, or by their
-/// `Host` if the site's name [points to this machine](https://en.wikipedia.org/wiki/DNS_rebinding).
+/// Refuses requests that another site makes a person's browser send. They have the site's `Origin`,
+/// or its `Host` if its name [points to this machine](https://en.wikipedia.org/wiki/DNS_rebinding).
 /// Programs that are not browsers send no `Origin`.
 async fn refuse_other_sites(request: Request, next: Next) -> Response {
     if is_from_here(&request) {
         return next.run(request).await;
     }
-    let detail = "Only the page of the local stack may do this: Host must be localhost, and Origin, if there is one, the same.";
+    let detail = "Only the local stack's page may do this: Host must be localhost, and Origin, if present, must match Host.";
     Problem::new(StatusCode::FORBIDDEN, detail).into_response()
 }
 

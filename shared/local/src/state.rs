@@ -1,4 +1,4 @@
-//! What the page and `GET /_local/state` show.
+//! The state that the page and `GET /_local/state` show.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -16,13 +16,13 @@ use crate::{
 };
 use pushbox::wire::attribute;
 
-/// So many dead letters are shown, the newest ones.
+/// How many dead letters are shown, newest first.
 const MOST_DEAD_LETTERS: usize = 100;
 
-/// So many mails are shown, the newest ones.
+/// How many mails are shown, newest first.
 const MOST_MAILS: usize = 200;
 
-/// So much of a message's data is shown.
+/// How many bytes of a message's data are shown.
 const MOST_DATA: usize = 4000;
 
 #[derive(Serialize)]
@@ -30,19 +30,19 @@ const MOST_DATA: usize = 4000;
 pub(crate) struct State {
     pub(crate) carried_by: CarriedBy,
     pub(crate) services: Vec<ServiceState>,
-    /// The newest first. On the emulator, those that it has pushed here.
+    /// Newest first. On the emulator, only the events that it has pushed to this process.
     pub(crate) events: Vec<EventState>,
-    /// All of them; `deadLetters` may show less. `None` if the number is not known.
+    /// The total; `deadLetters` may list fewer. `None` if the total is unknown.
     pub(crate) dead_letter_count: Option<usize>,
-    /// The newest first.
+    /// Newest first.
     pub(crate) dead_letters: Vec<DeadLetter>,
-    /// All of them; `mails` may show less.
+    /// The total; `mails` may list fewer.
     pub(crate) mail_count: usize,
-    /// The newest first.
+    /// Newest first.
     pub(crate) mails: Vec<Mail>,
 }
 
-/// What carries the events.
+/// The transport of the events.
 #[derive(Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum CarriedBy {
@@ -63,7 +63,7 @@ pub(crate) struct ServiceState {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SubscriptionState {
     pub(crate) name: String,
-    /// Messages that are not under way. On the emulator nobody knows.
+    /// Messages that are not in flight. `None` on the emulator, which does not report it.
     pub(crate) waiting: Option<usize>,
     pub(crate) in_flight: Option<usize>,
 }
@@ -76,11 +76,11 @@ pub(crate) struct EventState {
     pub(crate) r#type: Option<String>,
     pub(crate) published_at: Timestamp,
     pub(crate) attributes: BTreeMap<String, String>,
-    /// Its beginning, if it is long.
+    /// Cut off if it is long.
     pub(crate) data: String,
-    /// How long it is.
+    /// The length of the whole data.
     pub(crate) data_bytes: usize,
-    /// By subscription. One whose filter does not pass the message is not listed.
+    /// By subscription, without those whose filter excludes the message.
     pub(crate) deliveries: BTreeMap<String, Fate>,
 }
 
@@ -93,9 +93,9 @@ pub(crate) struct DeadLetter {
     pub(crate) reason: String,
     pub(crate) published_at: Timestamp,
     pub(crate) attributes: BTreeMap<String, String>,
-    /// Its beginning, if it is long.
+    /// Cut off if it is long.
     pub(crate) data: String,
-    /// How long it is.
+    /// The length of the whole data.
     pub(crate) data_bytes: usize,
 }
 
@@ -103,24 +103,24 @@ pub(crate) struct DeadLetter {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Mail {
-    /// What tells it from the others.
+    /// Unique in the mailbox.
     pub id: String,
     /// When it was sent.
     pub sent_at: Timestamp,
-    /// To whom.
+    /// The recipient.
     pub to: String,
-    /// Its subject.
+    /// The subject.
     pub subject: String,
-    /// Its plain text.
+    /// The plain text.
     pub text: String,
-    /// The same as HTML: `/_local/mails/<id>`.
+    /// The text as HTML, served at `/_local/mails/<id>`.
     #[serde(skip)]
     pub html: String,
-    /// Files that came along: `/_local/mails/<id>/attachments/<number from 0>`.
+    /// The attached files, served at `/_local/mails/<id>/attachments/<number from 0>`.
     pub attachments: Vec<Attachment>,
 }
 
-/// A file in a mail.
+/// A file attached to a mail.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attachment {
@@ -128,12 +128,12 @@ pub struct Attachment {
     pub name: String,
     /// The media type.
     pub content_type: String,
-    /// The file.
+    /// The file's content.
     #[serde(skip)]
     pub content: Bytes,
 }
 
-/// Messages with the services that they were meant for, the newest first.
+/// Newest first.
 type Letters = Vec<DeadLetter>;
 
 impl State {
@@ -155,7 +155,7 @@ impl State {
             Transport::Broker(broker) => (CarriedBy::Broker, events_of(broker), letters_of(broker)),
             Transport::Emulator(emulator, pushes) => {
                 let letters = letters_on(emulator, pushes, catalog).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, "the dead letters cannot be read");
+                    tracing::warn!(%error, "cannot read the dead letters");
                     (None, Vec::new())
                 });
                 (CarriedBy::Emulator, pushes.recent(), letters)
@@ -259,25 +259,26 @@ impl DeadLetter {
     }
 }
 
-/// As much of the data as is shown.
+/// The part of the data that is shown.
 fn beginning(data: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(&data[..data.len().min(MOST_DATA)]);
     match data.len() {
-        // A letter that was cut in two.
+        // The cut may be inside a character.
         MOST_DATA.. => text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned().into(),
         _ => text,
     }
 }
 
-/// A service says why it parks a message. Where it gave no answer, the broker has the count.
+/// A service states why it parks a message. If the broker gives up, it adds the number of
+/// deliveries.
 fn reason(message: &Published) -> String {
     if let Some(reason) = message.attributes.get(attribute::DEAD_LETTER_REASON) {
         return reason.clone();
     }
     let count = message.attributes.get(attribute::PUBSUB_DELIVERY_COUNT);
     match (count, &message.last_failure) {
-        (Some(count), Some(failure)) => format!("given up after {count} deliveries; the last one: {failure}"),
-        (Some(count), None) => format!("given up after {count} deliveries"),
-        (None, _) => "published here by hand".to_owned(),
+        (Some(count), Some(failure)) => format!("delivery failed {count} times; last failure: {failure}"),
+        (Some(count), None) => format!("delivery failed {count} times"),
+        (None, _) => "published to the dead-letter topic by hand".to_owned(),
     }
 }

@@ -1,6 +1,6 @@
-//! The local stack over real HTTP, with services that are as small as can be.
+//! Tests of the local stack over real HTTP, with minimal services.
 
-#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::{
     future::Future,
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// What the service under test has handled.
+/// The service under test creates one for each event that it handles.
 #[derive(Serialize, Deserialize)]
 struct Contact {
     user_id: String,
@@ -57,7 +57,7 @@ async fn list_contacts(
     Ok(axum::Json(documents.page(Vec::new(), &page).await?))
 }
 
-/// A running stack and a person at its door.
+/// A running stack, and a client for it.
 struct Local {
     url: String,
     client: Client,
@@ -73,7 +73,7 @@ impl Local {
         Self::serve(Stack::on_broker(&catalog, broker, services)).await
     }
 
-    /// The same on a stand-in for Google's emulator, which is returned, too.
+    /// Starts the stack on a stand-in for Google's emulator, and returns both.
     async fn start_on_emulator() -> (Self, StandIn) {
         let service = crm_service();
         let catalog = Catalog::of(&[System { name: "signup", services: vec![crm_service()] }]);
@@ -167,7 +167,7 @@ impl Local {
     }
 }
 
-/// As much of Google's Pub/Sub emulator as the page asks.
+/// The part of Google's Pub/Sub emulator that the page uses.
 #[derive(Clone)]
 struct StandIn {
     host: String,
@@ -184,13 +184,14 @@ impl StandIn {
         stand_in
     }
 
-    /// It has one dead letter until it is asked for a second time, as the letter is under way then.
+    /// Returns its one dead letter, except in a pull that follows a pull: then the letter is in
+    /// flight.
     async fn answer(State(stand_in): State<Self>, uri: axum::http::Uri, body: String) -> axum::Json<Value> {
         let call = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
         let mut calls = stand_in.calls.lock().unwrap();
-        let is_under_way = calls.last().is_some_and(|last| last.ends_with(":pull"));
+        let is_in_flight = calls.last().is_some_and(|last| last.ends_with(":pull"));
         let answer = match call.as_str() {
-            "crm-service-dead-letter:pull" if !is_under_way => json!({ "receivedMessages": [{
+            "crm-service-dead-letter:pull" if !is_in_flight => json!({ "receivedMessages": [{
                 "ackId": "ack-1",
                 "message": {
                     "messageId": "9", "publishTime": "2026-01-02T03:04:05Z", "data": "bm8=",
@@ -220,7 +221,7 @@ async fn until<T, Fut: Future<Output = Option<T>>>(what: &str, mut look: impl Fn
     };
     tokio::time::timeout(Duration::from_secs(20), waiting)
         .await
-        .unwrap_or_else(|_| panic!("{what} did not come"))
+        .unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
 #[tokio::test]
@@ -234,7 +235,7 @@ async fn a_published_message_is_handled_once() {
 }
 
 #[tokio::test]
-async fn a_stopped_service_gets_what_it_missed() {
+async fn a_restarted_service_gets_missed_messages() {
     let local = Local::start().await;
     let (status, answer) = local.post("/_local/services/crm-service/stop", json!({})).await;
     assert_eq!((status, answer), (StatusCode::OK, json!({ "name": "crm-service", "running": false })));
@@ -252,7 +253,7 @@ async fn a_stopped_service_gets_what_it_missed() {
 }
 
 #[tokio::test]
-async fn a_rejected_message_is_a_dead_letter_with_its_reason() {
+async fn a_rejected_message_becomes_a_dead_letter_with_its_reason() {
     let local = Local::start().await;
     let id = local.sign_up("user-1", "Nobody", json!({})).await;
     let parked =
@@ -277,7 +278,7 @@ async fn a_rejected_message_is_a_dead_letter_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_filter_keeps_other_events_away() {
+async fn a_filter_excludes_other_events() {
     let local = Local::start().await;
     let other = local.sign_up("user-1", "Ada", json!({ "ce-type": "user.deleted" })).await;
     let wanted = local.sign_up("user-2", "Bea", json!({ "ce-type": "user.created" })).await;
@@ -287,7 +288,7 @@ async fn a_filter_keeps_other_events_away() {
 }
 
 #[tokio::test]
-async fn every_service_has_a_folder_of_its_own() {
+async fn every_service_has_its_own_path_prefix() {
     let local = Local::start().await;
     for (path, status, text) in [
         ("/crm-service", StatusCode::OK, "/crm-service/contacts"),
@@ -307,7 +308,7 @@ async fn every_service_has_a_folder_of_its_own() {
 }
 
 #[tokio::test]
-async fn errors_have_the_form_that_their_callers_know() {
+async fn errors_have_the_format_of_the_called_api() {
     let local = Local::start().await;
     let (status, problem) = local.post("/_local/services/no-service/stop", json!({})).await;
     assert_eq!(
@@ -344,7 +345,7 @@ async fn errors_have_the_form_that_their_callers_know() {
 }
 
 #[tokio::test]
-async fn ten_megabytes_come_through() {
+async fn accepts_a_message_of_ten_megabytes() {
     let local = Local::start().await;
     let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "x".repeat(10_000_000));
     let message = json!({ "messages": [{ "data": data }] });
@@ -355,7 +356,7 @@ async fn ten_megabytes_come_through() {
 }
 
 #[tokio::test]
-async fn a_form_on_the_page_leads_back_to_it() {
+async fn a_form_on_the_page_redirects_to_the_page() {
     let local = Local::start().await;
     let form = local.client.post(format!("{}/_local/services/crm-service/stop", local.url));
     let response = form.header("accept", "text/html,*/*").send().await.unwrap();
@@ -364,7 +365,7 @@ async fn a_form_on_the_page_leads_back_to_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_running_service_relays_each_minute() {
+async fn a_running_service_relays_every_minute() {
     let service = || {
         let service = Service::new("user-service", "signs up").publishes::<UserCreated>();
         service.get("/users", async || "none")
@@ -377,7 +378,7 @@ async fn a_running_service_relays_each_minute() {
     };
     let counting = Router::new().route("/relay", post(relay));
     let broker = Broker::new(&catalog, DeliveryPolicy::local()).unwrap();
-    // The other one has nothing to relay.
+    // crm-service publishes no events, so it has nothing to relay.
     let services = [("user-service", counting.clone()), ("crm-service", counting)];
     let stack = Stack::on_broker(&catalog, broker, services);
     let running = tokio::time::timeout(Duration::from_secs(130), stack.run(1));
@@ -386,7 +387,7 @@ async fn a_running_service_relays_each_minute() {
 }
 
 #[tokio::test]
-async fn the_page_shows_what_a_service_said_of_a_delivery() {
+async fn the_page_shows_the_outcome_that_a_service_reports() {
     for (header, outcome, badge) in [
         (Some("handled"), json!("handled"), "badge good\">handled"),
         (Some("duplicate"), json!("duplicate"), "badge plain\">duplicate"),
@@ -413,7 +414,7 @@ async fn the_page_shows_what_a_service_said_of_a_delivery() {
 }
 
 #[tokio::test]
-async fn the_page_shows_what_an_event_carries() {
+async fn the_page_shows_the_data_and_attributes_of_an_event() {
     let local = Local::start().await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let id = local.sign_up("user-1", "<b>Ada</b>", json!({ "traceparent": trace })).await;
@@ -427,11 +428,11 @@ async fn the_page_shows_what_an_event_carries() {
 }
 
 #[tokio::test]
-async fn on_the_emulator_the_page_shows_what_was_pushed() {
+async fn on_the_emulator_the_page_shows_pushed_events() {
     let (local, _) = Local::start_on_emulator().await;
     let user = json!({ "userId": "user-1", "email": "a@b.example", "name": "Ada", "event": "user.created" });
     assert_eq!(local.push("17", user.clone(), json!({ "a": "b" })).await, StatusCode::NO_CONTENT);
-    assert_eq!(local.contacts().await, 1, "the push came through");
+    assert_eq!(local.contacts().await, 1, "the service handled the push");
     let state = local.state().await;
     let event = &state["events"][0];
     assert_eq!((&event["type"], &event["topic"]), (&json!("user.created"), &json!("user-events")));
@@ -445,7 +446,7 @@ async fn on_the_emulator_the_page_shows_what_was_pushed() {
 }
 
 #[tokio::test]
-async fn on_the_emulator_dead_letters_are_shown_and_stay() {
+async fn on_the_emulator_dead_letters_are_shown_and_kept() {
     let (local, stand_in) = Local::start_on_emulator().await;
     local.push("7", json!({}), json!({ "ce-type": "other" })).await;
     for _ in 0..2 {
@@ -465,14 +466,14 @@ async fn on_the_emulator_dead_letters_are_shown_and_stay() {
 }
 
 #[tokio::test]
-async fn what_nobody_knows_is_not_shown_as_zero() {
+async fn an_unknown_total_is_not_shown_as_zero() {
     let catalog = Catalog::of(&[System { name: "signup", services: vec![crm_service()] }]);
     // Nothing listens there.
     let emulator = Emulator::new("127.0.0.1:1", "local").unwrap();
     let local = Local::serve(Stack::on_emulator(&catalog, emulator, [])).await;
     assert_eq!(local.state().await["deadLetterCount"], Value::Null);
     let page = local.get("/").await.1;
-    assert!(page.contains("How many there are is not known."), "{page}");
+    assert!(page.contains("The total is unknown."), "{page}");
 }
 
 #[tokio::test]
@@ -495,7 +496,7 @@ async fn a_service_lists_its_routes() {
 }
 
 #[tokio::test]
-async fn mails_are_shown_as_html_and_never_run() {
+async fn mails_are_shown_as_html_that_runs_no_script() {
     let local = Local::start().await;
     let page = local.get("/").await.1;
     for (path, body) in [
@@ -548,7 +549,7 @@ async fn only_the_page_itself_may_stop_a_service() {
 }
 
 #[tokio::test]
-async fn a_grpc_client_is_told_where_to_go() {
+async fn a_grpc_client_is_referred_to_the_emulators() {
     let local = Local::start().await;
     let client = Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
     let call = client.post(format!("{}/google.pubsub.v1.Publisher/Publish", local.url));
@@ -561,7 +562,7 @@ async fn a_grpc_client_is_told_where_to_go() {
 }
 
 #[tokio::test]
-async fn a_persons_subscription_is_made_read_and_deleted() {
+async fn a_person_creates_reads_and_deletes_a_subscription() {
     let local = Local::start().await;
     let at = |path: &str| format!("{}/v1/projects/p/subscriptions{path}", local.url);
     let call = async |request: reqwest::RequestBuilder| -> (u16, Value) {

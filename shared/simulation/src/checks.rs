@@ -1,4 +1,4 @@
-//! The rules that hold in every world once it has settled.
+//! The rules that hold in every settled world.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,8 +16,8 @@ use crate::{
     outside::Repeats,
 };
 
-/// If so many of a request's calls to the store failed, the outcome of its call may not have been
-/// recorded, so the call may be repeated.
+/// If at least this many store calls of a request failed, the outcome of its call to the outside
+/// may not have been recorded. Then the call may be repeated.
 const OUTAGE: usize = 3;
 
 /// Checks all rules. An error is the rule, a colon, and how it was broken.
@@ -88,16 +88,16 @@ pub(crate) fn event_type(published: &Published) -> Option<String> {
     published.message.attributes.get("ce-type").cloned().or_else(from_data)
 }
 
-/// A call is repeated only where the process died, or could not reach the store ([`OUTAGE`]), between
-/// call and record; or where repeats are harmless and there was no answer.
+/// A call is repeated only in two cases. Either the process died, or could not reach the store
+/// ([`OUTAGE`]), between the call and its record. Or repeats are harmless and there was no answer.
 fn calls(ledger: &Ledger) -> Result<(), String> {
     let mut by_event = BTreeMap::<(&str, &str), Vec<&Call>>::new();
     for call in &ledger.calls {
         let Some(request) = call.request.map(|id| &ledger.requests[id]) else {
-            return Err(format!("calls belong to an event: {} does not", call.key));
+            return Err(format!("each call belongs to an event: {} does not", call.key));
         };
         let Some(event) = &request.event else {
-            return Err(format!("calls belong to an event: {} does not", call.key));
+            return Err(format!("each call belongs to an event: {} does not", call.key));
         };
         by_event.entry((&request.service, event)).or_default().push(call);
     }
@@ -112,16 +112,16 @@ fn calls(ledger: &Ledger) -> Result<(), String> {
                 return Err(format!("a repeated call has the same idempotency key: {}", about()));
             }
             if without_times(&call.payload) != without_times(&calls[0].payload) {
-                return Err(format!("a repeated call asks for the same: {}", about()));
+                return Err(format!("a repeated call has the same payload: {}", about()));
             }
             if call.was_recorded {
-                return Err(format!("nobody calls once it is recorded: {}", about()));
+                return Err(format!("no call is made after its event is handled: {}", about()));
             }
         }
         for (index, call) in calls.iter().enumerate() {
             for before in &calls[..index] {
                 if before.request != call.request && before.ended_at.is_none_or(|ended| call.at < ended) {
-                    return Err(format!("no two call at a time: {}", about()));
+                    return Err(format!("calls for one event never overlap: {}", about()));
                 }
             }
             if index == 0 {
@@ -157,12 +157,12 @@ fn describe(calls: &[&Call], ledger: &Ledger) -> String {
     calls.iter().map(describe).collect::<Vec<_>>().join("; ")
 }
 
-/// The fakes write down when they were called.
+/// The payload without its times: the fakes record when they were called.
 fn without_times(payload: &Fields) -> Vec<(&String, &Value)> {
     payload.iter().filter(|(name, _)| !name.ends_with("At") && !name.ends_with("_at")).collect()
 }
 
-/// Listens to all log lines of a thread, and keeps the first that holds personal data.
+/// Listens to all log lines of a thread, and keeps the first one that holds personal data.
 #[derive(Clone)]
 pub(crate) struct Heard {
     personal: &'static [&'static str],

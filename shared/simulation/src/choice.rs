@@ -1,4 +1,4 @@
-//! The one source of choice in a world: a seed, or a script.
+//! The only source of choice in a world: a seed, or a script.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,19 +10,19 @@ use tokio::sync::Notify;
 
 use crate::faults::{Counts, Fault, Step};
 
-/// The most that a process's clock differs from the world's.
+/// The largest difference between a process's clock and the world's.
 pub(crate) const MOST_SKEW: Duration = Duration::from_secs(10);
 
-/// Decides what goes wrong, and counts the steps.
+/// Decides which faults happen, and records the steps.
 pub(crate) struct Choice {
     state: Mutex<State>,
-    /// Told when the step is reached that `notify_at` names.
+    /// Notified at the step with the number `notify_at`.
     pub(crate) reached: Arc<Notify>,
 }
 
 struct State {
     source: Source,
-    /// While false, nothing goes wrong.
+    /// While false, no faults happen.
     chaos: bool,
     notify_at: Option<usize>,
     steps: Vec<Taken>,
@@ -32,7 +32,7 @@ struct State {
 
 enum Source {
     Random(Random),
-    /// By the number of the step, ascending.
+    /// Each fault with the number of its step, in ascending order.
     Script(Vec<(usize, Fault)>),
 }
 
@@ -43,9 +43,9 @@ pub(crate) struct Taken {
     pub(crate) in_request: bool,
 }
 
-/// Faults are planned for the n-th step of a kind, so that a rare step goes wrong as often as a
-/// frequent one. Half of them are followed by another one soon after in the same service: most
-/// mistakes show only when two things go wrong with one message.
+/// Faults are planned for the n-th step of a kind, so that rare steps fail as often as frequent
+/// ones. Half of them are soon followed by another fault in the same service: most bugs show only
+/// when two faults hit one message.
 struct Random {
     rng: Rng,
     planned: Vec<(Step, usize)>,
@@ -54,7 +54,7 @@ struct Random {
 }
 
 impl Random {
-    /// `usual` is how many steps of each kind there are when nothing goes wrong.
+    /// `usual` is the number of steps of each kind in a world without faults.
     fn new(seed: u64, usual: [usize; Step::ALL.len()]) -> Self {
         let mut rng = Rng::with_seed(seed);
         let planned = (0..rng.usize(0..9)).filter_map(|_| {
@@ -92,7 +92,7 @@ impl Random {
             self.next = None;
         }
         let is_due = match step {
-            // Clocks differ all the time.
+            // Clock faults are frequent, and not planned.
             Step::Start => self.rng.bool(),
             _ => is_planned || follows,
         };
@@ -108,7 +108,7 @@ impl Random {
     }
 }
 
-/// Nobody waits for what goes on in the background, so nobody can hang up.
+/// The faults that can happen. Background work has no caller that could hang up.
 pub(crate) fn applicable(step: Step, in_request: bool) -> impl Iterator<Item = Fault> {
     step.faults().iter().copied().filter(move |fault| in_request || *fault != Fault::HangUp)
 }
@@ -120,8 +120,8 @@ impl Choice {
         choice
     }
 
-    /// Everything takes the same short time, and only what the script says goes wrong. With
-    /// `notify_at`, [`reached`](Self::reached) is told at the step of that number.
+    /// Every step takes the same short time, and only the faults in the script happen. With
+    /// `notify_at`, [`reached`](Self::reached) is notified at the step with that number.
     pub(crate) fn script(script: &[(usize, Fault)], notify_at: Option<usize>, with_history: bool) -> Self {
         let choice = Self::new(Source::Script(script.to_vec()));
         choice.state().notify_at = notify_at;
@@ -145,7 +145,7 @@ impl Choice {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What goes wrong at this step of that service.
+    /// The fault at this step of the service, if any.
     pub(crate) fn fault(&self, step: Step, service: &str, in_request: bool) -> Option<Fault> {
         let state = &mut *self.state();
         if !state.chaos {
@@ -169,7 +169,7 @@ impl Choice {
         fault
     }
 
-    /// Once in `n` times, as long as there is chaos.
+    /// True once in `n` times, as long as faults happen.
     pub(crate) fn once_in(&self, n: u32) -> bool {
         let state = &mut *self.state();
         match &mut state.source {
@@ -188,7 +188,7 @@ impl Choice {
     pub(crate) fn up_to(&self, longest: Duration) -> Duration {
         match &mut self.state().source {
             Source::Random(random) => Duration::from_micros(random.rng.u64(0..=longest.as_micros() as u64)),
-            // Whoever waits again and again must let time pass.
+            // Time must pass, even for a caller that waits in a loop.
             Source::Script(_) => longest / 2,
         }
     }

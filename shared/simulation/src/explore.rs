@@ -1,17 +1,17 @@
 //! Plays every world of a bounded size: one event or command, two overlapping deliveries of it, and
 //! at most two faults, each kind at each step.
 //!
-//! Stories are played without faults first. Each message that a service gets in them is a case, and
-//! each command; with the documents that the service has by then. The second delivery starts at each
-//! step of the first one, or after it. From then on both take one step each in turn, until a fault
-//! delays one of them.
+//! The stories are first played without faults. Each command, and each message that a service gets,
+//! is a case. It includes the documents that the service has at that time. The second delivery
+//! starts at each step of the first one, or after it. From then on the two take their steps in
+//! turn, until a fault delays one of them.
 //!
-//! In a long row of reads, which is a delivery that waits, faults come at the first three and at the
-//! last.
+//! A delivery that waits makes a long row of reads. In such a row, faults happen at the first three
+//! reads and at the last.
 //!
-//! Two kinds of fault are left out, since each of them does what another one does: a process that
-//! dies before a step, or a caller who hangs up after a read, leaves the world as it is after the
-//! write before.
+//! Two kinds of fault are left out, because another fault has the same effect. A process that dies
+//! before a step, and a caller that hangs up after a read, both leave the world as it was after the
+//! previous write.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,18 +40,18 @@ use crate::{
     world::Systems,
 };
 
-/// At most so many faults in a world, unless `SIMULATION_FAULTS` says otherwise.
+/// The most faults in a world, unless `SIMULATION_FAULTS` sets another number.
 const FAULTS: usize = 2;
 
 /// No year ends in these worlds.
 const START: Timestamp = Timestamp::constant(1_000_000_000, 0);
 
-/// What a story consists of.
+/// One input of a story.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A command, which is sent with an idempotency key.
     Command {
-        /// To which service.
+        /// The service that gets it.
         service: &'static str,
         /// `POST` or `PUT`.
         method: Method,
@@ -62,21 +62,21 @@ pub enum Input {
     },
     /// A message that a person publishes by hand.
     Message {
-        /// To which topic.
+        /// The topic.
         topic: &'static str,
         /// The data.
         data: Value,
     },
 }
 
-/// One message, or one command, and what the service knows by then.
+/// One message or command, and the documents that the service has at that time.
 struct Case {
     name: String,
     service: String,
     documents: Vec<(Path, Fields)>,
     trigger: Trigger,
     at: Timestamp,
-    /// Of this service alone.
+    /// Contains only this service.
     catalog: Arc<Catalog>,
 }
 
@@ -86,17 +86,17 @@ enum Trigger {
     Command { method: Method, path: &'static str, body: Value },
 }
 
-/// What is left of a world once it has settled, apart from times and random ids.
+/// The final state of a settled world, without times and random ids.
 #[derive(Debug, Default, PartialEq)]
 struct End {
     documents: Vec<(String, Value)>,
-    /// By type and data, the ids that it was published with.
+    /// The ids of each event, by its type and data.
     events: BTreeMap<(String, String), BTreeSet<String>>,
     receipts: usize,
     answers: Vec<Value>,
 }
 
-/// A world that was played.
+/// The result of playing a world.
 struct Played {
     steps: Vec<Taken>,
     counts: Counts,
@@ -104,20 +104,20 @@ struct Played {
     end: Result<End, String>,
 }
 
-/// By rule: in how many worlds it was broken, and the first of them.
+/// For each broken rule: the number of worlds, and the first of them.
 type Broken = BTreeMap<String, (u64, String)>;
 
-/// Plays all worlds of these stories, on all cores. Prints how many there are, by case, and returns
-/// what went wrong in them.
+/// Plays all worlds of these stories, on all cores. Prints the number of worlds of each case, and
+/// returns the counts of all worlds.
 ///
 /// # Panics
-/// When a rule is broken in one of the worlds. It names each rule with an example.
+/// If a rule is broken in a world. The message names each broken rule with an example.
 pub fn explore<S: Scenario>(stories: &[Vec<Input>]) -> Counts {
     let began = Instant::now();
     let explorer = Explorer::<S>::new();
     let cases = explorer.cases(stories);
-    explorer.check_that_all_is_explored(&cases);
-    // The first delivery's steps, and one more: the second delivery comes when all is done.
+    explorer.check_that_all_events_are_explored(&cases);
+    // The second delivery starts at each step of the first one, or after the last step.
     let work: Vec<(usize, usize)> = cases
         .iter()
         .enumerate()
@@ -163,7 +163,7 @@ pub fn explore<S: Scenario>(stories: &[Vec<Input>]) -> Counts {
     counts
 }
 
-/// The worlds of one case in which the second delivery comes at one step of the first.
+/// The worlds of one case in which the second delivery starts at one step of the first.
 struct Search<'a, S> {
     explorer: &'a Explorer<S>,
     case: &'a Case,
@@ -175,7 +175,7 @@ struct Search<'a, S> {
 }
 
 impl<S: Scenario> Search<'_, S> {
-    /// Plays a script, and then every script that has one fault more, at a later step.
+    /// Plays a script, and then every script with one more fault at a later step.
     fn extend(&mut self, script: &mut Vec<(usize, Fault)>) {
         let played = self.explorer.play(self.case, Some(self.overlap), script, false);
         self.counts.add(&played.counts);
@@ -211,42 +211,42 @@ impl<S: Scenario> Search<'_, S> {
     }
 }
 
-/// A delivery that waits for another one reads the same receipt again and again. Of such reads, faults
-/// come at the first three and at the last.
+/// A delivery that waits for another one reads the same receipt repeatedly. Of these reads, only
+/// the first three and the last get faults.
 fn is_in_a_long_wait(steps: &[Taken], number: usize) -> bool {
     let is_read = |at: usize| steps.get(at).is_some_and(|taken| taken.step == Step::Get);
     number >= 3 && (number - 3..=number + 1).all(is_read)
 }
 
-/// What is different from the world without faults.
+/// Returns an error if the world ends differently from the world without faults.
 fn compare(baseline: &Played, end: &End, script: &[(usize, Fault)], steps: &[Taken]) -> Result<(), String> {
     let Ok(expected) = &baseline.end else { return Ok(()) };
-    // A call without an answer may end as such; that is not what the fault-free world says.
+    // A call without an answer may end with an unknown outcome. Without faults, the outcome is
+    // known.
     let is_unknown = |(number, fault): &(usize, Fault)| {
         steps[*number].step == Step::Call && matches!(fault, Fault::LostAnswer | Fault::NoAnswer)
     };
     let hides_status = script.iter().any(is_unknown);
     for (found, expected) in end.documents.iter().zip(&expected.documents) {
         if found != expected && !(hides_status && without_status(found) == without_status(expected)) {
-            return Err(format!("documents are as without faults: {found:?}, expected {expected:?}"));
+            return Err(format!(
+                "documents are the same as without faults: {found:?}, expected {expected:?}"
+            ));
         }
     }
     if end.documents.len() != expected.documents.len() {
         let (found, expected) = (&end.documents, &expected.documents);
-        return Err(format!("documents are as without faults: {found:?}, expected {expected:?}"));
+        return Err(format!("documents are the same as without faults: {found:?}, expected {expected:?}"));
     }
     if let Some(((name, _), ids)) = end.events.iter().find(|(_, ids)| ids.len() != 1) {
         return Err(format!("each event has one id: {name} has {ids:?}"));
     }
     if !end.events.keys().eq(expected.events.keys()) {
         let (found, expected) = (end.events.keys(), expected.events.keys());
-        return Err(format!("events are as without faults: {found:?}, expected {expected:?}"));
+        return Err(format!("events are the same as without faults: {found:?}, expected {expected:?}"));
     }
     if end.receipts != expected.receipts {
-        return Err(format!(
-            "there is one receipt: {} of them, expected {}",
-            end.receipts, expected.receipts
-        ));
+        return Err(format!("there is one receipt: found {}, expected {}", end.receipts, expected.receipts));
     }
     if end.answers.iter().any(|answer| *answer != end.answers[0]) {
         return Err(format!("a repeated command gets the same answer: {:?}", end.answers));
@@ -275,8 +275,8 @@ impl<S: Scenario> Explorer<S> {
         Self { catalog, systems: S::systems, personal: S::PERSONAL, scenario: std::marker::PhantomData }
     }
 
-    /// The cases of all stories, with what happens in them without faults. Cases that take the same
-    /// steps with the same type of event and publish the same are one.
+    /// The cases of all stories, each with its world without faults. Cases with the same name, the
+    /// same steps and the same types of published events count as one.
     fn cases(&self, stories: &[Vec<Input>]) -> Vec<(Case, Played)> {
         let mut seen = BTreeSet::new();
         let mut cases = Vec::new();
@@ -294,7 +294,7 @@ impl<S: Scenario> Explorer<S> {
     }
 
     /// Each event that a service handles must be part of a story.
-    fn check_that_all_is_explored(&self, cases: &[(Case, Played)]) {
+    fn check_that_all_events_are_explored(&self, cases: &[(Case, Played)]) {
         for service in &self.catalog.services {
             for handled in service.subscriptions.iter().flat_map(|subscription| &subscription.handles) {
                 let name = format!("{} {handled}", service.name);
@@ -353,7 +353,7 @@ impl<S: Scenario> Explorer<S> {
         let mut catalog = self.catalog.clone();
         catalog.services.retain(|entry| entry.name == service);
         if let Trigger::Command { .. } = trigger {
-            // What the command publishes is another case.
+            // The events that the command publishes are other cases.
             catalog.services.iter_mut().for_each(|entry| entry.subscriptions.clear());
         }
         Case {
@@ -366,8 +366,8 @@ impl<S: Scenario> Explorer<S> {
         }
     }
 
-    /// Plays a case with a script. `overlap` is the step of the first delivery at which a second one
-    /// starts.
+    /// Plays a case with a script. `overlap` is the step of the first delivery at which the second
+    /// one starts.
     fn play(
         &self,
         case: &Case,
@@ -404,7 +404,7 @@ impl Case {
             Trigger::Command { method, path, body } => self.command(world, method, path, body, twice).await?,
         };
         world.shared().choice.end_chaos();
-        // What comes late comes before this.
+        // Late commits are applied within this time.
         tokio::time::sleep(Duration::from_secs(20)).await;
         for _ in 0..3 {
             if world.relay_everywhere().await == 0 {
@@ -415,10 +415,11 @@ impl Case {
         Ok(self.end(world, answers).await)
     }
 
-    /// Delivers the message until it is acked, once more at some step, and again if it is parked.
+    /// Delivers the message until it is acked. With `twice`, a second delivery overlaps. If the
+    /// message is parked, it is replayed.
     async fn deliver(&self, world: &World, message: &Message, twice: bool) -> Result<(), String> {
         world.shared().accept(message.clone())?;
-        // The first delivery is made here, so that the second can be the same.
+        // The first delivery is made here, so that the second one can repeat it.
         let first = world.shared().topics(Topics::due);
         for delivery in &first {
             world.deliver_at_once(delivery.clone());
@@ -438,7 +439,7 @@ impl Case {
         let parked = world.shared().topics(|topics, _| {
             topics.dead_letters().map(|(_, letter)| letter.attributes.clone()).collect::<Vec<_>>()
         });
-        // A person replays it with its attributes, whatever it was parked for.
+        // A person replays it with its attributes, whatever the reason was.
         if let Some(attributes) = parked.into_iter().next() {
             world.shared().accept(Message { attributes, ..message.clone() })?;
             quiet(world).await;
@@ -471,7 +472,7 @@ impl Case {
         }
         let first = insist();
         let mut first = std::pin::pin!(first);
-        // The first may be done before the second starts.
+        // The first command may end before the second one starts.
         let early = tokio::select! {
             biased;
             () = world.shared().choice.reached.notified() => None,
@@ -486,7 +487,7 @@ impl Case {
         }
     }
 
-    /// What there is now.
+    /// The present state of the world.
     async fn end(&self, world: &World, answers: Vec<Value>) -> End {
         let known = Known::of(self);
         let (mut documents, mut receipts) = (Vec::new(), 0);
@@ -523,7 +524,7 @@ async fn quiet(world: &World) {
     }
 }
 
-/// Hides times and random ids, except for what was there before.
+/// Masks times, and random ids that the case did not start with.
 struct Known {
     text: String,
 }

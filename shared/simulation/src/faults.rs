@@ -1,8 +1,8 @@
-//! What can go wrong, and at which step.
+//! The faults, and the steps at which they can happen.
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// Where a process meets the world.
+/// A point at which a process and the world interact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
     /// A process starts.
@@ -23,28 +23,28 @@ pub enum Step {
     Answer,
 }
 
-/// What goes wrong at a step.
+/// A fault at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// The process dies before the step takes effect.
     CrashBefore,
-    /// The step takes effect, and the process dies.
+    /// The step takes effect, and then the process dies.
     CrashAfter,
-    /// The step takes effect, and the caller of the request that it belongs to hangs up.
+    /// The step takes effect, and then the caller of its request hangs up.
     HangUp,
-    /// No effect, and an error at once.
+    /// The step has no effect, and returns an error at once.
     Failed,
-    /// No effect, and no answer within the deadline.
+    /// The step has no effect, and returns no answer within the deadline.
     Lost,
-    /// The step takes effect, but all that comes back is an error.
+    /// The step takes effect, but returns an error.
     LostAnswer,
-    /// The step takes effect, but no answer comes within the deadline.
+    /// The step takes effect, but returns no answer within the deadline.
     NoAnswer,
-    /// The store will never take this commit.
+    /// The store refuses this commit for good.
     Refused,
-    /// It takes a time that is just within the deadline.
+    /// The step is slow, but just within the deadline.
     Slow,
-    /// No answer within the deadline; only after that the step takes effect.
+    /// The step returns no answer within the deadline, and takes effect after it.
     Late,
     /// The process's clock is ahead of the world's.
     ClockAhead,
@@ -64,7 +64,7 @@ impl Step {
         Self::Answer,
     ];
 
-    /// What can go wrong at this step.
+    /// The faults that can happen at this step.
     #[must_use]
     pub fn faults(self) -> &'static [Fault] {
         use Fault::{
@@ -82,7 +82,7 @@ impl Step {
         }
     }
 
-    /// After this time a process gives up.
+    /// The time after which a process gives up.
     pub(crate) fn deadline(self) -> Duration {
         match self {
             Self::Call => pushbox::Timing::DEFAULT.call,
@@ -93,20 +93,20 @@ impl Step {
 }
 
 impl Fault {
-    /// Whether it ends the process or the request, rather than making one step fail.
+    /// Whether the fault ends the process or the request, and not only one step.
     pub(crate) fn ends_the_request(self) -> bool {
         matches!(self, Self::CrashBefore | Self::CrashAfter | Self::HangUp)
     }
 }
 
-/// How much happened, and how often what went wrong.
+/// How many worlds, deliveries and faults there were.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     /// Worlds.
     pub worlds: u64,
     /// Deliveries.
     pub deliveries: u64,
-    /// Messages that were delivered once more although nobody had nacked them.
+    /// Additional deliveries of messages that no subscriber had nacked.
     pub duplicates: u64,
     /// Faults, by step and kind.
     pub faults: BTreeMap<(Step, Fault), u64>,
@@ -122,7 +122,7 @@ impl Counts {
         }
     }
 
-    /// The faults that never happened. A world in which nothing goes wrong proves nothing.
+    /// The faults that never happened. The worlds say nothing about them.
     #[must_use]
     pub fn missing(&self) -> Vec<(Step, Fault)> {
         let all =

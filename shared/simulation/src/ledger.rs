@@ -1,5 +1,5 @@
-//! What has happened in a world: which requests there were, what was committed and published, and
-//! which calls have reached the outside.
+//! The record of a world: its requests, commits and publications, and the calls that reached the
+//! outside.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,25 +23,25 @@ pub(crate) type RequestId = usize;
 pub(crate) struct Ledger {
     pub(crate) requests: Vec<Request>,
     pub(crate) calls: Vec<Call>,
-    /// Every message that the broker took, dead letters included.
+    /// Every message that the broker accepted, including dead letters.
     pub(crate) published: Vec<Published>,
-    /// Every document that was ever there.
+    /// The path of every document that ever existed.
     pub(crate) paths: BTreeSet<Path>,
     pub(crate) receipts: BTreeMap<Path, Receipt>,
-    /// Each commit that made a receipt say that a message is handled.
+    /// One for each commit that marked an event as handled.
     pub(crate) handled: Vec<Handled>,
-    /// What must never happen, and did.
+    /// The rules that were broken along the way.
     pub(crate) violations: Vec<String>,
 }
 
-/// A request to a process: a delivery, or one that a scenario sent.
+/// A request to a process: a delivery, or a request of the scenario.
 pub(crate) struct Request {
     pub(crate) service: String,
     /// For a delivery, the event: see [`Published::event`].
     pub(crate) event: Option<String>,
-    /// Its process died.
+    /// The process died during the request.
     pub(crate) was_cut: bool,
-    /// How many of its calls to the store failed.
+    /// How many store calls of the request failed.
     pub(crate) store_failures: usize,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Call {
     /// When the process had its answer, or stopped waiting for it.
     pub(crate) ended_at: Option<Timestamp>,
     pub(crate) was_answered: bool,
-    /// The service had handled the event before.
+    /// The service had handled the event before the call.
     pub(crate) was_recorded: bool,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct Handled {
     pub(crate) event: String,
 }
 
-/// What a receipt said last.
+/// The latest state of a receipt.
 pub(crate) struct Receipt {
     pub(crate) service: String,
     is_done: bool,
@@ -98,13 +98,13 @@ impl Receipt {
     }
 }
 
-/// The service, if this is where one of its receipts is.
+/// The service, if this is the path of one of its receipts.
 pub(crate) fn service_of_receipt(path: &Path) -> Option<&str> {
     path.collection().strip_prefix("services/")?.strip_suffix("/receipts")
 }
 
 impl Published {
-    /// What makes two messages one event: a relay that publishes again gets another message id.
+    /// Identifies the event. The message id cannot: a relay that publishes again gets another one.
     pub(crate) fn event(&self) -> String {
         event(&self.message.attributes, &self.id)
     }
@@ -124,7 +124,7 @@ impl Ledger {
         self.requests.len() - 1
     }
 
-    /// These writes were applied.
+    /// Records writes that were applied.
     pub(crate) fn committed(&mut self, writes: &[Write], now: Timestamp) {
         for Write { path, change, .. } in writes {
             if let Change::Set(fields) = change
@@ -132,7 +132,7 @@ impl Ledger {
             {
                 self.receipt(path, receipt, now);
             }
-            // A claim was abandoned: the event may come again, as if for the first time.
+            // A claim was abandoned: the event may arrive again, as if for the first time.
             if matches!(change, Change::Delete) {
                 self.receipts.remove(path);
             }
@@ -146,7 +146,7 @@ impl Ledger {
         let before = self.receipts.get(path);
         let was_done = before.is_some_and(|before| before.is_done);
         let is_new = before.is_none_or(|before| before.created_at != receipt.created_at);
-        // A process may be wrong about the present by as much as its clock is.
+        // The clock of a process may be wrong by this much.
         let skew = |expire_at: Timestamp| expire_at.saturating_sub(MOST_SKEW).unwrap_or_default();
         let was_expired =
             before.and_then(|before| before.expire_at).is_some_and(|expire_at| skew(expire_at) <= now);
@@ -175,13 +175,13 @@ impl Ledger {
         self.handled.iter().any(|handled| handled.service == service && handled.event == event)
     }
 
-    /// How many receipts are not published yet.
+    /// How many receipts of the service have unpublished events.
     pub(crate) fn pending(&self, service: &str) -> usize {
         self.receipts.values().filter(|receipt| receipt.service == service && receipt.is_pending).count()
     }
 
-    /// Parked messages: the service, the event and the reason. One that the broker forwarded has no
-    /// reason.
+    /// The messages that services parked: the service, the event and the reason. Messages that the
+    /// broker forwarded are not included.
     pub(crate) fn parked(&self) -> impl Iterator<Item = (String, String, String)> {
         self.published.iter().filter_map(|published| {
             let attributes = &published.message.attributes;
@@ -193,7 +193,7 @@ impl Ledger {
     }
 }
 
-/// So that a sum of times never overflows.
+/// The sum, or the latest time if the sum overflows.
 pub(crate) fn after(time: Timestamp, pause: Duration) -> Timestamp {
     time.saturating_add(pause).unwrap_or(Timestamp::MAX)
 }

@@ -17,19 +17,20 @@ use crate::{
 /// Whether a call may be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeats {
-    /// The outside knows idempotency keys, as a payment gateway does.
+    /// The outside supports idempotency keys, as a payment gateway does.
     Harmless,
-    /// It does not, as a mail server. A call is repeated only if nobody is left who knows of it.
+    /// The outside does not support them, like a mail server. A call is repeated only if no process
+    /// knows of it any more.
     Harmful,
 }
 
-/// What a process reaches the outside world through.
+/// A process's connection to the outside world.
 #[derive(Clone)]
 pub struct Outside {
     wire: Wire,
 }
 
-/// A call has no answer.
+/// Why a call has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
     /// It never reached the outside.
@@ -43,17 +44,17 @@ impl Outside {
         Self { wire }
     }
 
-    /// A store for the fakes in `effects`: each commit is a call that arrives with the id of its
-    /// document as the key.
+    /// A store for the fakes in `effects`. Each commit is a call, with the id of its document as
+    /// the idempotency key.
     #[must_use]
     pub fn store(&self, repeats: Repeats) -> Arc<dyn Store> {
         Arc::new(OutsideStore { wire: self.wire.clone(), repeats })
     }
 
-    /// Calls the outside, which does nothing but count.
+    /// Calls the outside, which only counts the call.
     ///
     /// # Errors
-    /// There is no answer.
+    /// If there is no answer.
     pub async fn call(&self, repeats: Repeats, key: &str, payload: Fields) -> Result<(), NoAnswer> {
         let trouble = |trouble| match trouble {
             Trouble::NotApplied | Trouble::Refused => Err(NoAnswer::NotReached),
@@ -75,7 +76,7 @@ impl Outside {
 /// The number of a call, once it has arrived.
 type Arrived = Arc<OnceLock<usize>>;
 
-/// The call has reached the outside.
+/// Records a call when it reaches the outside.
 fn reach(
     shared: Arc<Shared>,
     arrived: Arrived,
@@ -103,7 +104,7 @@ fn answered(shared: &Shared, arrived: &Arrived, was_answered: bool) {
     }
 }
 
-/// Notes when a process stops to wait for an answer, for whatever reason.
+/// Records when a process stops waiting for an answer, for whatever reason.
 struct Waiting<'a> {
     shared: &'a Shared,
     arrived: Arrived,
@@ -129,7 +130,7 @@ impl Store for OutsideStore {
         let shared = self.wire.shared.clone();
         let (key, payload) = match writes {
             [Write { path, change: Change::Set(fields), .. }] => (path.id().to_owned(), fields.clone()),
-            _ => unreachable!("a fake keeps one document for each call"),
+            _ => unreachable!("a fake writes one document for each call"),
         };
         let what = format!("call {key}");
         let arrived = Arrived::default();
@@ -147,7 +148,7 @@ impl Store for OutsideStore {
         answer
     }
 
-    /// A part of the call before it.
+    /// Part of the previous call, and not a step.
     async fn get(&self, path: &Path) -> Result<Option<Stored>, StoreError> {
         self.wire.shared.outside.get(path).await
     }

@@ -16,25 +16,25 @@ use jiff::Timestamp;
 
 use crate::{Counts, Scenario, World, checks::Heard, choice::Choice, faults::Step};
 
-/// Twenty seconds before 1970: a year ends in each world.
+/// Twenty seconds before 1970, so that a year ends in each world.
 const START: Timestamp = Timestamp::constant(-20, 0);
 
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// By rule: in how many worlds it was broken, the first seed, and how.
+/// For each broken rule: the number of worlds, the first seed, and how it was broken.
 type Broken = BTreeMap<String, (u64, u64, String)>;
 
-/// Plays the scenario with many seeds, on all cores. Returns what went wrong in these worlds.
+/// Plays the scenario with many seeds, on all cores. Returns the counts of all worlds.
 ///
 /// | variable | meaning |
 /// |---|---|
-/// | `SIMULATION_SEED` | this seed alone; if a rule is broken, every step is printed |
+/// | `SIMULATION_SEED` | play only this seed; if a rule is broken, print every step |
 /// | `SIMULATION_FROM` | the first seed; 0 if unset |
-/// | `SIMULATION_SEEDS` | how many; 2,000 if unset |
-/// | `SIMULATION_MINUTES` | seed after seed for so long, whatever `SIMULATION_SEEDS` says |
+/// | `SIMULATION_SEEDS` | the number of seeds; 2,000 if unset |
+/// | `SIMULATION_MINUTES` | play seed after seed for this time, and ignore `SIMULATION_SEEDS` |
 ///
 /// # Panics
-/// When a rule is broken in one of the worlds. It names each rule with its first seed.
+/// If a rule is broken in a world. The message names each broken rule with its first seed.
 pub fn check<S: Scenario>(scenario: &S) -> Counts {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
     let (seed, minutes) = (number("SIMULATION_SEED"), number("SIMULATION_MINUTES"));
@@ -100,7 +100,7 @@ fn note(broken: &mut Broken, seed: u64, error: String) {
     }
 }
 
-/// Plays the scenario with one seed. Returns what happened, and every step that was taken.
+/// Plays the scenario with one seed. Returns the counts, and a description of every step.
 ///
 /// # Errors
 /// The rule that was broken, a colon, and how.
@@ -112,7 +112,7 @@ pub fn play<S: Scenario>(scenario: &S, seed: u64) -> Result<(Counts, Vec<String>
 struct Player<'a, S> {
     scenario: &'a S,
     catalog: Arc<Catalog>,
-    /// How many steps of each kind there are when nothing goes wrong.
+    /// The number of steps of each kind in a world without faults.
     usual: [usize; Step::ALL.len()],
 }
 
@@ -125,7 +125,7 @@ impl<'a, S: Scenario> Player<'a, S> {
             world.shared().choice.steps().iter().for_each(|taken| usual[taken.step as usize] += 1);
         });
         if let Err(error) = counted {
-            println!("even if nothing goes wrong: {error}");
+            println!("without faults: {error}");
         }
         player.usual = usual;
         player
@@ -140,7 +140,7 @@ impl<'a, S: Scenario> Player<'a, S> {
     }
 
     fn run(&self, seed: u64, choice: Choice, look: impl FnOnce(&World)) -> Result<(), String> {
-        // Back-off, tokens and trace ids come from this generator.
+        // Backoff, tokens and trace ids come from this generator.
         fastrand::seed(seed);
         let heard = Heard::new(S::PERSONAL);
         let _listening = heard.listen();
@@ -158,7 +158,7 @@ impl<'a, S: Scenario> Player<'a, S> {
     }
 }
 
-/// Runs it on a runtime of its own, whose time passes only when everybody waits.
+/// Runs a future on its own runtime, whose time passes only when all tasks wait.
 pub(crate) fn in_paused_time<T>(run: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(run)

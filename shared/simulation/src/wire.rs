@@ -1,4 +1,4 @@
-//! What a process reaches the world through. Once it is dead, nothing gets through any more.
+//! A process's connection to the world. After the process has died, nothing gets through.
 
 use std::{
     future::pending,
@@ -27,21 +27,21 @@ use crate::{
 const SLOW: Duration = Duration::from_secs(3);
 const SLOW_CALL: Duration = Duration::from_secs(7);
 
-/// How long after its caller has given up a late commit is applied.
+/// A late commit is applied this long after its caller has given up.
 const LATE: Duration = Duration::from_secs(2);
 
-/// What all processes of a world have in common.
+/// The state that all processes of a world share.
 pub(crate) struct Shared {
     pub(crate) choice: Choice,
     pub(crate) clock: Clock,
     pub(crate) store: Memory,
-    /// What the outside world keeps.
+    /// The store of the outside world.
     pub(crate) outside: Memory,
     topics: Mutex<Topics>,
     ledger: Mutex<Ledger>,
-    /// Something may be due earlier than it was, or is done.
+    /// Notified when the next delivery may be due earlier than before, or has ended.
     pub(crate) changed: Notify,
-    /// A commit may have left something to relay.
+    /// Notified when a commit may have left something to relay.
     pub(crate) committed: Notify,
 }
 
@@ -67,7 +67,7 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Looks at the topics, or changes them, at the present time.
+    /// Reads or changes the topics at the present time.
     pub(crate) fn topics<T>(&self, act: impl FnOnce(&mut Topics, Timestamp) -> T) -> T {
         act(&mut self.topics.lock().unwrap_or_else(PoisonError::into_inner), self.clock.now())
     }
@@ -111,7 +111,7 @@ tokio::task_local! {
     pub(crate) static REQUEST: InRequest;
 }
 
-/// The number of the request that this task works for, if it is not in the background.
+/// The number of the request that this task works for. `None` for background work.
 pub(crate) fn request() -> Option<RequestId> {
     REQUEST.try_with(|request| request.id).ok()
 }
@@ -121,14 +121,14 @@ pub(crate) fn request() -> Option<RequestId> {
 pub(crate) enum Trouble {
     /// It had no effect.
     NotApplied,
-    /// It may have had its effect.
+    /// It may have taken effect.
     Unknown,
-    /// It will never have any.
+    /// It will never take effect.
     Refused,
 }
 
 impl Wire {
-    /// Carries out one step, or lets it go wrong.
+    /// Carries out one step, with its fault if there is one.
     pub(crate) async fn io<T: Send + 'static>(
         &self,
         step: Step,
@@ -150,7 +150,7 @@ impl Wire {
             self.shared.ledger().requests[id].store_failures += 1;
         }
         let pause = choice.pause();
-        self.pass(pause).await;
+        self.advance(pause).await;
         let deadline = step.deadline().saturating_sub(pause);
         let slow = if step == Step::Call { SLOW_CALL } else { SLOW };
         match fault {
@@ -158,7 +158,7 @@ impl Wire {
             Some(Fault::Failed) => return trouble(Trouble::NotApplied),
             Some(Fault::Refused) => return trouble(Trouble::Refused),
             Some(Fault::Lost) => {
-                self.pass(deadline).await;
+                self.advance(deadline).await;
                 return trouble(Trouble::Unknown);
             }
             Some(Fault::Late) => {
@@ -166,10 +166,10 @@ impl Wire {
                     tokio::time::sleep(deadline + LATE).await;
                     io.await;
                 });
-                self.pass(deadline).await;
+                self.advance(deadline).await;
                 return trouble(Trouble::Unknown);
             }
-            Some(Fault::Slow) => self.pass(slow / 2).await,
+            Some(Fault::Slow) => self.advance(slow / 2).await,
             _ => {}
         }
         let result = io.await;
@@ -178,18 +178,18 @@ impl Wire {
             Some(Fault::HangUp) => hang_up().await,
             Some(Fault::LostAnswer) => return trouble(Trouble::Unknown),
             Some(Fault::NoAnswer) => {
-                self.pass(deadline).await;
+                self.advance(deadline).await;
                 return trouble(Trouble::Unknown);
             }
-            Some(Fault::Slow) => self.pass(slow / 2).await,
+            Some(Fault::Slow) => self.advance(slow / 2).await,
             _ => {}
         }
-        self.pass(choice.pause()).await;
+        self.advance(choice.pause()).await;
         result
     }
 
-    /// Lets time pass.
-    async fn pass(&self, time: Duration) {
+    /// Lets time pass. Never returns if the process has died.
+    async fn advance(&self, time: Duration) {
         tokio::time::sleep(time).await;
         self.stop_if_dead().await;
     }
@@ -206,7 +206,7 @@ impl Wire {
     }
 }
 
-/// The caller hangs up, and the request is dropped, unless it goes on in the background.
+/// Lets the caller hang up. This drops the request, except for its background work.
 async fn hang_up() {
     let _ = REQUEST.try_with(|request| request.hung_up.cancel());
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -246,7 +246,7 @@ pub(crate) fn commit_error(trouble: Trouble) -> CommitError {
     match trouble {
         Trouble::NotApplied => CommitError::Failed(store_error(trouble)),
         Trouble::Unknown => CommitError::Unknown(store_error(trouble)),
-        Trouble::Refused => CommitError::Refused("told to".to_owned()),
+        Trouble::Refused => CommitError::Refused("simulated".to_owned()),
     }
 }
 

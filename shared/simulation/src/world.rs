@@ -1,4 +1,4 @@
-//! Processes, the broker's deliveries to them, and what a caller can do from outside.
+//! Processes, the broker's deliveries to them, and the actions of a caller.
 
 use std::{
     collections::BTreeMap,
@@ -37,7 +37,7 @@ use crate::{
     wire::{InRequest, REQUEST, Shared, Wire},
 };
 
-/// How many processes of each service there are at a time.
+/// How many processes each service has at a time.
 const PROCESSES: usize = 2;
 
 /// How many times a caller posts one request.
@@ -48,10 +48,10 @@ const LONGEST: Duration = Duration::from_secs(3 * DAY);
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// Starts all systems with these ports.
+/// Builds all systems with these ports.
 pub(crate) type Systems = fn(&Ports, &Outside) -> Vec<System>;
 
-/// A world with its services, in which things go wrong until it is told to settle.
+/// A world with its services. Faults happen until [`settle`](Self::settle) ends them.
 #[derive(Clone)]
 pub struct World {
     inner: Arc<Inner>,
@@ -63,11 +63,11 @@ struct Inner {
     systems: Systems,
     heard: Heard,
     processes: Mutex<BTreeMap<(Arc<str>, usize), Process>>,
-    /// How many requests there were, so that they go to the processes in turn.
+    /// The number of requests so far. The requests go to the processes in turn.
     turn: AtomicUsize,
-    /// Deliveries that are under way.
+    /// The number of deliveries in flight.
     running: AtomicUsize,
-    /// Told when something has become quiet.
+    /// Notified when a delivery has ended.
     idle: Notify,
 }
 
@@ -77,7 +77,7 @@ struct Process {
     dead: CancellationToken,
 }
 
-/// What a caller gets.
+/// The answer that a caller gets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The status.
@@ -92,7 +92,7 @@ impl Answer {
     }
 }
 
-/// What a request is.
+/// A request to send.
 struct Sent<'a> {
     service: &'a str,
     method: Method,
@@ -126,7 +126,7 @@ impl World {
         Self { inner: Arc::new(inner) }
     }
 
-    /// What the systems are, as their catalog.
+    /// The catalog of the systems.
     pub(crate) fn catalog_of(systems: Systems) -> Catalog {
         let catalog = Catalog::of(&[]);
         let heard = Heard::new(&[]);
@@ -144,8 +144,8 @@ impl World {
         &self.inner.shared.choice
     }
 
-    /// Sends a request to one of a service's processes; `None` if it dies on it, or the caller hangs
-    /// up.
+    /// Sends a request to one of the service's processes. Returns `None` if the process dies or the
+    /// caller hangs up.
     pub async fn request(
         &self,
         service: &str,
@@ -179,7 +179,7 @@ impl World {
                 self.shared().ledger().requests[id].was_cut = true;
                 None
             }
-            // What goes on in the background is cut off only if the process dies.
+            // Background work is cut off only if the process dies.
             () = hung_up.cancelled() => {
                 let (world, dead) = (self.clone(), process.dead.clone());
                 tokio::spawn(async move {
@@ -192,11 +192,12 @@ impl World {
         }
     }
 
-    /// Posts `body` until the answer is final, as a caller with an idempotency key may. It also posts
-    /// again after the store has refused the commit, as a person does after removing the cause.
+    /// Posts `body` until the answer is final, as a caller with an idempotency key may do. It also
+    /// posts again after the store has refused the commit, as a person does after removing the
+    /// cause.
     ///
     /// # Panics
-    /// If no answer is final after [`ATTEMPTS`].
+    /// If none of 500 answers is final.
     pub async fn insist(&self, service: &str, path: &str, idempotency_key: &str, body: &Value) -> Answer {
         for _ in 0..ATTEMPTS {
             let answer = self.request(service, Method::POST, path, Some(idempotency_key), body).await;
@@ -204,16 +205,16 @@ impl World {
                 Some(answer) if !answer.status.is_server_error() && !answer.is_refused_by_the_store() => {
                     return answer;
                 }
-                _ => self.wait(Duration::from_secs(2)).await,
+                _ => self.pause_up_to(Duration::from_secs(2)).await,
             }
         }
         panic!("{path} of {service} gave no final answer in {ATTEMPTS} attempts");
     }
 
-    /// What `GET path` answers once nothing goes wrong any more.
+    /// The answer to `GET path`, after the faults have ended.
     pub async fn get(&self, service: &str, path: &str) -> Answer {
         let answer = self.request(service, Method::GET, path, None, &Value::Null).await;
-        answer.expect("no process dies once the chaos is over")
+        answer.expect("no process dies after the faults have ended")
     }
 
     /// Publishes data with these attributes, as a person does by hand.
@@ -221,7 +222,7 @@ impl World {
         let attributes =
             attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let message = Message { topic: topic.to_owned(), attributes, data: data.to_string().into() };
-        self.shared().accept(message).expect("a message that Pub/Sub takes");
+        self.shared().accept(message).expect("a message that Pub/Sub accepts");
     }
 
     /// Publishes data without any attribute.
@@ -229,25 +230,25 @@ impl World {
         self.publish(topic, &[], data);
     }
 
-    /// A number below `n`, by chance.
+    /// A random number below `n`.
     #[must_use]
     pub fn pick(&self, n: usize) -> usize {
         self.choice().pick(n)
     }
 
-    /// Lets up to `longest` pass.
-    pub async fn wait(&self, longest: Duration) {
+    /// Pauses for a random time, up to `longest`.
+    pub async fn pause_up_to(&self, longest: Duration) {
         tokio::time::sleep(self.choice().up_to(longest)).await;
     }
 
-    /// Lets things go wrong for a while, and then waits until every message is handled and every
-    /// event is published. In some worlds days pass, and messages come once more. Checks the rules
-    /// that hold in every world.
+    /// Lets faults happen for a while, and then waits until every message is handled and every
+    /// event is published. In some worlds, days pass and messages are delivered again. Checks the
+    /// rules that hold in every world.
     ///
     /// # Errors
-    /// Says what is still there after days, or which rule was broken.
+    /// If the world does not settle, or a rule is broken. The error names the rule.
     pub async fn settle(&self) -> Result<(), String> {
-        self.wait(Duration::from_secs(90)).await;
+        self.pause_up_to(Duration::from_secs(90)).await;
         self.choice().end_chaos();
         self.quiet().await?;
         if self.counts().faults.contains_key(&(Step::Commit, Fault::Refused)) {
@@ -265,7 +266,7 @@ impl World {
         Ok(())
     }
 
-    /// The rules that hold whenever nothing is under way.
+    /// Checks the rules that hold whenever nothing is in flight.
     pub(crate) fn check(&self) -> Result<(), String> {
         checks::check(&self.shared().ledger(), &self.inner.catalog, &self.inner.heard)
     }
@@ -274,17 +275,18 @@ impl World {
     async fn quiet(&self) -> Result<(), String> {
         let began = tokio::time::Instant::now();
         while began.elapsed() < LONGEST {
-            // Longer than `POST /relay` leaves events to the request that made them.
+            // `POST /relay` first leaves events to the request that made them. This pause is
+            // longer.
             tokio::time::sleep(Duration::from_secs(30)).await;
             if self.is_quiet() && self.relay_everywhere().await == 0 && self.is_quiet() {
                 return Ok(());
             }
         }
         let running = self.inner.running.load(Ordering::Relaxed);
-        Err(format!("every world settles: {running} deliveries are under way"))
+        Err(format!("every world settles: {running} deliveries are in flight"))
     }
 
-    /// Nothing is delivered, and nothing waits to be.
+    /// Whether no delivery is in flight, and none will be due.
     pub(crate) fn is_quiet(&self) -> bool {
         self.inner.running.load(Ordering::Relaxed) == 0
             && self.shared().topics(|topics, _| topics.next_wakeup().is_none())
@@ -295,12 +297,12 @@ impl World {
         self.inner.idle.notified().await;
     }
 
-    /// Lets time pass after the world has settled, such as the 45 days of a receipt.
-    pub async fn pass(&self, time: Duration) {
+    /// Lets exactly this time pass after the world has settled, such as the 45 days of a receipt.
+    pub async fn advance(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 
-    /// What was parked, as the reason and the data.
+    /// The reason and the data of each dead letter.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<(String, String)> {
         self.shared().topics(|topics, _| {
@@ -320,7 +322,7 @@ impl World {
         found.into_iter().map(|stored| stored.fields.into()).collect()
     }
 
-    /// What has reached the outside: the payloads of the calls whose key was new.
+    /// The payloads of the calls that reached the outside with a new key.
     pub async fn outside(&self, collection: &str) -> Vec<Value> {
         let query =
             Query { collection: format!("services/{collection}"), limit: usize::MAX, ..Query::default() };
@@ -349,7 +351,7 @@ impl World {
             only_if: Precondition::None,
         };
         let writes: Vec<Write> = documents.iter().map(set).collect();
-        self.shared().commit(&writes).await.expect("the memory takes them");
+        self.shared().commit(&writes).await.expect("the store in memory accepts them");
         self.shared().ledger().handled.clear();
     }
 
@@ -361,7 +363,7 @@ impl World {
         self.choice().history()
     }
 
-    /// One of the service's processes; a dead one is started again.
+    /// One of the service's processes. A dead process is started again.
     fn process(&self, service: &str) -> Process {
         let turn = self.inner.turn.fetch_add(1, Ordering::Relaxed);
         let number = (turn + self.choice().pick(PROCESSES)) % PROCESSES;
@@ -388,7 +390,7 @@ impl World {
         Process { app: service.app(ports, PushAuth::None), dead }
     }
 
-    /// The ports of a process that starts now.
+    /// The ports of a new process.
     fn connect(&self, service: Arc<str>, number: usize, dead: CancellationToken) -> (Ports, Outside) {
         let shared = self.inner.shared.clone();
         let choice = &shared.choice;
@@ -415,7 +417,7 @@ impl World {
         (ports, outside)
     }
 
-    /// Delivers what is due, for ever.
+    /// Delivers due messages in an endless loop.
     pub(crate) async fn deliver_all(self) {
         loop {
             for delivery in self.shared().topics(Topics::due) {
@@ -439,13 +441,13 @@ impl World {
         }
     }
 
-    /// Pub/Sub may deliver a message again although nobody has nacked it.
+    /// Delivers a message again without a nack, as Pub/Sub may do.
     pub(crate) fn deliver_once_more(&self, delivery: Delivery, within: Duration) {
         self.choice().count(|counts| counts.duplicates += 1);
         self.spawn(self.clone().deliver(delivery, false), within);
     }
 
-    /// Makes a delivery that the broker knows of.
+    /// Makes a delivery whose answer the broker expects.
     pub(crate) fn deliver_at_once(&self, delivery: Delivery) {
         self.spawn(self.clone().deliver(delivery, true), Duration::ZERO);
     }
@@ -454,14 +456,14 @@ impl World {
         let world = self.clone();
         world.inner.running.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
-            world.wait(within).await;
+            world.pause_up_to(within).await;
             delivery.await;
             world.inner.running.fetch_sub(1, Ordering::Relaxed);
             world.inner.idle.notify_one();
         });
     }
 
-    /// Delivers a message. The answer counts if this is the delivery that the broker knows of.
+    /// Delivers a message. If `counts` is true, the broker gets the answer.
     pub(crate) async fn deliver(self, delivery: Delivery, counts: bool) {
         let (choice, message) = (self.choice(), &delivery.message);
         choice.count(|counts| counts.deliveries += 1);
@@ -498,8 +500,8 @@ impl World {
         self.shared().changed.notify_one();
     }
 
-    /// What a person does once the store takes commits again: delivers what was parked, with its
-    /// attributes, to the service that parked it.
+    /// Replays the dead letters, as a person does when the store accepts commits again. Each one
+    /// goes, with its attributes, to the service that parked it.
     async fn replay_dead_letters(&self) {
         let catalog = &self.inner.catalog;
         for service in &catalog.services {
@@ -528,17 +530,17 @@ impl World {
         }
     }
 
-    /// Delivers some of the messages again that were acked long ago.
+    /// Redelivers some messages that were acked long ago.
     async fn deliver_some_again(&self) {
         let messages: Vec<Message> =
             self.shared().ledger().published.iter().map(|published| published.message.clone()).collect();
-        // A message by hand would be another one the second time.
+        // A message without an event id would be a new event.
         let some = messages.into_iter().filter(|message| message.attributes.contains_key("ce-id"));
         self.deliver_apart(&self.inner.catalog, some.filter(|_| self.pick(3) == 0).collect());
     }
 
-    /// Delivers messages to these services. The broker forgets what is acked, so another one makes
-    /// the deliveries.
+    /// Delivers messages to the services of this catalog. The world's broker forgets acked
+    /// messages, so another broker makes the deliveries.
     fn deliver_apart(&self, catalog: &Catalog, messages: Vec<Message>) {
         let mut topics =
             Topics::of(catalog, DeliveryPolicy::production()).expect("the filters of the catalog");
@@ -558,7 +560,7 @@ impl World {
         }
     }
 
-    /// What Cloud Scheduler does each minute, as long as there may be something to relay.
+    /// Relays every minute, as Cloud Scheduler does, as long as there may be something to relay.
     pub(crate) async fn schedule_relays(self) {
         loop {
             self.shared().committed.notified().await;
@@ -567,7 +569,8 @@ impl World {
         }
     }
 
-    /// Calls `POST /relay` of every service that has something to relay. Returns how many have.
+    /// Calls `POST /relay` of every service that has something to relay. Returns how many receipts
+    /// were pending.
     pub(crate) async fn relay_everywhere(&self) -> usize {
         let mut pending = 0;
         for service in self.inner.catalog.services.iter().filter(|service| service.relays) {

@@ -1,5 +1,5 @@
-//! The runtime alone must see to it that everything is handled once: these services have no rule of
-//! their own that would catch a repeat. They count.
+//! The runtime alone must ensure that every event is handled once. These services count their
+//! events, and have no rule that would catch a repeat.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use simulation::{Input, NoAnswer, Outside, Repeats, Scenario, World};
 
-/// How many deposits there are, all into one account.
+/// The number of deposits, all into one account.
 const DEPOSITS: usize = 4;
 
-/// What the two accounts that transfers go between have together.
+/// The sum of the two accounts that the transfers change.
 const SUM: i64 = 1_000;
 
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
@@ -86,8 +86,8 @@ async fn deposit(command: Command<Deposited>) -> Result<Reply, Problem> {
         .await
 }
 
-/// Reads, changes, writes: the balance is right only if each deposit is booked once, and none in
-/// between is overwritten.
+/// Reads, changes and writes the account. The balance is right only if each deposit is booked once,
+/// and no concurrent one is overwritten.
 async fn book(deposited: Deposited, cx: Context) -> Result<(), Failure> {
     let empty = Account { account: deposited.account.clone(), balance: 0 };
     let mut account = cx.get::<Account>(&deposited.account).await?.unwrap_or(empty);
@@ -125,7 +125,7 @@ async fn transfer(command: Command<Transferred>) -> Result<Reply, Problem> {
         .await
 }
 
-/// Rejects a state that never was.
+/// Rejects a state that never existed.
 async fn observe(_: Transferred, cx: Context) -> Result<(), Failure> {
     let (left, right) = both(&cx).await?;
     if left.balance + right.balance != SUM {
@@ -135,7 +135,7 @@ async fn observe(_: Transferred, cx: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The same for a command: it answers 409 to a state that never was.
+/// The same for a command: it answers 409 to a state that never existed.
 async fn confirm(command: Command<Transferred>) -> Result<Reply, Problem> {
     command
         .run((), |(), cx| async move {
@@ -148,8 +148,8 @@ async fn confirm(command: Command<Transferred>) -> Result<Reply, Problem> {
         .await
 }
 
-/// Whether the outside did what it was asked for, as far as is known. An unknown outcome is an
-/// outcome: to call again might do it twice.
+/// Whether the outside carried out the call. An unknown result is also an outcome, because a second
+/// call might repeat the effect.
 #[derive(Clone, Serialize, Deserialize)]
 enum Told {
     Yes,
@@ -196,10 +196,11 @@ impl Scenario for Bank {
     fn systems(_: &Ports, outside: &Outside) -> Vec<System> {
         let services = vec![
             Service::new("teller", "takes deposits").publishes::<Deposited>().post("/deposits", deposit),
-            Service::new("ledger", "books them").publishes::<Booked>().on(book),
-            Service::new("auditor", "counts what is booked").on(audit),
-            Service::new("messenger", "tells the outside").effect(Tell { outside: outside.clone() }),
-            Service::new("exchange", "moves money, and looks whether none is lost")
+            Service::new("ledger", "books deposits").publishes::<Booked>().on(book),
+            Service::new("auditor", "counts bookings").on(audit),
+            Service::new("messenger", "tells the outside of deposits")
+                .effect(Tell { outside: outside.clone() }),
+            Service::new("exchange", "moves money, and checks that none is lost")
                 .publishes::<Transferred>()
                 .on(observe)
                 .post("/transfers", transfer)
@@ -210,7 +211,7 @@ impl Scenario for Bank {
 
     async fn play(&self, world: World) -> Result<(), String> {
         let insist = async |path: &str, service: &str, number: usize, amount: i64| {
-            world.wait(Duration::from_secs(10)).await;
+            world.pause_up_to(Duration::from_secs(10)).await;
             let body = json!({ "account": "only", "amount": amount });
             world.insist(service, path, &format!("{path}-{number}"), &body).await
         };
@@ -226,17 +227,17 @@ impl Scenario for Bank {
             return Err(format!("no command is refused: {refused:?}"));
         }
         if let Some(refused) = confirmations.iter().find(|answer| !answer.status.is_success()) {
-            return Err(format!("a 4xx rests on reads that were true together: {refused:?}"));
+            return Err(format!("a 4xx depends only on consistent reads: {refused:?}"));
         }
         world.settle().await?;
         if let Some((reason, _)) =
             world.dead_letters().into_iter().find(|(reason, _)| reason.contains("torn"))
         {
-            return Err(format!("a rejection rests on reads that were true together: {reason}"));
+            return Err(format!("a rejection depends only on consistent reads: {reason}"));
         }
         expect("dead letters", world.dead_letters().len() as i64, 0)?;
 
-        // Each deposit is another power of two, so that the sums tell which ones are in it.
+        // Each deposit is a different power of two, so the sum shows which deposits are in it.
         let balances = world.documents("ledger/accounts").await;
         let balances: i64 = balances.iter().filter_map(|account| account["balance"].as_i64()).sum();
         expect("balances", balances, (1 << DEPOSITS) - 1)?;
@@ -254,14 +255,14 @@ fn expect(what: &str, found: i64, expected: i64) -> Result<(), String> {
 }
 
 #[test]
-fn the_runtime_handles_everything_once() {
+fn the_runtime_handles_every_event_once() {
     let counts = simulation::check(&Bank);
-    // A few worlds do not have them all.
+    // A small number of worlds does not contain all faults.
     assert!(counts.worlds < 2_000 || counts.missing().is_empty(), "never happened: {:?}", counts.missing());
 }
 
 #[test]
-fn every_small_world_handles_everything_once() {
+fn every_small_world_handles_every_event_once() {
     let command = |service, path| Input::Command {
         service,
         method: Method::POST,

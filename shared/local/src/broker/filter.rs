@@ -1,9 +1,10 @@
-//! Which messages a subscription passes: Pub/Sub's
-//! [filter language](https://cloud.google.com/pubsub/docs/subscription-message-filter#filtering_syntax).
+//! Pub/Sub's filter language, which selects the messages that a subscription passes.
+//! <https://cloud.google.com/pubsub/docs/subscription-message-filter#filtering_syntax>
 
 use std::{collections::BTreeMap, iter::Peekable, str::Chars};
 
-/// In bytes. <https://cloud.google.com/pubsub/docs/subscription-message-filter#create_a_subscription_with_a_filter>
+/// The longest filter, in bytes.
+/// <https://cloud.google.com/pubsub/docs/subscription-message-filter#create_a_subscription_with_a_filter>
 const LONGEST: usize = 256;
 
 /// A filter that Pub/Sub would refuse.
@@ -17,20 +18,20 @@ pub struct InvalidFilter {
 /// Whether a subscription with this filter passes a message with these attributes.
 ///
 /// # Errors
-/// Says what Pub/Sub would not take of the filter.
+/// If Pub/Sub would refuse the filter. The error says why.
 pub fn passes(filter: &str, attributes: &[(&str, &str)]) -> Result<bool, InvalidFilter> {
     let attributes = attributes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Ok(Expression::parse(filter)?.passes(&attributes.collect()))
 }
 
-/// A filter as it was written, and what it means.
+/// The text of a filter, and its parsed form.
 pub(super) struct Filter {
     pub(super) text: String,
     expression: Expression,
 }
 
 impl Filter {
-    /// An empty text is no filter.
+    /// Returns `None` for an empty text.
     pub(super) fn of(text: &str) -> Result<Option<Self>, InvalidFilter> {
         if text.is_empty() {
             return Ok(None);
@@ -148,7 +149,7 @@ struct Parser {
 }
 
 impl Parser {
-    /// `term`, `term AND term AND ..` or `term OR term OR ..`; Pub/Sub wants parentheses where both
+    /// `term`, `term AND term AND ..` or `term OR term OR ..`. Pub/Sub requires parentheses if both
     /// are used.
     fn expression(&mut self) -> Result<Expression, String> {
         let first = self.term()?;
@@ -245,7 +246,7 @@ impl Parser {
 mod tests {
     use super::*;
 
-    /// `message` is the attributes, such as `ce-type=user.created lang=en`.
+    /// `message` lists the attributes, such as `ce-type=user.created lang=en`.
     fn passes(filter: &str, message: &str) -> bool {
         let pair = |pair: &str| {
             let (name, value) = pair.split_once('=').unwrap();
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn passes_what_pubsub_would() {
+    fn passes_the_same_messages_as_pubsub() {
         const CATALOG: &str =
             r#"NOT attributes:"ce-type" OR attributes."ce-type" = "a" OR attributes."ce-type" = "b""#;
         for (filter, message, expected) in [
@@ -271,7 +272,7 @@ mod tests {
             (r#"attributes.domain="com""#, "domain=COM", false),
             (r#"attributes.domain != "com""#, "domain=org", true),
             (r#"attributes.domain != "com""#, "domain=com", false),
-            // So does Google's own test server.
+            // Google's own test server does the same.
             (r#"attributes.domain != "com""#, "", true),
             (r#"hasPrefix(attributes.domain, "co")"#, "domain=com", true),
             (r#"hasPrefix(attributes.domain, "co")"#, "domain=org", false),
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_pubsub_would() {
+    fn refuses_the_same_filters_as_pubsub() {
         for (filter, reason) in [
             ("", "it ends before `attributes`"),
             ("attributes", "it ends before `.`"),

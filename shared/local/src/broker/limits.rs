@@ -1,13 +1,14 @@
-//! What Pub/Sub does not take, and how much the broker keeps.
+//! Pub/Sub's limits for a message, and the broker's limits for what it keeps in memory.
 
 use pushbox::{Message, wire::limit};
 
-/// How many messages may wait for a service or be under way to it. Beyond that, publishing to its
-/// topic fails. No event is lost: a service whose publishing fails keeps its events in the receipt.
+/// How many messages of a push subscription may wait or be in flight. Beyond that, publishing to
+/// its topic fails. No event is lost: a service that fails to publish keeps its events in the
+/// receipt.
 pub(crate) const MOST_UNACKED: usize = 50_000;
 
-/// How many messages a pull subscription keeps; dead letters are in such subscriptions, too. Beyond
-/// that, the oldest messages are dropped.
+/// How many messages a pull subscription keeps. This includes the subscriptions that hold dead
+/// letters. Beyond that, the oldest messages are dropped.
 pub(crate) const MOST_PULLED: usize = 10_000;
 
 /// How many bytes of messages a subscription of either kind keeps.
@@ -16,7 +17,7 @@ pub(crate) const MOST_BYTES: usize = 64 << 20;
 /// How many subscriptions a person may create.
 pub(crate) const MOST_SUBSCRIPTIONS: usize = 100;
 
-/// Pub/Sub does not take this message.
+/// Why a message is refused.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Refused {
     /// There is no such topic.
@@ -25,7 +26,7 @@ pub enum Refused {
     /// The message breaks a limit. <https://cloud.google.com/pubsub/quotas#resource_limits>
     #[error("{0}")]
     Invalid(&'static str),
-    /// Too much waits for a service already. Pub/Sub has no such limit.
+    /// Too many messages wait for a service. Pub/Sub has no such limit.
     #[error("the subscription {0} is full: start its service, or let it catch up")]
     Full(String),
 }

@@ -3,10 +3,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pushbox::Timing;
 
-/// How often, how long and how many at once.
+/// The deadlines, retries and limits of deliveries.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryPolicy {
-    /// A delivery without an answer counts as failed after so long.
+    /// A delivery without an answer counts as failed after this time.
     /// <https://cloud.google.com/pubsub/docs/lease-management>
     pub ack_deadline: Duration,
     /// The pause after a message's first failed delivery. It doubles with each further one.
@@ -14,20 +14,20 @@ pub struct DeliveryPolicy {
     pub min_backoff: Duration,
     /// The longest pause between two deliveries of a message.
     pub max_backoff: Duration,
-    /// After so many failed deliveries a message becomes a dead letter.
+    /// A message becomes a dead letter after this many failed deliveries.
     /// <https://cloud.google.com/pubsub/docs/handling-failures#how_dead_letter_topics_work>
     pub max_delivery_attempts: u32,
-    /// How many deliveries of one subscription may be under way. Pub/Sub adapts the number; here
-    /// it is fixed.
+    /// How many deliveries of one subscription may be in flight. Pub/Sub adapts the number; here it
+    /// is fixed.
     pub max_in_flight: usize,
-    /// A message that was not acked for so long is dropped.
+    /// A message is dropped if it is not acked within this time.
     pub retention: Duration,
     /// The same for dead letters.
     pub dead_letter_retention: Duration,
 }
 
 impl DeliveryPolicy {
-    /// As the catalog has it in production.
+    /// The values of the catalog in production.
     #[must_use]
     pub fn production() -> Self {
         Self {
@@ -41,8 +41,8 @@ impl DeliveryPolicy {
         }
     }
 
-    /// With pauses from one second to one minute, so that a developer sees what happens. A service
-    /// that stays down for more than an hour and a half finds its messages dead-lettered.
+    /// The pauses are one second to one minute, so that a developer soon sees a retry. If a service
+    /// is down for more than an hour and a half, its messages become dead letters.
     #[must_use]
     pub fn local() -> Self {
         let (min_backoff, max_backoff) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -51,7 +51,7 @@ impl DeliveryPolicy {
 
     /// The pause after the given number of failed deliveries.
     pub(super) fn backoff(&self, attempts: u32) -> Duration {
-        // Beyond 2^20 any pause has reached its maximum.
+        // A pause of 2^20 times the minimum has reached the maximum.
         let doublings = attempts.saturating_sub(1).min(20);
         self.min_backoff.saturating_mul(1 << doublings).min(self.max_backoff)
     }

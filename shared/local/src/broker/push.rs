@@ -1,4 +1,4 @@
-//! Delivers by HTTP what is due, as Pub/Sub's
+//! Delivers due messages over HTTP, as Pub/Sub's
 //! [push](https://cloud.google.com/pubsub/docs/push) does.
 
 use std::{collections::BTreeMap, convert::Infallible, future::pending, time::Duration};
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::{Broker, Delivery, Outcome, Published, Topics};
 
-/// What stands for the project in names.
+/// The project in the names of resources.
 pub(crate) const PROJECT: &str = "local";
 
 /// A message as Pub/Sub sends it.
@@ -46,7 +46,8 @@ struct Envelope<'a> {
     delivery_attempt: u32,
 }
 
-/// A push has two names in both spellings.
+/// A push spells two names in two ways: `messageId` and `message_id`, `publishTime` and
+/// `publish_time`.
 #[derive(Serialize)]
 struct PushedMessage<'a> {
     #[serde(flatten)]
@@ -55,26 +56,26 @@ struct PushedMessage<'a> {
     publish_time: String,
 }
 
-/// Pushes what is due to `http://127.0.0.1:<port>/<service>/` until it is dropped.
+/// Pushes due messages to `http://127.0.0.1:<port>/<service>/` until the future is dropped.
 ///
 /// # Errors
-/// When there can be no HTTP client.
+/// If the HTTP client cannot be built.
 pub(crate) async fn push_all(broker: Broker, port: u16) -> Result<Infallible, reqwest::Error> {
     let client = Client::builder()
-        // These pushes stay on this machine, whatever its proxy is.
+        // Pushes stay on this machine, even if it has a proxy.
         .no_proxy()
         .redirect(redirect::Policy::none())
         .tls_certs_only([])
         .timeout(broker.act(|topics, _| topics.policy().ack_deadline))
         .build()?;
-    // Dropped with this future: nothing is pushed any more then.
+    // Dropped with this future, which aborts all pushes.
     let mut pushes = JoinSet::new();
     loop {
         for delivery in broker.act(Topics::due) {
             pushes.spawn(push(client.clone(), port, broker.clone(), delivery));
         }
         let next = broker.act(|topics, now| topics.next_wakeup().map(|next| next.duration_since(now)));
-        // What is overdue by now has a negative pause.
+        // The pause is negative if the next wakeup is already overdue.
         let pause = next.map(|pause| Duration::try_from(pause).unwrap_or_default());
         let nothing_new = async {
             match pause {
@@ -96,7 +97,7 @@ async fn push(client: Client, port: u16, broker: Broker, delivery: Delivery) {
     let answer = async {
         let response = request.send().await?;
         let (status, outcome) = (response.status(), Outcome::from_headers(response.headers()));
-        // A connection is used again only when the answer was read.
+        // A connection is reused only after its answer was read.
         response.bytes().await?;
         Ok::<_, reqwest::Error>((status, outcome))
     };
@@ -111,11 +112,11 @@ async fn push(client: Client, port: u16, broker: Broker, delivery: Delivery) {
     };
     let Delivery { id, subscription, .. } = &delivery;
     broker.with(|topics, now| {
-        let wanted = match &failure {
+        let in_time = match &failure {
             None => topics.ack(subscription, *id, now),
             Some(reason) => topics.nack(subscription, *id, reason, now),
         };
-        if let (true, Some(outcome)) = (wanted, outcome) {
+        if let (true, Some(outcome)) = (in_time, outcome) {
             topics.outcome(&delivery, outcome);
         }
     });
@@ -127,7 +128,7 @@ fn is_ack(status: StatusCode) -> bool {
 }
 
 impl Delivery {
-    /// The body of the request that pushes it.
+    /// The body of the push request.
     #[must_use]
     pub fn envelope(&self) -> String {
         let message = MessageBody::of(&self.message);
@@ -137,7 +138,7 @@ impl Delivery {
             subscription: format!("projects/{PROJECT}/subscriptions/{}", self.subscription),
             delivery_attempt: self.attempt,
         };
-        // Maps with text keys always are JSON.
+        // Serialization cannot fail: all keys are text.
         serde_json::to_string(&envelope).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! What was published lately and what became of it, for people to look at.
+//! The recent events and the state of their deliveries, for people to read.
 
 use pushbox::wire::{attribute, header};
 use std::{
@@ -14,88 +14,88 @@ use serde::{
 
 use super::{Delivery, Published};
 
-/// So many events are remembered.
+/// How many events are kept.
 pub(crate) const MOST_EVENTS: usize = 200;
 
-/// So many bytes the events that are remembered may have.
+/// How many bytes of events are kept.
 pub(crate) const MOST_EVENT_BYTES: usize = 16 << 20;
 
-/// An event that was published lately.
+/// A recently published event.
 #[derive(Clone, Debug)]
 pub struct RecentEvent {
-    /// What was published.
+    /// The published message.
     pub message: Arc<Published>,
-    /// By subscription. One whose filter does not pass the message is not listed.
+    /// By subscription, without those whose filter excludes the message.
     pub deliveries: BTreeMap<String, Fate>,
 }
 
-/// How a message fares at a subscription.
+/// The state of a message at a subscription.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Fate {
-    /// How far it has come.
+    /// The stage that the message has reached.
     pub stage: Stage,
-    /// What the service said of the last delivery that it answered.
+    /// The outcome that the service reported for the last delivery that it answered.
     pub outcome: Option<Outcome>,
-    /// How often it was delivered.
+    /// The number of deliveries.
     pub attempts: u32,
     /// Why the last delivery failed.
     pub failure: Option<String>,
 }
 
-/// What a service says of a delivery, in the header `pushbox-outcome` of its answer.
+/// The outcome of a delivery, which a service reports in the response header `pushbox-outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
-    /// Handled now.
+    /// This delivery handled the event.
     Handled,
-    /// Handled before.
+    /// An earlier delivery handled the event.
     Duplicate,
-    /// It handles no events of this type.
+    /// The service handles no events of this type.
     Ignored,
-    /// Not now.
+    /// The service needs another delivery.
     Retry,
-    /// Never; it is a dead letter.
+    /// The service can never handle the message, which is now a dead letter.
     Rejected,
     /// The handler panicked.
     Panicked,
 }
 
 impl Outcome {
-    /// Reads the header, if there is one.
+    /// Reads the header. Returns `None` if it is missing or unknown.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let name = headers.get(header::OUTCOME)?.to_str().ok()?;
         Self::deserialize(IntoDeserializer::<ValueError>::into_deserializer(name)).ok()
     }
 }
 
-/// How far a message has come at a subscription.
+/// The stage that a message has reached at a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Stage {
     /// Not delivered yet.
     Waiting,
-    /// A delivery is under way.
+    /// A delivery is in flight.
     Delivered,
-    /// Done.
+    /// The subscriber acked it.
     Acked,
     /// The service parked it as a dead letter, and acked it.
     Rejected,
-    /// The last delivery failed; there will be another.
+    /// The last delivery failed, and another one will follow.
     Retrying,
-    /// Given up and forwarded to the dead-letter topic.
+    /// The broker gave up, and forwarded it to the dead-letter topic.
     DeadLettered,
 }
 
-/// The events that were published lately: the last 200, with up to 16 MiB.
+/// The last 200 events, with up to 16 MiB.
 #[derive(Default)]
 pub struct RecentEvents {
-    /// By number.
+    /// Sorted by the number of the message.
     events: VecDeque<RecentEvent>,
     bytes: usize,
 }
 
 impl RecentEvents {
-    /// From old to new.
+    /// Oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &RecentEvent> {
         self.events.iter()
     }
@@ -103,7 +103,7 @@ impl RecentEvents {
     pub(crate) fn published(&mut self, message: Arc<Published>, subscriptions: &[String]) {
         let deliveries = subscriptions.iter().map(|name| (name.clone(), Fate::waiting())).collect();
         self.bytes += message.bytes();
-        // Google's emulator does not push in the order of the numbers.
+        // Google's emulator does not push in the order of its numbers.
         let place = self.events.partition_point(|event| event.message.number <= message.number);
         self.events.insert(place, RecentEvent { message, deliveries });
         while self.events.len() > MOST_EVENTS || self.bytes > MOST_EVENT_BYTES && self.events.len() > 1 {
@@ -118,7 +118,8 @@ impl RecentEvents {
         });
     }
 
-    /// A service that parks a message says which delivery of which message that was.
+    /// Records the reason of a message that a service parked. Its attributes name the original
+    /// message and the subscription.
     pub(crate) fn parked(&mut self, letter: &Published) {
         let attribute = |name| letter.attributes.get(name).map(String::as_str).unwrap_or_default();
         let subscription =
@@ -150,7 +151,8 @@ impl Fate {
     }
 }
 
-/// From the attribute, or for a message that was published by hand from the data.
+/// The type in the attribute. Without the attribute, as in a message that was published by hand,
+/// the type in the data.
 pub(crate) fn event_type(message: &Published) -> Option<String> {
     #[derive(Deserialize)]
     struct Typed {

@@ -15,80 +15,82 @@ use super::{
     policy::{DeliveryPolicy, after},
 };
 
-/// A message as its topic has it.
+/// A message that was published to a topic.
 #[derive(Debug)]
 pub struct Published {
     pub(crate) number: u64,
     /// The topic's short name.
     pub topic: String,
-    /// Its attributes.
+    /// The attributes.
     pub attributes: BTreeMap<String, String>,
-    /// Its data.
+    /// The data.
     pub data: Bytes,
     /// When it was published.
     pub publish_time: Timestamp,
-    /// For a message that was forwarded as a dead letter: what became of its last delivery.
+    /// For a message that was forwarded as a dead letter: why its last delivery failed.
     pub(crate) last_failure: Option<String>,
 }
 
 impl Published {
-    /// The id that it was given.
+    /// The message ID.
     #[must_use]
     pub fn id(&self) -> String {
         self.number.to_string()
     }
 
-    /// How much of the broker's room it takes.
+    /// The bytes that count towards the broker's limits.
     pub(super) fn bytes(&self) -> usize {
         let attributes = self.attributes.iter().map(|(name, value)| name.len() + value.len());
         self.data.len() + attributes.sum::<usize>()
     }
 }
 
-/// One delivery of one message. A message that is delivered again has another one.
+/// Identifies one delivery of one message. A redelivery has another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeliveryId(pub(crate) u64);
 
-/// A message on its way to a subscriber, who is to ack or nack it.
+/// A message in flight to a subscriber, which must ack or nack it.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// Says which delivery is acked.
+    /// Identifies the delivery in an ack or nack.
     pub id: DeliveryId,
     /// The subscription's short name.
     pub subscription: Arc<str>,
-    /// Whose subscription it is.
+    /// The service that owns the subscription.
     pub service: Arc<str>,
     /// Counted from 1.
     pub attempt: u32,
-    /// What is delivered.
+    /// The message.
     pub message: Arc<Published>,
 }
 
 pub(super) struct Subscription {
     pub(super) name: Arc<str>,
-    /// Whose messages these are; of a subscription that a person made, its own name.
+    /// The service that owns the messages. For a subscription that a person created: its own name.
     pub(super) service: Arc<str>,
     pub(super) filter: Option<Filter>,
     pub(super) kind: Kind,
-    /// Of all messages that are kept.
+    /// The size of all kept messages.
     bytes: usize,
-    /// By the time from which they may be delivered, then by age.
+    /// By due time, then by age.
     waiting: BTreeMap<(Timestamp, u64), Waiting>,
     in_flight: BTreeMap<DeliveryId, InFlight>,
-    /// Deliveries before this one began before the subscriber was said to be back.
-    woken_at: DeliveryId,
+    /// Deliveries with lower ids began before the last [`wake`](Subscription::wake).
+    first_after_wake: DeliveryId,
 }
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// Messages are pushed to the service, and those that it does not ack go to the topic.
+    /// Messages are pushed to the service. Messages that it fails to ack go to the dead-letter
+    /// topic.
     Push { dead_letter_topic: String },
-    /// Dead letters are held until somebody pulls them.
+    /// Dead letters are kept until somebody pulls them.
     Holder,
-    /// A person made it, to watch what is published.
+    /// A person created it, to watch published messages.
     Pull {
         ack_deadline: Duration,
-        /// What is acked is kept, so that [`seek`](Subscription::seek) can bring it back.
+        /// Acked messages, kept so that [`seek`](Subscription::seek) can deliver them again. `None` if
+        /// the subscription does not keep them.
         acked: Option<BTreeMap<u64, Arc<Published>>>,
     },
 }
@@ -104,7 +106,7 @@ struct InFlight {
     deadline: Timestamp,
 }
 
-/// What became of a message whose delivery failed.
+/// What happens to a message after a failed delivery.
 pub(super) enum Failed {
     Again,
     TooOften { attempts: u32 },
@@ -120,7 +122,7 @@ impl Subscription {
             bytes: 0,
             waiting: BTreeMap::new(),
             in_flight: BTreeMap::new(),
-            woken_at: DeliveryId(0),
+            first_after_wake: DeliveryId(0),
         }
     }
 
@@ -167,7 +169,7 @@ impl Subscription {
         self.in_flight.len() < policy.max_in_flight
     }
 
-    /// The message is done with.
+    /// Acks a delivery. Returns its message, or `None` if the delivery is not in flight.
     pub(super) fn ack(&mut self, id: DeliveryId) -> Option<Arc<Published>> {
         let message = self.in_flight.remove(&id)?.message;
         match &mut self.kind {
@@ -179,15 +181,15 @@ impl Subscription {
         Some(message)
     }
 
-    /// Gives a delivery another deadline.
+    /// Sets a new deadline for a delivery.
     pub(super) fn extend(&mut self, id: DeliveryId, deadline: Timestamp) {
         if let Some(delivery) = self.in_flight.get_mut(&id) {
             delivery.deadline = deadline;
         }
     }
 
-    /// Acks what was published before `time`, and delivers again what was published since, as far as
-    /// it is still kept. Returns the numbers of what it acked.
+    /// Acks all messages that were published before `time`. Delivers all later messages again that
+    /// are still kept. Returns the numbers of the acked messages.
     /// <https://cloud.google.com/pubsub/docs/replay-overview#seek_to_a_time>
     pub(super) fn seek(&mut self, time: Timestamp, now: Timestamp) -> Vec<u64> {
         let waiting = std::mem::take(&mut self.waiting).into_values().map(|waiting| waiting.message);
@@ -215,7 +217,7 @@ impl Subscription {
         numbers
     }
 
-    /// The delivery failed.
+    /// Marks a delivery as failed.
     pub(super) fn nack(
         &mut self,
         id: DeliveryId,
@@ -226,7 +228,7 @@ impl Subscription {
         Some(self.fail(id, delivery, policy, now))
     }
 
-    /// Deliveries whose deadline has passed have failed too. They cannot be acked any more.
+    /// Marks deliveries as failed if their deadline has passed. They cannot be acked any more.
     pub(super) fn expire(
         &mut self,
         policy: &DeliveryPolicy,
@@ -249,7 +251,7 @@ impl Subscription {
             self.bytes -= message.bytes();
             Failed::TooOften { attempts }
         } else {
-            let at_once = !self.is_push() || id < self.woken_at;
+            let at_once = !self.is_push() || id < self.first_after_wake;
             let due = if at_once { now } else { after(now, policy.backoff(attempts)) };
             self.waiting.insert((due, message.number), Waiting { message: message.clone(), attempts });
             Failed::Again
@@ -262,7 +264,7 @@ impl Subscription {
         after(message.publish_time, retention) <= now
     }
 
-    /// In which time a delivery must be acked.
+    /// The time within which a delivery must be acked.
     pub(super) fn ack_deadline(&self, policy: &DeliveryPolicy) -> Duration {
         match self.kind {
             Kind::Pull { ack_deadline, .. } => ack_deadline,
@@ -270,27 +272,28 @@ impl Subscription {
         }
     }
 
-    /// Makes all that waits due, and what is under way will be at once if it fails.
+    /// Makes all waiting messages due. A message that is in flight now becomes due at once if its
+    /// delivery fails.
     pub(super) fn wake(&mut self, next: DeliveryId, now: Timestamp) {
-        self.woken_at = next;
+        self.first_after_wake = next;
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting =
             waiting.into_iter().map(|((due, number), waiting)| ((due.min(now), number), waiting)).collect();
     }
 
-    /// When there will be something to do, if nothing changes until then.
+    /// When the next message is due or the next deadline passes, if nothing changes before.
     pub(super) fn next_wakeup(&self, policy: &DeliveryPolicy) -> Option<Timestamp> {
         let next_due = self.waiting.keys().next().map(|(due, _)| *due).filter(|_| self.has_room(policy));
         let next_late = self.in_flight.values().map(|delivery| delivery.deadline).min();
         next_due.into_iter().chain(next_late).min()
     }
 
-    /// How many messages wait, and how many are under way.
+    /// How many messages wait, and how many are in flight.
     pub(super) fn backlog(&self) -> (usize, usize) {
         (self.waiting.len(), self.in_flight.len())
     }
 
-    /// All messages that are not acked, from old to new.
+    /// All unacked messages, oldest first.
     pub(super) fn unacked(&self) -> VecDeque<&Arc<Published>> {
         let waiting = self.waiting.values().map(|waiting| &waiting.message);
         let mut messages: Vec<_> =
@@ -299,13 +302,13 @@ impl Subscription {
         messages.into()
     }
 
-    /// There is room for no other message.
+    /// Whether there is no room for another message.
     pub(super) fn is_full(&self) -> bool {
         self.waiting.len() + self.in_flight.len() >= limits::MOST_UNACKED || self.bytes >= limits::MOST_BYTES
     }
 
-    /// Drops what is kept after its ack, and then the oldest of what waits, as far as there is too
-    /// much of it. At least one message stays.
+    /// Drops the oldest messages above the limits: acked messages first, then waiting ones. At
+    /// least one message stays.
     pub(super) fn bound(&mut self) {
         loop {
             let acked = match &mut self.kind {

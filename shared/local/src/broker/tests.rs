@@ -1,4 +1,4 @@
-//! The rules, with a driven clock.
+//! Tests of the rules, with a controlled clock.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +14,7 @@ const SUBSCRIPTION: &str = "crm-service-user-events";
 const HOLDER: &str = "crm-service-dead-letter";
 const NONE: [u32; 0] = [];
 
-/// One subscription, one holder, and seconds since the start.
+/// A push subscription, its dead-letter subscription, and the seconds since the start.
 struct World {
     topics: Topics,
     deliveries: Vec<Delivery>,
@@ -26,8 +26,8 @@ enum Act {
     Look,
     Publish,
     Wake,
-    /// Of the delivery with this number, in the order in which they were made; and whether the
-    /// broker still wants to know.
+    /// The index of the delivery, in the order of the deliveries, and whether the broker accepts
+    /// the ack or nack.
     Ack(usize, bool),
     Nack(usize, bool),
 }
@@ -54,7 +54,7 @@ impl World {
         self.topics.publish(message, self.now())
     }
 
-    /// Acts, and returns the attempts of the deliveries that are due then.
+    /// Performs the act, and returns the attempt numbers of the deliveries that are due then.
     fn act(&mut self, seconds: f64, act: Act) -> Vec<u32> {
         self.seconds = seconds;
         let now = self.now();
@@ -62,12 +62,13 @@ impl World {
             Look => {}
             Publish => drop(self.publish(&[]).unwrap()),
             Wake => self.topics.wake("crm-service", now),
-            Ack(at, wanted) => {
-                assert_eq!(self.topics.ack(SUBSCRIPTION, self.deliveries[at].id, now), wanted, "{act:?}");
+            Ack(index, accepted) => {
+                let id = self.deliveries[index].id;
+                assert_eq!(self.topics.ack(SUBSCRIPTION, id, now), accepted, "{act:?}");
             }
-            Nack(at, wanted) => {
-                let id = self.deliveries[at].id;
-                assert_eq!(self.topics.nack(SUBSCRIPTION, id, "because", now), wanted, "{act:?}");
+            Nack(index, accepted) => {
+                let id = self.deliveries[index].id;
+                assert_eq!(self.topics.nack(SUBSCRIPTION, id, "because", now), accepted, "{act:?}");
             }
         }
         let due = self.topics.due(now);
@@ -86,7 +87,7 @@ impl World {
     }
 }
 
-/// Each step is when, what, and the attempts of the deliveries that are due then.
+/// Each step has a time, an act, and the attempt numbers of the deliveries that are due then.
 fn check(policy: DeliveryPolicy, steps: &[(f64, Act, &[u32])]) -> World {
     let mut world = World::new(policy);
     for (step, (seconds, act, expected)) in steps.iter().enumerate() {
@@ -100,7 +101,7 @@ fn production() -> DeliveryPolicy {
 }
 
 #[test]
-fn an_acked_message_is_done() {
+fn an_acked_message_is_not_delivered_again() {
     let world = check(
         production(),
         &[(0.0, Publish, &[1]), (1.0, Ack(0, true), &[]), (1e5, Look, &[]), (2e5, Nack(0, false), &[])],
@@ -111,7 +112,7 @@ fn an_acked_message_is_done() {
 }
 
 #[test]
-fn the_pause_doubles_up_to_its_maximum() {
+fn the_backoff_doubles_up_to_its_maximum() {
     let mut world = World::new(production());
     assert_eq!(world.act(0.0, Publish), [1]);
     let mut pauses = Vec::new();
@@ -129,13 +130,13 @@ fn the_pause_doubles_up_to_its_maximum() {
 }
 
 #[test]
-fn a_delivery_without_an_answer_has_failed_at_its_deadline() {
+fn a_delivery_without_an_answer_fails_at_its_deadline() {
     let world = check(
         production(),
         &[
             (0.0, Publish, &[1]),
             (29.9, Look, &[]),
-            // The pause begins here.
+            // The backoff begins here.
             (30.0, Look, &[]),
             (39.9, Look, &[]),
             (40.0, Look, &[2]),
@@ -154,7 +155,7 @@ fn a_late_answer_is_ignored() {
                 (0.0, Publish, &[1]),
                 (30.0, answer, &[]),
                 (35.0, answer, &[]),
-                // It neither delays nor repeats what the deadline began.
+                // The late answer does not change the backoff that began at the deadline.
                 (40.0, Look, &[2]),
                 (41.0, answer, &[]),
                 (42.0, Ack(1, true), &[]),
@@ -165,7 +166,7 @@ fn a_late_answer_is_ignored() {
 }
 
 #[test]
-fn each_message_has_its_own_pause() {
+fn each_message_has_its_own_backoff() {
     check(
         production(),
         &[
@@ -179,7 +180,7 @@ fn each_message_has_its_own_pause() {
 }
 
 #[test]
-fn what_fails_too_often_becomes_a_dead_letter() {
+fn a_message_that_fails_too_often_becomes_a_dead_letter() {
     let policy = DeliveryPolicy { max_delivery_attempts: 2, ..production() };
     let mut world = World::new(policy);
     let id = world.publish(&[("ce-id", "7")]).unwrap();
@@ -188,7 +189,7 @@ fn what_fails_too_often_becomes_a_dead_letter() {
     assert_eq!(world.topics.dead_letters().count(), 0);
     assert_eq!(world.act(11.0, Look), [2]);
     assert_eq!(world.act(12.0, Nack(1, true)), NONE);
-    assert_eq!(world.act(1e5, Look), NONE, "it is delivered no more");
+    assert_eq!(world.act(1e5, Look), NONE, "it is not delivered any more");
     assert_eq!(world.fate().stage, Stage::DeadLettered);
 
     let letters: Vec<_> = world.topics.dead_letters().collect();
@@ -219,18 +220,18 @@ fn a_passed_deadline_counts_as_an_attempt() {
 }
 
 #[test]
-fn a_started_service_gets_at_once_what_it_missed() {
+fn a_restarted_service_gets_missed_messages_at_once() {
     check(
         production(),
         &[
             (0.0, Publish, &[1]),
             (0.0, Nack(0, true), &[]),
             (1.0, Publish, &[1]),
-            // The second message's delivery is still under way.
+            // The second message's delivery is still in flight.
             (2.0, Wake, &[2]),
-            // It began before the start, so its failure says nothing about the service now.
+            // It began before the start, so its failure says nothing about the restarted service.
             (3.0, Nack(1, true), &[2]),
-            // These began after it.
+            // These deliveries began after the start.
             (4.0, Nack(2, true), &[]),
             (5.0, Nack(3, true), &[]),
             (23.9, Look, &[]),
@@ -241,10 +242,10 @@ fn a_started_service_gets_at_once_what_it_missed() {
 }
 
 #[test]
-fn so_many_are_under_way_at_once() {
+fn limits_the_deliveries_in_flight() {
     let policy = DeliveryPolicy { max_in_flight: 2, ..production() };
     let mut world = check(policy, &[(0.0, Publish, &[1]), (1.0, Publish, &[1]), (2.0, Publish, &[])]);
-    assert_eq!(world.next_wakeup(), Some(30.0), "nothing can be done before an answer or a deadline");
+    assert_eq!(world.next_wakeup(), Some(30.0), "no delivery starts before an answer or a deadline");
     assert_eq!(world.act(3.0, Ack(1, true)), [1]);
     assert_eq!(world.act(4.0, Nack(0, true)), NONE);
     assert_eq!(world.topics.backlog(SUBSCRIPTION), (1, 1));
@@ -252,7 +253,7 @@ fn so_many_are_under_way_at_once() {
 }
 
 #[test]
-fn messages_are_kept_for_a_week() {
+fn drops_unacked_messages_after_a_week() {
     let week = 7.0 * 24.0 * 3600.0;
     let mut world =
         check(production(), &[(0.0, Publish, &[1]), (1.0, Nack(0, true), &[]), (week, Look, &[])]);
@@ -278,7 +279,7 @@ fn dead_letters_are_pulled_and_acked() {
     for _ in 0..3 {
         world.topics.publish(message(), world.now()).unwrap();
     }
-    assert_eq!(world.act(0.0, Look), NONE, "a holder is not pushed to");
+    assert_eq!(world.act(0.0, Look), NONE, "dead letters are not pushed");
     let pull = |world: &mut World, seconds, most| {
         world.seconds = seconds;
         world.topics.pull(HOLDER, most, world.now()).unwrap()
@@ -288,28 +289,28 @@ fn dead_letters_are_pulled_and_acked() {
     assert_eq!(pull(&mut world, 1.0, 10).len(), 1);
     assert!(world.topics.ack(HOLDER, first[0].id, world.now()));
     assert_eq!(pull(&mut world, 2.0, 10).len(), 0);
-    assert_eq!(world.topics.dead_letters().count(), 2, "what is pulled is still there");
+    assert_eq!(world.topics.dead_letters().count(), 2, "pulled dead letters are still there");
     assert_eq!(pull(&mut world, 31.0, 10).len(), 2);
     assert!(world.topics.pull(SUBSCRIPTION, 1, world.now()).is_err());
 }
 
 #[test]
-fn a_holder_keeps_the_newest() {
+fn a_dead_letter_subscription_keeps_the_newest_messages() {
     let mut world = World::new(production());
     for _ in 0..10_005 {
         let message = Message { topic: HOLDER.to_owned(), attributes: BTreeMap::new(), data: "x".into() };
         world.topics.publish(message, world.now()).unwrap();
     }
     assert_eq!(world.topics.dead_letters().count(), 10_000);
-    assert_eq!(world.topics.recent().iter().count(), 0, "a dead letter is no event");
+    assert_eq!(world.topics.recent().iter().count(), 0, "dead letters are not recent events");
 }
 
 #[test]
-fn the_last_events_are_remembered() {
+fn keeps_the_last_200_events() {
     let mut world = World::new(production());
     let ids: Vec<_> = (0..205).map(|_| world.publish(&[]).unwrap()).collect();
-    let remembered: Vec<_> = world.topics.recent().iter().map(|event| event.message.id()).collect();
-    assert_eq!(remembered, ids[5..]);
+    let kept: Vec<_> = world.topics.recent().iter().map(|event| event.message.id()).collect();
+    assert_eq!(kept, ids[5..]);
 }
 
 fn large(topic: &str, bytes: usize) -> Message {
@@ -317,7 +318,7 @@ fn large(topic: &str, bytes: usize) -> Message {
 }
 
 #[test]
-fn the_last_events_have_a_bounded_size() {
+fn recent_events_have_a_bounded_size() {
     let mut world = World::new(production());
     for _ in 0..5 {
         world.topics.publish(large("user-events", 5 << 20), world.now()).unwrap();
@@ -339,7 +340,7 @@ fn a_full_subscription_refuses_messages_and_loses_none() {
         let full = Err(Refused::Full(SUBSCRIPTION.to_owned()));
         assert_eq!(world.topics.publish(message(), world.now()), full, "{bytes} bytes each");
         assert_eq!(world.topics.backlog(SUBSCRIPTION), (most, 0));
-        // What the filter keeps away takes no room.
+        // A message that the filter excludes takes no room.
         let other =
             Message { attributes: BTreeMap::from([("ce-type".to_owned(), "other".to_owned())]), ..message() };
         world.topics.publish(other, world.now()).unwrap();
@@ -351,7 +352,7 @@ fn a_full_subscription_refuses_messages_and_loses_none() {
 }
 
 #[test]
-fn a_holder_drops_the_oldest_when_it_has_too_many_bytes() {
+fn a_dead_letter_subscription_drops_the_oldest_messages_above_its_byte_limit() {
     let mut world = World::new(production());
     let ids: Vec<_> =
         (0..10).map(|_| world.topics.publish(large(HOLDER, 8 << 20), world.now()).unwrap()).collect();
@@ -359,7 +360,7 @@ fn a_holder_drops_the_oldest_when_it_has_too_many_bytes() {
     assert_eq!(kept, ids[2..]);
 }
 
-/// A world with a subscription that a person made.
+/// A world with a subscription that a person created.
 fn watched(filter: &str, retain_acked: bool) -> World {
     let mut world = World::new(production());
     let ten_seconds = Duration::from_secs(10);
@@ -385,22 +386,22 @@ impl World {
 }
 
 #[test]
-fn a_person_watches_what_the_filter_passes() {
+fn a_pull_subscription_gets_the_messages_that_its_filter_passes() {
     let mut world = watched("attributes:a", false);
     world.publish(&[]).unwrap();
     let wanted = world.publish(&[("a", "b")]).unwrap();
     assert_eq!(world.pull(0.0)[..], [&*wanted]);
-    assert_eq!(world.pull(9.9), [""; 0], "it is under way");
+    assert_eq!(world.pull(9.9), [""; 0], "it is in flight");
     assert_eq!(world.pull(10.0), [wanted], "its own ack deadline has passed");
     world.ack_pulled();
     assert_eq!(world.pull(1e5), [""; 0]);
     assert_eq!(world.topics.dead_letters().count(), 0);
-    // The services get theirs all the same.
+    // The service still gets both messages.
     assert_eq!(world.act(0.0, Look), [1, 1]);
 }
 
 #[test]
-fn an_ack_deadline_is_extended_or_given_up() {
+fn an_ack_deadline_can_be_extended_or_set_to_zero() {
     let mut world = watched("", false);
     let id = world.publish(&[]).unwrap();
     assert_eq!(world.pull(0.0)[..], [&*id]);
@@ -416,7 +417,7 @@ fn an_ack_deadline_is_extended_or_given_up() {
 }
 
 #[test]
-fn seeking_back_brings_acked_messages_again_if_they_are_retained() {
+fn seeking_back_redelivers_acked_messages_if_they_are_retained() {
     for retain_acked in [true, false] {
         let mut world = watched("", retain_acked);
         let old = world.publish(&[]).unwrap();
@@ -430,7 +431,7 @@ fn seeking_back_brings_acked_messages_again_if_they_are_retained() {
 }
 
 #[test]
-fn seeking_ahead_drops_what_waits() {
+fn seeking_ahead_acks_waiting_messages() {
     let mut world = watched("", false);
     world.publish(&[]).unwrap();
     let later = after(world.now(), Duration::from_secs(1));
@@ -439,7 +440,7 @@ fn seeking_ahead_drops_what_waits() {
 }
 
 #[test]
-fn a_persons_subscriptions_are_bounded_and_the_catalogs_stay() {
+fn limits_the_number_of_pull_subscriptions_and_protects_those_of_the_catalog() {
     let mut world = watched("", false);
     let subscribe = |world: &mut World, name: &str| {
         world.topics.subscribe(name, "user-events", "", Duration::from_secs(10), false)
@@ -457,7 +458,7 @@ fn a_persons_subscriptions_are_bounded_and_the_catalogs_stay() {
 }
 
 #[test]
-fn a_watcher_that_nobody_empties_drops_the_oldest_and_the_services_go_on() {
+fn a_full_pull_subscription_drops_the_oldest_messages_and_refuses_none() {
     let mut world = watched("", true);
     for _ in 0..limits::MOST_PULLED + 5 {
         world.publish(&[]).unwrap();
@@ -466,7 +467,7 @@ fn a_watcher_that_nobody_empties_drops_the_oldest_and_the_services_go_on() {
 }
 
 #[test]
-fn refuses_what_pubsub_refuses() {
+fn refuses_the_same_messages_as_pubsub() {
     let topic = || "user-events".to_owned();
     let many = |count| (0..count).map(|n: u32| (n.to_string(), String::new())).collect();
     let one = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
@@ -494,8 +495,8 @@ fn refuses_what_pubsub_refuses() {
     assert_eq!(world.topics.publish(unknown, world.now()), Err(Refused::UnknownTopic("nothing".to_owned())));
 }
 
-/// From a seed: whatever happens, a message is delivered until it is acked or given up, never
-/// twice at once, and never again after its ack.
+/// Plays random answers from 300 seeds. A message is delivered until it is acked or becomes a dead
+/// letter. Two deliveries of it never overlap, and none follows its ack.
 #[test]
 fn every_message_ends_once() {
     for seed in 0..300 {
@@ -513,7 +514,7 @@ fn every_message_ends_once() {
             let now = world.now();
             for delivery in world.topics.due(now) {
                 let number = delivery.message.number;
-                // Its last delivery may look open here still, but its deadline has passed.
+                // An earlier delivery may still be listed, but its deadline has passed.
                 open.retain(|other| other.message.number != number);
                 open.push(delivery);
             }
@@ -530,10 +531,10 @@ fn every_message_ends_once() {
                     _ => {}
                 }
             }
-            let (waiting, under_way) = world.topics.backlog(SUBSCRIPTION);
+            let (waiting, in_flight) = world.topics.backlog(SUBSCRIPTION);
             let ended = acked + world.topics.dead_letters().count();
-            assert_eq!(waiting + under_way + ended, published, "seed {seed}, step {step}");
-            assert!(under_way <= 3, "seed {seed}");
+            assert_eq!(waiting + in_flight + ended, published, "seed {seed}, step {step}");
+            assert!(in_flight <= 3, "seed {seed}");
             if step > 60 && ended == published {
                 break;
             }

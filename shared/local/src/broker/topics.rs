@@ -1,13 +1,13 @@
-//! The rules of topics and subscriptions, with no clock and no I/O: every method is told the time.
+//! The rules of topics and subscriptions, without a clock or I/O: the caller passes the time.
 //!
-//! They are Pub/Sub's documented ones: a message goes to each subscription whose filter passes it
-//! and is delivered there [at least once](https://cloud.google.com/pubsub/docs/subscription-overview#default_properties)
-//! until it is acked. What is left out: ordering keys, and the
+//! The rules follow Pub/Sub's documentation: a message goes to each subscription whose filter passes
+//! it and is delivered there [at least once](https://cloud.google.com/pubsub/docs/subscription-overview#default_properties)
+//! until it is acked. Two features are left out: ordering keys, and the
 //! [slow start](https://cloud.google.com/pubsub/docs/push#push_backoff) of push subscriptions.
 //!
 //! The memory is bounded, unlike Pub/Sub's. A push subscription keeps up to 50,000 messages and
 //! 64 MiB; beyond that, publishing to its topic fails, and no message is lost. A pull subscription
-//! (dead letters, and what a person creates) keeps up to 10,000 messages and 64 MiB; beyond that,
+//! (for dead letters, or created by a person) keeps up to 10,000 messages and 64 MiB; beyond that,
 //! the oldest messages are dropped. [`RecentEvents`] keeps the last 200 events and 16 MiB.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -28,7 +28,7 @@ use super::{
 /// All topics, subscriptions and messages.
 pub struct Topics {
     policy: DeliveryPolicy,
-    /// By topic, the names of its subscriptions.
+    /// The names of each topic's subscriptions.
     topics: BTreeMap<String, Vec<String>>,
     subscriptions: BTreeMap<String, Subscription>,
     last_message: u64,
@@ -36,23 +36,23 @@ pub struct Topics {
     recent: RecentEvents,
 }
 
-/// There is no such subscription, or messages are pushed to it and cannot be pulled.
+/// There is no such subscription, or it is a push subscription.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("there is no subscription {0} that messages can be pulled from")]
 pub struct UnknownSubscription(pub(super) String);
 
-/// A subscription as a person sees it.
+/// A subscription as the REST API shows it.
 pub(crate) struct SubscriptionInfo<'a> {
     pub(crate) name: &'a str,
     pub(crate) topic: &'a str,
     pub(crate) filter: Option<&'a str>,
     pub(crate) ack_deadline: Duration,
-    /// The service that is pushed to, and where its dead letters go.
+    /// For a push subscription: the service and its dead-letter topic.
     pub(crate) pushes: Option<(&'a str, &'a str)>,
     pub(crate) retains_acked: bool,
 }
 
-/// Why a subscription cannot be made or deleted.
+/// Why a subscription cannot be created, changed or deleted.
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Unchanged {
     #[error("there is no topic {0}")]
@@ -70,11 +70,11 @@ pub(crate) enum Unchanged {
 }
 
 impl Topics {
-    /// The catalog's topics, push subscriptions and dead-letter topics. Each of the latter has a
-    /// subscription of the same name that holds the messages.
+    /// The catalog's topics, push subscriptions and dead-letter topics. Each dead-letter topic has
+    /// a subscription of the same name that holds the messages.
     ///
     /// # Errors
-    /// Says which filter of the catalog is not one that Pub/Sub takes.
+    /// If Pub/Sub would refuse a filter of the catalog. The error names the filter.
     pub fn of(catalog: &Catalog, policy: DeliveryPolicy) -> Result<Self, InvalidFilter> {
         let mut topics: BTreeMap<String, Vec<String>> =
             catalog.topics.iter().map(|topic| (topic.name.clone(), Vec::new())).collect();
@@ -105,16 +105,16 @@ impl Topics {
         })
     }
 
-    /// Publishes a message and returns the id that it was given.
+    /// Publishes a message and returns its message ID.
     ///
     /// # Errors
-    /// Where Pub/Sub would refuse it.
+    /// If Pub/Sub would refuse the message, or a subscription is full.
     pub fn publish(&mut self, message: Message, now: Timestamp) -> Result<String, Refused> {
         self.check(&message)?;
         self.enqueue(message, None, now)
     }
 
-    /// Whether [`publish`](Self::publish) would take the message.
+    /// Checks whether [`publish`](Self::publish) would accept the message.
     pub(crate) fn check(&self, message: &Message) -> Result<(), Refused> {
         limits::check(message)?;
         let names = self.topics.get(&message.topic);
@@ -133,7 +133,7 @@ impl Topics {
     ) -> Result<String, Refused> {
         let Message { topic, attributes, data } = message;
         let Some(names) = self.topics.get(&topic) else { return Err(Refused::UnknownTopic(topic)) };
-        // Like Pub/Sub's, these ids do not come again after a restart: receipts may outlive it.
+        // As in Pub/Sub, a restart does not repeat ids: receipts may outlive the process.
         let time = u64::try_from(now.as_microsecond()).unwrap_or_default();
         self.last_message = time.max(self.last_message + 1);
         let number = self.last_message;
@@ -161,8 +161,8 @@ impl Topics {
         Ok(message.id())
     }
 
-    /// What is to be pushed now. Each delivery must be followed by an [`ack`](Self::ack) or a
-    /// [`nack`](Self::nack), or its deadline passes.
+    /// Starts all deliveries that are due. Each one needs an [`ack`](Self::ack) or a
+    /// [`nack`](Self::nack) before its deadline passes.
     pub fn due(&mut self, now: Timestamp) -> Vec<Delivery> {
         self.expire(now);
         let mut due = Vec::new();
@@ -180,8 +180,8 @@ impl Topics {
         due
     }
 
-    /// The subscriber is done with the message. Returns false for a delivery that came too late or
-    /// is not known: then the message is delivered again.
+    /// Acks a delivery. Returns false if the ack is too late or the delivery is unknown: then the
+    /// message is delivered again.
     /// <https://cloud.google.com/pubsub/docs/lease-management>
     pub fn ack(&mut self, subscription: &str, delivery: DeliveryId, now: Timestamp) -> bool {
         self.expire(now);
@@ -196,15 +196,15 @@ impl Topics {
         acked.is_some()
     }
 
-    /// What the service said of a delivery that is to be acked or nacked now.
+    /// Records the outcome that the service reported for a delivery.
     pub fn outcome(&mut self, delivery: &Delivery, outcome: Outcome) {
         self.recent.update(delivery.message.number, &delivery.subscription, |fate| {
             fate.outcome = Some(outcome);
         });
     }
 
-    /// The delivery failed. The message is delivered again after a pause, or forwarded as a dead
-    /// letter. Returns false as [`ack`](Self::ack) does.
+    /// Nacks a delivery. The message is delivered again after a pause, or forwarded as a dead
+    /// letter. Returns false in the same cases as [`ack`](Self::ack).
     pub fn nack(&mut self, subscription: &str, delivery: DeliveryId, reason: &str, now: Timestamp) -> bool {
         self.expire(now);
         let found = self.subscriptions.get_mut(subscription);
@@ -240,15 +240,15 @@ impl Topics {
             });
         if let (Failed::TooOften { attempts }, Some(topic)) = (failed, dead_letter_topic) {
             let forwarded = forwarded(message, topic, name, *attempts);
-            // `of` made every dead-letter topic, so this one is known.
+            // `of` created every dead-letter topic, so this one is known.
             let _ = self.enqueue(forwarded, Some(reason.to_owned()), now);
         }
     }
 
-    /// Pulls from a subscription that holds dead letters, or that a person made.
+    /// Pulls from a subscription that holds dead letters, or that a person created.
     ///
     /// # Errors
-    /// When there is no such subscription.
+    /// If there is no such subscription.
     pub fn pull(
         &mut self,
         subscription: &str,
@@ -272,10 +272,10 @@ impl Topics {
         Ok(deliveries)
     }
 
-    /// Gives deliveries of a pulled subscription another deadline. None at all is a nack.
+    /// Sets a new deadline for deliveries of a pull subscription. A deadline of zero is a nack.
     ///
     /// # Errors
-    /// When there is no such subscription.
+    /// If there is no such subscription.
     pub(crate) fn modify_ack_deadline(
         &mut self,
         subscription: &str,
@@ -287,7 +287,7 @@ impl Topics {
         self.pulled_from(subscription)?;
         for &id in deliveries {
             if deadline.is_zero() {
-                self.nack(subscription, id, "not acked by whoever pulled it", now);
+                self.nack(subscription, id, "nacked by the subscriber", now);
             } else {
                 self.pulled_from(subscription)?.0.extend(id, after(now, deadline));
             }
@@ -303,7 +303,7 @@ impl Topics {
         found.map(|found| (found, &self.policy)).ok_or_else(|| UnknownSubscription(name.to_owned()))
     }
 
-    /// Makes a subscription that a person pulls from.
+    /// Creates a subscription that a person pulls from.
     pub(crate) fn subscribe(
         &mut self,
         name: &str,
@@ -328,7 +328,7 @@ impl Topics {
         Ok(())
     }
 
-    /// Deletes a subscription that a person made.
+    /// Deletes a subscription that a person created.
     pub(crate) fn unsubscribe(&mut self, name: &str) -> Result<(), Unchanged> {
         match self.subscriptions.get(name).map(|found| &found.kind) {
             None => return Err(Unchanged::UnknownSubscription(name.to_owned())),
@@ -339,7 +339,7 @@ impl Topics {
         Ok(())
     }
 
-    /// Acks what a subscription has from before `time`, and delivers again what it has since.
+    /// Acks a subscription's messages from before `time`, and delivers its later messages again.
     pub(crate) fn seek(&mut self, name: &str, time: Timestamp, now: Timestamp) -> Result<(), Unchanged> {
         self.expire(now);
         let found = self.subscriptions.get_mut(name);
@@ -350,7 +350,7 @@ impl Topics {
         Ok(())
     }
 
-    /// The topics' names.
+    /// The names of all topics.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.topics.keys().map(String::as_str)
     }
@@ -374,7 +374,7 @@ impl Topics {
         })
     }
 
-    /// Makes all that waits for a service due now: it has been started again.
+    /// Makes all messages that wait for a service due now, because the service was started again.
     pub fn wake(&mut self, service: &str, now: Timestamp) {
         for subscription in self.subscriptions.values_mut() {
             if subscription.is_push() && *subscription.service == *service {
@@ -383,27 +383,27 @@ impl Topics {
         }
     }
 
-    /// When [`due`](Self::due) will have something to do, if nothing else happens until then.
+    /// When [`due`](Self::due) must be called next, if nothing else happens before.
     #[must_use]
     pub fn next_wakeup(&self) -> Option<Timestamp> {
         let pushed = self.subscriptions.values().filter(|subscription| subscription.is_push());
         pushed.filter_map(|subscription| subscription.next_wakeup(&self.policy)).min()
     }
 
-    /// How deliveries are made.
+    /// The policy for deliveries.
     #[must_use]
     pub fn policy(&self) -> &DeliveryPolicy {
         &self.policy
     }
 
-    /// What was published lately.
+    /// The recent events.
     #[must_use]
     pub fn recent(&self) -> &RecentEvents {
         &self.recent
     }
 
-    /// The dead letters that nobody has acked, with the service that they were meant for, by
-    /// service and from old to new.
+    /// The unacked dead letters, each with the service that it was meant for. They are sorted by
+    /// service, then oldest first.
     pub fn dead_letters(&self) -> impl Iterator<Item = (&str, &Published)> {
         let holders = self.subscriptions.values().filter(|subscription| subscription.is_holder());
         holders.flat_map(|holder| {
@@ -411,7 +411,7 @@ impl Topics {
         })
     }
 
-    /// How many messages of a subscription wait and how many are under way.
+    /// How many messages of a subscription wait, and how many are in flight.
     #[must_use]
     pub fn backlog(&self, subscription: &str) -> (usize, usize) {
         self.subscriptions.get(subscription).map(Subscription::backlog).unwrap_or_default()
