@@ -12,7 +12,7 @@ use crate::{
     receipt::{self, About, Claim, Found, Phase, Receipt, State},
     reject,
     store::{CommitError, Precondition, Version, Write},
-    transaction::{Seal, Sealed, commit, transact},
+    transaction::{Sealed, commit, transact},
 };
 
 /// What a delivery does next.
@@ -54,17 +54,17 @@ pub(crate) async fn claim(
                 phase: Phase::Performing,
                 is_repeated: false,
             };
-            Ok(Seal::Write(State::Claimed { claim }))
+            Ok(State::Claimed { claim })
         }
-        None => Ok(Seal::Write(State::done(events))),
+        None => Ok(State::done(events)),
     };
     match transact(runtime, subject, Precondition::Absent, |cx| effect.claim(data, cx), seal).await? {
-        Sealed::Ours(Receipt { about, state }, version) => Ok(match state {
-            State::Done(done) => Claimed::Over(done.events, Outcome::Handled),
-            State::Claimed { claim } => Claimed::Held(Box::new(Held { about, claim, version, since })),
-        }),
+        Sealed::Ours(Receipt { about, state }, version) => match state {
+            State::Done(done) => Ok(Claimed::Over(done.events, Outcome::Handled)),
+            State::Claimed { claim } => Ok(Claimed::Held(Box::new(Held { about, claim, version, since }))),
+            State::Abandoned => Err(abandoned()),
+        },
         Sealed::Theirs(found) => wait(runtime, subject, &token, since, found).await,
-        Sealed::Removed => Err(abandoned()),
     }
 }
 
@@ -84,6 +84,7 @@ async fn wait(
         let mut claim = match state {
             State::Done(done) => return Ok(Claimed::Over(done.events, Outcome::Duplicate)),
             State::Claimed { claim } => claim,
+            State::Abandoned => return Err(abandoned()),
         };
         match &claim.phase {
             Phase::Performed(_) => {

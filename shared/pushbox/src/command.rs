@@ -21,7 +21,7 @@ use crate::{
     receipt::{self, Answer, Done, State},
     store::Precondition,
     trace::{Trace, only},
-    transaction::{Seal, Sealed, transact},
+    transaction::{Sealed, transact},
     wire::header::IDEMPOTENCY_KEY,
 };
 
@@ -132,7 +132,7 @@ impl<T> Command<T> {
             |reply, events| {
                 let answer = Some(Answer { fingerprint: fingerprint.clone(), reply });
                 let pending = !events.is_empty();
-                Ok(Seal::Write(State::Done(Done { events, answer, pending })))
+                Ok(State::Done(Done { events, answer, pending }))
             },
         );
         let late = |_| Failure::Retry("the store did not answer in time".to_owned());
@@ -140,7 +140,6 @@ impl<T> Command<T> {
         let (receipt, version) = match sealed {
             Sealed::Ours(receipt, version) => (receipt, version),
             Sealed::Theirs(found) => (found.receipt, found.version),
-            Sealed::Removed => return Err(no_answer()),
         };
         let State::Done(Done { answer: Some(answer), pending, .. }) = receipt.state.clone() else {
             return Err(no_answer());

@@ -15,7 +15,7 @@ use crate::{
     service::{Handler, Step},
     store::Precondition,
     trace::Trace,
-    transaction::{Seal, Sealed, transact},
+    transaction::{Sealed, transact},
     wire::{self, attribute},
 };
 
@@ -53,18 +53,19 @@ async fn handle(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Result<
 
 /// Handles an event in one transaction.
 async fn run(runtime: &Runtime, step: &Step, subject: &Subject, data: &[u8]) -> Result<Outcome, Failure> {
-    let seal = |(), events| Ok(Seal::Write(State::done(events)));
+    let seal = |(), events| Ok(State::done(events));
     let (state, outcome) =
         match transact(runtime, subject, Precondition::Absent, |cx| step(data, cx), seal).await? {
             Sealed::Ours(receipt, _) => (receipt.state, Outcome::Handled),
             // The first delivery may have died before its relay, so a duplicate relays, too.
             Sealed::Theirs(found) => (found.receipt.state, Outcome::Duplicate),
-            Sealed::Removed => return Err(Failure::Retry("the receipt was removed".to_owned())),
         };
     fault::point("committed").await;
     match state {
         State::Done(done) => runtime.relay(&done.events).await.map(|()| outcome),
-        State::Claimed { .. } => Err(Failure::Retry("an earlier release has claimed this event".to_owned())),
+        State::Claimed { .. } | State::Abandoned => {
+            Err(Failure::Retry("an earlier release has claimed this event".to_owned()))
+        }
     }
 }
 

@@ -56,8 +56,8 @@ pub trait Effect: Send + Sync + 'static {
         cx: Context,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Undoes the writes of `claim` after `perform` has rejected the call. The same commit removes the
-    /// receipt, so a replay of the dead letter begins with `claim`. This does not run if an earlier attempt
+    /// Undoes the writes of `claim` after `perform` has rejected the call. The same commit abandons the
+    /// claim, so a replay of the dead letter begins with `claim`. This does not run if an earlier attempt
     /// may have made the call: then the claim keeps its key for the replay.
     fn abandon(&self, call: Self::Call, cx: Context) -> impl Future<Output = Result<(), Failure>> + Send;
 }

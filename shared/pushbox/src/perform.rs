@@ -16,7 +16,7 @@ use crate::{
     message::Outgoing,
     receipt::{self, Found, Phase, Receipt, State},
     store::{CommitError, Precondition},
-    transaction::{Seal, Sealed, commit, pause, transact},
+    transaction::{Sealed, commit, pause, transact},
 };
 
 /// Handles an event with one call to the outside.
@@ -112,11 +112,10 @@ impl Performing {
             // A takeover changes the receipt.
             Precondition::At(held.version),
             |cx| self.effect.complete(&held.claim.call, outcome, cx),
-            |(), events| Ok(Seal::Write(State::done(events))),
+            |(), events| Ok(State::done(events)),
         );
         let receipt = match guard(Instant::now() + self.runtime.timing().completion, completed).await {
             Guarded::Done(Ok(Sealed::Ours(receipt, _) | Sealed::Theirs(Found { receipt, .. }))) => receipt,
-            Guarded::Done(Ok(Sealed::Removed)) => return Completion::TakenOver,
             Guarded::Done(Err(failure)) => return Completion::Failed(failure),
             Guarded::Panicked(panic) => return Completion::Panicked(panic),
             Guarded::Late => {
@@ -126,7 +125,7 @@ impl Performing {
         };
         match receipt.state {
             State::Done(done) => Completion::Recorded(done.events),
-            State::Claimed { .. } => Completion::TakenOver,
+            State::Claimed { .. } | State::Abandoned => Completion::TakenOver,
         }
     }
 
@@ -174,7 +173,7 @@ impl Performing {
         }
     }
 
-    /// Removes the claim, and undoes the writes that were committed with it.
+    /// Abandons the claim, and undoes the writes that were committed with it.
     async fn abandon(&self, held: &Held) -> Result<(), Failure> {
         let abandoned = transact(
             &self.runtime,
@@ -182,15 +181,15 @@ impl Performing {
             Precondition::At(held.version),
             |cx| self.effect.abandon(&held.claim.call, cx),
             |(), events| match events.is_empty() {
-                true => Ok(Seal::Remove),
+                true => Ok(State::Abandoned),
                 false => Err(Failure::Retry("a claim published while it was abandoned".to_owned())),
             },
         );
         let late = || Failure::Retry("the claim could not be abandoned in time".to_owned());
         let abandoned = timeout(self.runtime.timing().completion, abandoned).await.map_err(|_| late())?;
         match abandoned? {
-            Sealed::Removed => Ok(()),
-            Sealed::Ours(..) | Sealed::Theirs(_) => Err(taken_over()),
+            Sealed::Ours(..) => Ok(()),
+            Sealed::Theirs(_) => Err(taken_over()),
         }
     }
 }

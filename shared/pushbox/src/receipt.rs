@@ -46,6 +46,10 @@ pub(crate) enum State {
     Claimed { claim: Claim },
     /// It is handled.
     Done(Done),
+    /// The outside refused the call for good, and the claim's writes are undone. A later delivery handles
+    /// the event as if it were the first. The receipt stays, because without it a commit of the claim that
+    /// the store applies late would succeed.
+    Abandoned,
 }
 
 /// The right to make one call to the outside.
@@ -133,8 +137,13 @@ impl Receipt {
     pub(crate) fn events(&self) -> &[Outgoing] {
         match &self.state {
             State::Done(done) => &done.events,
-            State::Claimed { .. } => &[],
+            State::Claimed { .. } | State::Abandoned => &[],
         }
+    }
+
+    /// Whether a delivery may replace it as if it did not exist. TTL deletes expired receipts late.
+    pub(crate) fn is_void(&self, now: Timestamp) -> bool {
+        self.about.expire_at <= now || matches!(self.state, State::Abandoned)
     }
 
     /// The receipt of a command after its events are published.
@@ -179,6 +188,7 @@ mod tests {
             (json!({ "state": "claimed", "claim": claim }), Ok("claimed")),
             (json!({ "state": "claimed", "claim": of_later_release }), Err(())),
             (json!({ "state": "claimed", "claim": of_earlier_release, "events": [] }), Err(())),
+            (json!({ "state": "abandoned" }), Ok("abandoned")),
             (json!({ "state": "later" }), Err(())),
             (json!({ "events": [] }), Err(())),
         ] {
@@ -189,6 +199,7 @@ mod tests {
             let found = Receipt::of(all).map_err(|_| ()).map(|receipt| match receipt.state {
                 State::Claimed { .. } => "claimed",
                 State::Done(_) => "done",
+                State::Abandoned => "abandoned",
             });
             assert_eq!(found, expected, "{fields}");
         }

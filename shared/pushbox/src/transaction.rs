@@ -24,32 +24,24 @@ const MAX_SENDS: u32 = 3;
 pub(crate) enum Sealed {
     /// This run's receipt, with its version.
     Ours(Receipt, Version),
-    /// This run has removed the receipt.
-    Removed,
     /// Another delivery's receipt, or this delivery's if the answer to its commit was lost.
     Theirs(Found),
 }
 
-/// What a transaction does with the receipt.
-pub(crate) enum Seal {
-    /// Writes it with this state.
-    Write(State),
-    /// Removes it. A later delivery then handles the key as if it were the first.
-    Remove,
-}
-
-/// Runs `run` and commits its staged writes together with the receipt that `seal` makes. The receipt's
-/// precondition is `only_if`. Runs it again if another transaction has changed a document that it used.
+/// Runs `run` and commits its staged writes together with a receipt in the state that `seal` returns. The
+/// receipt's precondition is `only_if`. Runs it again if another transaction has changed a document that it
+/// used.
 pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
     runtime: &Runtime,
     subject: &Subject,
     mut only_if: Precondition,
     run: impl Fn(Context) -> Fut,
-    seal: impl Fn(T, Vec<Outgoing>) -> Result<Seal, Failure>,
+    seal: impl Fn(T, Vec<Outgoing>) -> Result<State, Failure>,
 ) -> Result<Sealed, E> {
     let path = receipt::path(subject.service, &subject.key);
     let store = &runtime.ports().store;
     let nonce = runtime.ports().random.nonce();
+    let may_replace_void = only_if == Precondition::Absent;
     let mut known = Known::default();
     for attempt in 0..MAX_RUNS {
         let now = runtime.now();
@@ -59,17 +51,11 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
         let (end, writes) = match ran {
             Ok(result) => {
                 let events = std::mem::take(&mut staged.events);
-                let (receipt, change) = match seal(result, events)? {
-                    Seal::Write(state) => {
-                        let message_id = subject.message_id.as_deref();
-                        let about =
-                            About::new(&subject.key, message_id, now, runtime.timing().receipt_retention);
-                        let receipt = Receipt { about, state };
-                        let change = receipt.to_change().map_err(Failure::from)?;
-                        (Some(receipt), change)
-                    }
-                    Seal::Remove => (None, Change::Delete),
-                };
+                let state = seal(result, events)?;
+                let message_id = subject.message_id.as_deref();
+                let about = About::new(&subject.key, message_id, now, runtime.timing().receipt_retention);
+                let receipt = Receipt { about, state };
+                let change = receipt.to_change().map_err(Failure::from)?;
                 // The receipt comes first: the first precondition that fails decides the error.
                 let mut writes = vec![Write { path: path.clone(), change, only_if }];
                 writes.extend(staged.into_writes());
@@ -94,10 +80,7 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
         match commit(&**store, &writes).await {
             Ok(versions) => {
                 let version = versions.first().copied().ok_or_else(missing_version)?;
-                return end.map(|receipt| match receipt {
-                    Some(receipt) => Sealed::Ours(receipt, version),
-                    None => Sealed::Removed,
-                });
+                return end.map(|receipt| Sealed::Ours(receipt, version));
             }
             Err(CommitError::Conflict) => {}
             Err(error @ CommitError::Refused(_)) => return Err(reject(error).into()),
@@ -105,10 +88,9 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
         }
         match Receipt::read(&**store, &path).await.map_err(Failure::from)? {
             Some(found) if only_if != Precondition::At(found.version) => {
-                if found.receipt.about.expire_at > now {
+                if !(may_replace_void && found.receipt.is_void(now)) {
                     return Ok(Sealed::Theirs(found));
                 }
-                // TTL deletes late, so an expired receipt counts as absent.
                 only_if = Precondition::At(found.version);
             }
             _ => {}
@@ -127,8 +109,7 @@ async fn theirs(
     now: Timestamp,
 ) -> Result<Option<Found>, StoreError> {
     let found = Receipt::read(store, path).await?;
-    Ok(found
-        .filter(|found| only_if != Precondition::At(found.version) && found.receipt.about.expire_at > now))
+    Ok(found.filter(|found| only_if != Precondition::At(found.version) && !found.receipt.is_void(now)))
 }
 
 /// Commits. If the commit fails or its answer is lost, it is sent again. The preconditions tell whether the

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tracing::{Metadata, field, span};
 
 use crate::{
-    ledger::{Call, Ledger, Published},
+    ledger::{Call, Ledger, Published, Receipt},
     outside::Repeats,
 };
 
@@ -26,7 +26,7 @@ pub(crate) fn check(ledger: &Ledger, catalog: &Catalog, heard: &Heard) -> Result
         return Err(violation.clone());
     }
     for receipt in ledger.receipts.values() {
-        if receipt.is_claimed() {
+        if receipt.is_claimed() && !is_kept_for_a_replay(ledger, receipt) {
             return Err(format!("no claim is left: {} has one", receipt.service));
         }
         if receipt.is_pending {
@@ -44,6 +44,21 @@ pub(crate) fn check(ledger: &Ledger, catalog: &Catalog, heard: &Heard) -> Result
         }
     }
     Ok(())
+}
+
+/// A parked message may keep its claim, and with it the idempotency key, in two cases. Another attempt may
+/// have made the call before the outside rejected it. Or the message was handled again, and that was
+/// interrupted.
+pub(crate) fn is_kept_for_a_replay(ledger: &Ledger, receipt: &Receipt) -> bool {
+    let event = receipt.message_id.as_deref().and_then(|id| ledger.event_of(id));
+    let is_parked = ledger
+        .parked()
+        .any(|(service, parked, _)| service == receipt.service && Some(&parked) == event.as_ref());
+    let was_interrupted = ledger.requests.iter().any(|request| {
+        let is_about_it = request.service == receipt.service && request.event == event;
+        is_about_it && (request.has_no_answer || request.store_failures > 0)
+    });
+    is_parked && (receipt.is_released || was_interrupted)
 }
 
 /// Each subscriber handles each event exactly once, or parks it.

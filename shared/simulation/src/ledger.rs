@@ -41,6 +41,8 @@ pub(crate) struct Request {
     pub(crate) event: Option<String>,
     /// The process died during the request.
     pub(crate) was_cut: bool,
+    /// The process died, or the caller hung up.
+    pub(crate) has_no_answer: bool,
     /// How many store calls of the request failed.
     pub(crate) store_failures: usize,
 }
@@ -73,10 +75,12 @@ pub(crate) struct Handled {
 pub(crate) struct Receipt {
     pub(crate) service: String,
     is_done: bool,
+    /// The claim waits for a delivery that takes it over.
+    pub(crate) is_released: bool,
     pub(crate) is_pending: bool,
     created_at: String,
     expire_at: Option<Timestamp>,
-    message_id: Option<String>,
+    pub(crate) message_id: Option<String>,
 }
 
 impl Receipt {
@@ -85,7 +89,8 @@ impl Receipt {
         let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
         Some(Self {
             service: service.to_owned(),
-            is_done: fields.get("claim").is_none_or(Value::is_null),
+            is_done: fields.get("state").is_some_and(|state| state == "done"),
+            is_released: fields.get("claim").is_some_and(|claim| claim["phase"] == "released"),
             is_pending: fields.get("pending") == Some(&Value::Bool(true)),
             created_at: text("createdAt").unwrap_or_default(),
             expire_at: text("expireAt").and_then(|time| time.parse().ok()),
@@ -120,7 +125,13 @@ pub(crate) fn event(attributes: &BTreeMap<String, String>, message_id: &str) -> 
 impl Ledger {
     pub(crate) fn request(&mut self, service: &str, event: Option<String>) -> RequestId {
         let service = service.to_owned();
-        self.requests.push(Request { service, event, was_cut: false, store_failures: 0 });
+        self.requests.push(Request {
+            service,
+            event,
+            was_cut: false,
+            has_no_answer: false,
+            store_failures: 0,
+        });
         self.requests.len() - 1
     }
 
@@ -130,11 +141,12 @@ impl Ledger {
             if let Change::Set(fields) = change
                 && let Some(receipt) = Receipt::of(path, fields)
             {
-                self.receipt(path, receipt, now);
-            }
-            // A claim was abandoned: the event may arrive again, as if for the first time.
-            if matches!(change, Change::Delete) {
-                self.receipts.remove(path);
+                if fields.get("state").is_some_and(|state| state == "abandoned") {
+                    // The event may arrive again, as if for the first time.
+                    self.receipts.remove(path);
+                } else {
+                    self.receipt(path, receipt, now);
+                }
             }
             if !self.paths.contains(path) {
                 self.paths.insert(path.clone());
@@ -166,7 +178,7 @@ impl Ledger {
         self.receipts.insert(path.clone(), receipt);
     }
 
-    fn event_of(&self, message_id: &str) -> Option<String> {
+    pub(crate) fn event_of(&self, message_id: &str) -> Option<String> {
         let published = self.published.iter().find(|published| published.id == message_id)?;
         Some(published.event())
     }

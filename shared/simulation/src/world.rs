@@ -173,7 +173,7 @@ impl World {
             let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
             Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() }
         });
-        tokio::select! {
+        let answer = tokio::select! {
             biased;
             () = process.dead.cancelled() => {
                 self.shared().ledger().requests[id].was_cut = true;
@@ -189,7 +189,9 @@ impl World {
                 None
             }
             answer = answer => Some(answer),
-        }
+        };
+        self.shared().ledger().requests[id].has_no_answer = answer.is_none();
+        answer
     }
 
     /// Posts `body` until the answer is final, as a caller with an idempotency key may do. It also

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use pushbox::{
     Command, Context, Document, Effect, Event, Failure, Ports, Problem, Reply, Service, System, reject,
     store::Fields,
@@ -15,6 +15,15 @@ use simulation::{Input, NoAnswer, Outside, Repeats, Scenario, World};
 
 /// The number of deposits, all into one account.
 const DEPOSITS: usize = 4;
+
+/// The events that the archive publishes for each deposit.
+const PAGES: u8 = 2;
+
+/// The outside refuses to hear of this deposit.
+const REFUSED: i64 = 4;
+
+/// The withdrawals that the vault can pay.
+const WITHDRAWALS: i64 = 4;
 
 /// The sum of the two accounts that the transfers change.
 const SUM: i64 = 1_000;
@@ -34,6 +43,18 @@ struct Booked {
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 struct Transferred {
     amount: i64,
+}
+
+/// A page of the archive.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Filed {
+    amount: i64,
+    page: u8,
+}
+
+impl Event for Filed {
+    const TYPE: &'static str = "filed";
+    const TOPIC: &'static str = "archive-events";
 }
 
 impl Event for Deposited {
@@ -76,6 +97,30 @@ impl Document for Tally {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    amount: i64,
+}
+
+impl Document for Entry {
+    const COLLECTION: &'static str = "entries";
+    fn id(&self) -> String {
+        self.amount.to_string()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Page {
+    id: String,
+}
+
+impl Document for Page {
+    const COLLECTION: &'static str = "pages";
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+}
+
 async fn deposit(command: Command<Deposited>) -> Result<Reply, Problem> {
     let deposited = command.body.clone();
     command
@@ -100,6 +145,43 @@ async fn book(deposited: Deposited, cx: Context) -> Result<(), Failure> {
 async fn audit(_: Booked, cx: Context) -> Result<(), Failure> {
     cx.add(&Tally { count: 1 }, &["count"]);
     Ok(())
+}
+
+/// Fails on its own earlier work, makes two ids, and publishes two events.
+async fn archive(deposited: Deposited, cx: Context) -> Result<(), Failure> {
+    let amount = deposited.amount;
+    if cx.get::<Entry>(amount.to_string()).await?.is_some() {
+        return Err(reject("archived before"));
+    }
+    cx.put(&Entry { amount });
+    for page in 1..=PAGES {
+        cx.put(&Page { id: cx.new_id() });
+        cx.publish(&Filed { amount, page });
+    }
+    Ok(())
+}
+
+/// Adds twice to one document.
+async fn count_pages(_: Filed, cx: Context) -> Result<(), Failure> {
+    cx.add(&Tally { count: 1 }, &["count"]);
+    cx.add(&Tally { count: 1 }, &["count"]);
+    Ok(())
+}
+
+/// Withdraws from the account that the caller names, if both accounts together hold enough.
+async fn withdraw(command: Command<Deposited>) -> Result<Reply, Problem> {
+    let wanted = command.body.clone();
+    command
+        .run(wanted, |wanted, cx| async move {
+            let (left, right) = both(&cx).await?;
+            if left.balance + right.balance < wanted.amount {
+                return Err(Problem::new(StatusCode::CONFLICT, "The accounts hold too little."));
+            }
+            let account = if wanted.account == "left" { left } else { right };
+            cx.put(&Account { balance: account.balance - wanted.amount, ..account });
+            Ok(Reply::ok(&wanted.amount))
+        })
+        .await
 }
 
 async fn both(cx: &Context) -> Result<(Account, Account), Failure> {
@@ -141,7 +223,7 @@ async fn confirm(command: Command<Transferred>) -> Result<Reply, Problem> {
         .run((), |(), cx| async move {
             let (left, right) = both(&cx).await?;
             if left.balance + right.balance != SUM {
-                return Err(Problem::new(axum::http::StatusCode::CONFLICT, "The reads are torn."));
+                return Err(Problem::new(StatusCode::CONFLICT, "The reads are torn."));
             }
             Ok(Reply::ok(&left.balance))
         })
@@ -165,11 +247,15 @@ impl Effect for Tell {
     type Call = Deposited;
     type Outcome = Told;
 
-    async fn claim(&self, deposited: Deposited, _: Context) -> Result<Option<Deposited>, Failure> {
+    async fn claim(&self, deposited: Deposited, cx: Context) -> Result<Option<Deposited>, Failure> {
+        cx.put(&Entry { amount: deposited.amount });
         Ok(Some(deposited))
     }
 
     async fn perform(&self, deposited: Deposited, key: String) -> Result<Told, Failure> {
+        if deposited.amount == REFUSED {
+            return Err(reject("the outside refuses this deposit"));
+        }
         let payload = Fields::from_iter([("amount".to_owned(), deposited.amount.into())]);
         match self.outside.call(Repeats::Harmful, &key, payload).await {
             Ok(()) => Ok(Told::Yes),
@@ -183,7 +269,8 @@ impl Effect for Tell {
         Ok(())
     }
 
-    async fn abandon(&self, _: Deposited, _: Context) -> Result<(), Failure> {
+    async fn abandon(&self, deposited: Deposited, cx: Context) -> Result<(), Failure> {
+        cx.delete::<Entry>(deposited.amount.to_string());
         Ok(())
     }
 }
@@ -200,6 +287,9 @@ impl Scenario for Bank {
             Service::new("auditor", "counts bookings").on(audit),
             Service::new("messenger", "tells the outside of deposits")
                 .effect(Tell { outside: outside.clone() }),
+            Service::new("archive", "keeps two pages for each deposit").publishes::<Filed>().on(archive),
+            Service::new("clerk", "counts pages twice").on(count_pages),
+            Service::new("vault", "lets nobody overdraw").post("/withdrawals", withdraw),
             Service::new("exchange", "moves money, and checks that none is lost")
                 .publishes::<Transferred>()
                 .on(observe)
@@ -213,38 +303,73 @@ impl Scenario for Bank {
         let insist = async |path: &str, service: &str, number: usize, amount: i64| {
             world.pause_up_to(Duration::from_secs(10)).await;
             let body = json!({ "account": "only", "amount": amount });
-            world.insist(service, path, &format!("{path}-{number}"), &body).await
+            // A key belongs to its route.
+            world.insist(service, path, &number.to_string(), &body).await
         };
         let deposits = (0..DEPOSITS).map(|number| insist("/deposits", "teller", number, 1 << number));
         let transfers = (0..DEPOSITS).map(|number| insist("/transfers", "exchange", number, 1 << number));
         let confirmations = (0..DEPOSITS).map(|number| insist("/confirmations", "exchange", number, 0));
-        let (deposits, transfers, confirmations) = futures::join!(
+        // Together they want twice what there is.
+        let withdrawals = (0..2 * WITHDRAWALS).map(async |number| {
+            let account = if number % 2 == 0 { "left" } else { "right" };
+            let body = json!({ "account": account, "amount": SUM / WITHDRAWALS });
+            world.insist("vault", "/withdrawals", &number.to_string(), &body).await
+        });
+        let (deposits, transfers, confirmations, withdrawals) = futures::join!(
             futures::future::join_all(deposits),
             futures::future::join_all(transfers),
             futures::future::join_all(confirmations),
+            futures::future::join_all(withdrawals),
         );
+        let withdrawn = withdrawals.iter().filter(|answer| answer.status.is_success()).count() as i64;
+        expect("withdrawals", withdrawn, WITHDRAWALS)?;
         if let Some(refused) = deposits.iter().chain(&transfers).find(|answer| !answer.status.is_success()) {
             return Err(format!("no command is refused: {refused:?}"));
         }
         if let Some(refused) = confirmations.iter().find(|answer| !answer.status.is_success()) {
             return Err(format!("a 4xx depends only on consistent reads: {refused:?}"));
         }
+        // Two publishers that use the same id.
+        for source in ["//one", "//two"] {
+            let attributes = [("ce-type", "booked"), ("ce-id", "1"), ("ce-source", source)];
+            world.publish("bank-events", &attributes, &json!({ "balance": 0 }));
+        }
         world.settle().await?;
+        let other = json!({ "account": "other", "amount": 1 });
+        let answer = world.request("teller", Method::POST, "/deposits", Some("0"), &other).await;
+        let status = answer.map_or(0, |answer| answer.status.as_u16());
+        expect("the status of another request with a used key", status.into(), 422)?;
         if let Some((reason, _)) =
             world.dead_letters().into_iter().find(|(reason, _)| reason.contains("torn"))
         {
             return Err(format!("a rejection depends only on consistent reads: {reason}"));
         }
-        expect("dead letters", world.dead_letters().len() as i64, 0)?;
+        let refused = world.dead_letters();
+        if refused.is_empty() || refused.iter().any(|(reason, _)| !reason.contains("refuses this deposit")) {
+            return Err(format!("only the refused deposit is a dead letter: {refused:?}"));
+        }
 
         // Each deposit is a different power of two, so the sum shows which deposits are in it.
         let balances = world.documents("ledger/accounts").await;
         let balances: i64 = balances.iter().filter_map(|account| account["balance"].as_i64()).sum();
         expect("balances", balances, (1 << DEPOSITS) - 1)?;
-        for service in ["auditor", "messenger", "exchange"] {
+        let (deposits, pages) = (DEPOSITS as i64, i64::from(PAGES));
+        for (service, expected) in [
+            ("auditor", deposits + 2),
+            ("messenger", deposits - 1),
+            ("exchange", deposits),
+            ("clerk", 2 * pages * deposits),
+        ] {
             let tally = world.documents(&format!("{service}/tallies")).await;
-            expect(service, tally[0]["count"].as_i64().unwrap_or(0), DEPOSITS as i64)?;
+            expect(service, tally[0]["count"].as_i64().unwrap_or(0), expected)?;
         }
+        expect("pages", world.documents("archive/pages").await.len() as i64, pages * deposits)?;
+        // The refused deposit has no entry and is not done. Its claim may be kept for a replay.
+        let receipts = world.documents("messenger/receipts").await;
+        let in_state = |state: &str| receipts.iter().filter(|receipt| receipt["state"] == state).count();
+        expect("receipts of the messenger", in_state("done") as i64, deposits - 1)?;
+        let entries = world.documents("messenger/entries").await.len();
+        expect("entries of the messenger", entries as i64, deposits - 1 + in_state("claimed") as i64)?;
         let right = world.documents("exchange/accounts").await[1]["balance"].as_i64().unwrap_or(0);
         expect("transferred", right, (1 << DEPOSITS) - 1)
     }
@@ -263,15 +388,20 @@ fn the_runtime_handles_every_event_once() {
 
 #[test]
 fn every_small_world_handles_every_event_once() {
-    let command = |service, path| Input::Command {
+    let command = |service, path, amount: i64| Input::Command {
         service,
         method: Method::POST,
         path,
-        body: json!({ "account": "only", "amount": 5 }),
+        body: json!({ "account": "only", "amount": amount }),
     };
-    simulation::explore::<Bank>(&[vec![
-        command("teller", "/deposits"),
-        command("exchange", "/transfers"),
-        command("exchange", "/confirmations"),
-    ]]);
+    let refused = command("teller", "/deposits", REFUSED);
+    let command = |service, path| command(service, path, 5);
+    simulation::explore::<Bank>(&[
+        vec![
+            command("teller", "/deposits"),
+            command("exchange", "/transfers"),
+            command("exchange", "/confirmations"),
+        ],
+        vec![refused],
+    ]);
 }
