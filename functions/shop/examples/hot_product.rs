@@ -1,10 +1,10 @@
-//! How many orders a second of one product order-service takes, and how many invoices a second
+//! Measures how many orders a second of one product order-service takes, and how many invoices a second
 //! invoice-service writes, on the Firestore emulator:
 //!
 //! `scripts/emulators -- cargo run -p shop --example hot_product [SHARDS@RATE | invoices@RATE]...`
 //!
-//! `LATENCY_MS=20` lets each call to the store take so much longer: a database that is not on this
-//! machine leaves others more time between a read and the commit.
+//! `LATENCY_MS=20` delays each call to the store by 20 ms. With a database on another machine, more
+//! time passes between a read and the commit, so more commits lose a race.
 
 use std::{
     collections::BTreeMap,
@@ -28,11 +28,11 @@ use pushbox::{
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-const LASTS: Duration = Duration::from_secs(15);
+const DURATION: Duration = Duration::from_secs(15);
 
 #[tokio::main]
 async fn main() {
-    assert!(env::var("FIRESTORE_EMULATOR_HOST").is_ok(), "run it by scripts/emulators -- …");
+    assert!(env::var("FIRESTORE_EMULATOR_HOST").is_ok(), "run it with scripts/emulators -- …");
     let latency =
         Duration::from_millis(env::var("LATENCY_MS").map_or(0, |text| text.parse().expect("a number")));
     println!("With {latency:?} of added latency for each call to the store:\n");
@@ -61,7 +61,7 @@ async fn main() {
     }
 }
 
-/// Orders of one piece each, which are paid at once.
+/// Orders of one piece each, paid at once.
 async fn orders(shards: u64, rate: u32, latency: Duration) {
     let bench = Bench::new(&format!("orders-{shards}-{rate}"), "order-service", shards, latency);
     let tea = json!({ "name": "Tea", "price": { "minor": 1, "currency": "eur" }, "stock": 1_000_000 });
@@ -112,13 +112,13 @@ impl Bench {
         Self { app: service.app(ports, PushAuth::None), store, put_off: AtomicU64::new(0) }
     }
 
-    /// Asks for `rate` a second, however long each takes, and prints what came of it.
+    /// Starts `rate` pieces of work a second, however long each takes, and prints the results.
     async fn load(&self, name: &str, rate: u32, work: impl AsyncFn(u32) -> Duration) {
-        let count = rate * LASTS.as_secs() as u32;
+        let count = rate * DURATION.as_secs() as u32;
         let began = Instant::now();
-        // As they come in life: some at the same time, and then none for a while.
+        // They start at random times, as real orders do: several at once, and then none for a while.
         let each = (0..count).map(|number| async move {
-            tokio::time::sleep(LASTS.mul_f64(fastrand::f64())).await;
+            tokio::time::sleep(DURATION.mul_f64(fastrand::f64())).await;
             number
         });
         let each = each.map(|number| async { work(number.await).await });
@@ -135,7 +135,7 @@ impl Bench {
         );
     }
 
-    /// Delivers an event until it is acked, as Pub/Sub does. Returns how long that took.
+    /// Delivers an event until it is acked, as Pub/Sub does. Returns the time until then.
     async fn push(&self, event_type: &str, number: u32, data: &Value) -> Duration {
         let attributes: BTreeMap<&str, String> = BTreeMap::from([
             ("ce-type", event_type.to_owned()),

@@ -1,42 +1,19 @@
-//! Mails to customers who do not get what they ordered: one of each kind for an order.
+//! Mails to customers whose order is cancelled or rejected: one of each kind for an order.
 
-use std::marker::PhantomData;
-
-use axum::Json;
-use effects::mail::{Mail, Mailer, Sent, Status};
-use events::{
-    EmailAddress, Event, Money, OrderId, OrderRejected, PaymentFailed, RejectedLine, RejectionReason,
-};
-use jiff::Timestamp;
+use effects::mail::{Mail, MailCall, MailDetails, MailEffect, Mailer, list_mails};
+use events::{EmailAddress, Money, OrderId, OrderRejected, PaymentFailed, RejectedLine, RejectionReason};
 use maud::html;
-use pushbox::{Context, Document, Documents, Effect, Failure, Page, PageQuery, Problem, Service};
+use pushbox::Service;
 use serde::{Deserialize, Serialize};
 
 pub fn service(mailer: Mailer) -> Service {
     Service::new("cancel-mail-service", "tells customers that they do not get what they ordered")
-        .effect(NoticeMail::<PaymentFailed>::new(mailer.clone()))
-        .effect(NoticeMail::<OrderRejected>::new(mailer))
-        .get("/emails", emails)
+        .effect(MailEffect::<PaymentFailed, Notice>::new(mailer.clone()))
+        .effect(MailEffect::<OrderRejected, Notice>::new(mailer))
+        .get("/emails", list_mails::<NoticeDetails>)
         .secret("MAIL_URL")
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Email {
-    order_id: OrderId,
-    kind: Kind,
-    status: Status,
-    at: Timestamp,
-}
-
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Kind {
-    Cancelled,
-    Rejected,
-}
-
-/// What is to be told.
 #[derive(Serialize, Deserialize)]
 struct Notice {
     order_id: OrderId,
@@ -48,6 +25,20 @@ struct Notice {
 enum Reason {
     Unpaid(Money),
     Unavailable(Vec<RejectedLine>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NoticeDetails {
+    order_id: OrderId,
+    kind: Kind,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Kind {
+    Cancelled,
+    Rejected,
 }
 
 impl From<PaymentFailed> for Notice {
@@ -62,65 +53,40 @@ impl From<OrderRejected> for Notice {
     }
 }
 
-/// The mail about an event of type `E`.
-struct NoticeMail<E> {
-    mailer: Mailer,
-    event: PhantomData<fn(E)>,
-}
+impl MailCall for Notice {
+    type Details = NoticeDetails;
 
-impl<E> NoticeMail<E> {
-    fn new(mailer: Mailer) -> Self {
-        Self { mailer, event: PhantomData }
-    }
-}
-
-impl<E: Event + Into<Notice>> Effect for NoticeMail<E> {
-    type Event = E;
-    type Call = Notice;
-    type Outcome = Sent;
-
-    async fn claim(&self, event: E, cx: Context) -> Result<Option<Notice>, Failure> {
-        let notice = event.into();
-        // Another event about the same order, published by hand say: they know already.
-        Ok(cx.create(&notice.email(Status::Sending, &cx)).is_new().then_some(notice))
+    fn details(&self) -> NoticeDetails {
+        let kind = match self.reason {
+            Reason::Unpaid(_) => Kind::Cancelled,
+            Reason::Unavailable(_) => Kind::Rejected,
+        };
+        NoticeDetails { order_id: self.order_id.clone(), kind }
     }
 
-    async fn perform(&self, notice: Notice, key: String) -> Result<Sent, Failure> {
-        self.mailer.clone().send(render(notice), key).await
-    }
-
-    async fn complete(&self, notice: Notice, sent: Sent, cx: Context) -> Result<(), Failure> {
-        cx.put(&notice.email(sent.into(), &cx));
-        Ok(())
-    }
-
-    async fn abandon(&self, notice: Notice, cx: Context) -> Result<(), Failure> {
-        cx.delete::<Email>(notice.email(Status::Sending, &cx).id());
-        Ok(())
-    }
-}
-
-fn render(Notice { order_id, to, reason }: Notice) -> Mail {
-    let (subject, lines) = match reason {
-        Reason::Unpaid(total) => (
-            format!("Your order {order_id} is cancelled"),
-            vec![format!("Your payment of {total} was declined. You have not been charged.")],
-        ),
-        Reason::Unavailable(lines) => {
-            (format!("We cannot deliver your order {order_id}"), lines.iter().map(explain).collect())
+    fn render(self) -> Mail {
+        let Self { order_id, to, reason } = self;
+        let (subject, lines) = match reason {
+            Reason::Unpaid(total) => (
+                format!("Your order {order_id} is cancelled"),
+                vec![format!("Your payment of {total} was declined. You have not been charged.")],
+            ),
+            Reason::Unavailable(lines) => {
+                (format!("We cannot deliver your order {order_id}"), lines.iter().map(explain).collect())
+            }
+        };
+        Mail {
+            to,
+            subject,
+            text: format!("Hello,\n\n{}\n\nPlease order again.\n", lines.join("\n")),
+            html: html! {
+                p { "Hello," }
+                @for line in &lines { p { (line) } }
+                p { "Please order again." }
+            }
+            .into_string(),
+            attachments: Vec::new(),
         }
-    };
-    Mail {
-        to,
-        subject,
-        text: format!("Hello,\n\n{}\n\nPlease order again.\n", lines.join("\n")),
-        html: html! {
-            p { "Hello," }
-            @for line in &lines { p { (line) } }
-            p { "Please order again." }
-        }
-        .into_string(),
-        attachments: Vec::new(),
     }
 }
 
@@ -137,31 +103,21 @@ fn explain(RejectedLine { sku, reason, quantity, available }: &RejectedLine) -> 
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Of {
+struct EmailFilter {
     order_id: Option<OrderId>,
 }
 
-async fn emails(documents: Documents, page: PageQuery<Of>) -> Result<Json<Page<Email>>, Problem> {
-    let filters = page.filter.order_id.as_ref().map(|order| ("orderId", order.as_str().into()));
-    documents.page(filters.into_iter().collect(), &page).await.map(Json)
-}
+impl MailDetails for NoticeDetails {
+    type Filter = EmailFilter;
 
-impl Notice {
-    fn email(&self, status: Status, cx: &Context) -> Email {
-        let kind = match self.reason {
-            Reason::Unpaid(_) => Kind::Cancelled,
-            Reason::Unavailable(_) => Kind::Rejected,
-        };
-        Email { order_id: self.order_id.clone(), kind, status, at: cx.now() }
-    }
-}
-
-impl Document for Email {
-    const COLLECTION: &'static str = "emails";
     fn id(&self) -> String {
         match self.kind {
             Kind::Cancelled => format!("cancelled-{}", self.order_id),
             Kind::Rejected => format!("rejected-{}", self.order_id),
         }
+    }
+
+    fn selection(filter: &EmailFilter) -> Option<(&'static str, &str)> {
+        filter.order_id.as_ref().map(|id| ("orderId", id.as_str()))
     }
 }

@@ -1,12 +1,14 @@
-//! Cancellations: an order that cannot be paid is given up.
+//! Cancellations: one for each order that cannot be paid.
 
 use events::{LogCreated, LogLevel, OrderCancelled, OrderId, PaymentFailed};
 use jiff::Timestamp;
-use pushbox::{Context, Document, Failure, Service};
+use pushbox::{Context, Document, Failure, Service, ServiceName};
 use serde::{Deserialize, Serialize};
 
+const NAME: ServiceName = "cancel-service";
+
 pub fn service() -> Service {
-    Service::new("cancel-service", "cancels orders that cannot be paid")
+    Service::new(NAME, "cancels orders that cannot be paid")
         .on(cancel)
         .publishes::<OrderCancelled>()
         .publishes::<LogCreated>()
@@ -23,12 +25,12 @@ struct Cancellation {
 async fn cancel(failed: PaymentFailed, cx: Context) -> Result<(), Failure> {
     let PaymentFailed { order_id, code: reason, .. } = failed;
     let cancellation = Cancellation { order_id: order_id.clone(), reason: reason.clone(), at: cx.now() };
-    // Another event about the same order, published by hand say: it is cancelled already.
+    // Another event about the same order, for example published by hand: it is cancelled already.
     if cx.create(&cancellation).exists() {
         return Ok(());
     }
     cx.publish(&LogCreated {
-        service: "cancel-service".to_owned(),
+        service: NAME.to_owned(),
         level: LogLevel::Info,
         message: format!("order cancelled: {reason}"),
         reference: Some(order_id.to_string()),

@@ -1,80 +1,67 @@
 //! Mails with invoices: one for each order.
 
-use axum::Json;
-use effects::mail::{Attachment, Mail, Mailer, Sent, Status};
+use effects::mail::{Attachment, Mail, MailCall, MailDetails, MailEffect, Mailer, list_mails};
 use events::{InvoiceCreated, InvoiceNumber, Money, OrderId};
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use maud::{DOCTYPE, html};
-use pushbox::{Context, Document, Documents, Effect, Failure, Page, PageQuery, Problem, Service};
+use pushbox::Service;
 use serde::{Deserialize, Serialize};
 
 pub fn service(mailer: Mailer) -> Service {
     Service::new("invoice-mail-service", "mails the invoices")
-        .effect(InvoiceMail { mailer })
-        .get("/emails", emails)
+        .effect(MailEffect::<InvoiceCreated, InvoiceMail>::new(mailer))
+        .get("/emails", list_mails::<InvoiceDetails>)
         .secret("MAIL_URL")
 }
 
 #[derive(Serialize, Deserialize)]
+struct InvoiceMail(InvoiceCreated);
+
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Email {
+struct InvoiceDetails {
     order_id: OrderId,
     invoice: InvoiceNumber,
-    status: Status,
-    at: Timestamp,
 }
 
-struct InvoiceMail {
-    mailer: Mailer,
-}
-
-impl Effect for InvoiceMail {
-    type Event = InvoiceCreated;
-    type Call = InvoiceCreated;
-    type Outcome = Sent;
-
-    async fn claim(&self, invoice: InvoiceCreated, cx: Context) -> Result<Option<InvoiceCreated>, Failure> {
-        // Another event about the same order, published by hand say: they have it already.
-        Ok(cx.create(&Email::of(&invoice, Status::Sending, &cx)).is_new().then_some(invoice))
-    }
-
-    async fn perform(&self, invoice: InvoiceCreated, key: String) -> Result<Sent, Failure> {
-        self.mailer.clone().send(render(invoice), key).await
-    }
-
-    async fn complete(&self, invoice: InvoiceCreated, sent: Sent, cx: Context) -> Result<(), Failure> {
-        cx.put(&Email::of(&invoice, sent.into(), &cx));
-        Ok(())
-    }
-
-    async fn abandon(&self, invoice: InvoiceCreated, cx: Context) -> Result<(), Failure> {
-        cx.delete::<Email>(invoice.order_id.as_str());
-        Ok(())
+impl From<InvoiceCreated> for InvoiceMail {
+    fn from(invoice: InvoiceCreated) -> Self {
+        Self(invoice)
     }
 }
 
-fn render(invoice: InvoiceCreated) -> Mail {
-    let InvoiceCreated { number, order_id, total, .. } = &invoice;
-    Mail {
-        subject: format!("Your invoice {number}"),
-        text: format!(
-            "Hello,\n\nthank you for your order {order_id}. You paid {total}; the invoice is attached.\n"
-        ),
-        html: html! {
-            p { "Hello," }
-            p { "thank you for your order " (order_id) ". You paid " (total) "; the invoice is attached." }
+impl MailCall for InvoiceMail {
+    type Details = InvoiceDetails;
+
+    fn details(&self) -> InvoiceDetails {
+        let Self(invoice) = self;
+        InvoiceDetails { order_id: invoice.order_id.clone(), invoice: invoice.number.clone() }
+    }
+
+    fn render(self) -> Mail {
+        let Self(invoice) = self;
+        let InvoiceCreated { number, order_id, total, .. } = &invoice;
+        Mail {
+            subject: format!("Your invoice {number}"),
+            text: format!(
+                "Hello,\n\nthank you for your order {order_id}. You paid {total}; the invoice is attached.\n"
+            ),
+            html: html! {
+                p { "Hello," }
+                p { "thank you for your order " (order_id) ". You paid " (total) "; the invoice is attached." }
+            }
+            .into_string(),
+            attachments: vec![Attachment {
+                name: format!("invoice-{number}.html"),
+                content_type: "text/html; charset=utf-8".to_owned(),
+                content: page(&invoice).into_bytes(),
+            }],
+            to: invoice.customer_email,
         }
-        .into_string(),
-        attachments: vec![Attachment {
-            name: format!("invoice-{number}.html"),
-            content_type: "text/html; charset=utf-8".to_owned(),
-            content: page(&invoice).into_bytes(),
-        }],
-        to: invoice.customer_email,
     }
 }
 
-/// The invoice itself.
+/// The invoice as an HTML page.
 fn page(invoice: &InvoiceCreated) -> String {
     let InvoiceCreated { number, order_id, customer_email, lines, total, issued_at } = invoice;
     html! {
@@ -104,24 +91,18 @@ fn page(invoice: &InvoiceCreated) -> String {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Of {
+struct EmailFilter {
     order_id: Option<OrderId>,
 }
 
-async fn emails(documents: Documents, page: PageQuery<Of>) -> Result<Json<Page<Email>>, Problem> {
-    let filters = page.filter.order_id.as_ref().map(|order| ("orderId", order.as_str().into()));
-    documents.page(filters.into_iter().collect(), &page).await.map(Json)
-}
+impl MailDetails for InvoiceDetails {
+    type Filter = EmailFilter;
 
-impl Email {
-    fn of(invoice: &InvoiceCreated, status: Status, cx: &Context) -> Self {
-        Self { order_id: invoice.order_id.clone(), invoice: invoice.number.clone(), status, at: cx.now() }
-    }
-}
-
-impl Document for Email {
-    const COLLECTION: &'static str = "emails";
     fn id(&self) -> String {
         self.order_id.to_string()
+    }
+
+    fn selection(filter: &EmailFilter) -> Option<(&'static str, &str)> {
+        filter.order_id.as_ref().map(|id| ("orderId", id.as_str()))
     }
 }

@@ -1,4 +1,4 @@
-//! Invoices: one for each paid order, numbered without a gap in each year.
+//! Invoices: one for each paid order, numbered without gaps in each year.
 
 use axum::{Json, extract::Path};
 use events::{EmailAddress, InvoiceCreated, InvoiceNumber, Money, OrderId, PaymentSucceeded, PricedLine};
@@ -24,14 +24,14 @@ struct Invoice {
     issued_at: Timestamp,
 }
 
-/// Which order has an invoice. Its id is the order's, so that there can be but one.
+/// Marks an order that has an invoice. Its id is the id of the order, so an order has one invoice.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Invoiced {
     order_id: OrderId,
 }
 
-/// The last number of a year. All invoices go through this one document: numbers without a gap are
+/// The last number of a year. All invoices of the year use this one document: numbers without gaps are
 /// given one after the other, so they cannot be spread over shards.
 #[derive(Serialize, Deserialize)]
 struct Year {
@@ -41,11 +41,11 @@ struct Year {
 
 async fn create_invoice(paid: PaymentSucceeded, cx: Context) -> Result<(), Failure> {
     let PaymentSucceeded { order_id, customer_email, lines, total, .. } = paid;
-    // Another event about the same order, published by hand say: it has its invoice.
+    // Another event about the same order, for example published by hand: the invoice exists already.
     if cx.create(&Invoiced { order_id: order_id.clone() }).exists() {
         return Ok(());
     }
-    // The year in which it is issued, however late the event arrived: the numbers go with the dates.
+    // The year of the issue, even if the event arrives late: the number must match the date.
     let issued_at = cx.now();
     let year = issued_at.to_zoned(TimeZone::UTC).year();
     let mut counter = cx.get(year.to_string()).await?.unwrap_or(Year { year, last: 0 });
@@ -54,7 +54,7 @@ async fn create_invoice(paid: PaymentSucceeded, cx: Context) -> Result<(), Failu
     let number: InvoiceNumber = format!("{year}-{:06}", counter.last).parse()?;
     let invoice = Invoice { number, order_id, customer_email, lines, total, issued_at };
     if cx.create(&invoice).exists() {
-        return Err(reject("the next invoice number was given before: the counter of the year is wrong"));
+        return Err(reject("the next invoice number is in use: the counter of the year is wrong"));
     }
     let Invoice { number, order_id, customer_email, lines, total, issued_at } = invoice;
     cx.publish(&InvoiceCreated { number, order_id, customer_email, lines, total, issued_at });

@@ -1,5 +1,5 @@
-//! The shop system: an order takes its stock, is paid and gets its invoice, or it is cancelled and
-//! its stock is free again. None of the services knows of the others.
+//! The shop system. An order takes its stock, is paid and gets an invoice. Or it is cancelled, and its
+//! stock is free again. No service knows the other services. `README.md` explains the design.
 
 mod cancel_mail_service;
 mod cancel_service;
@@ -13,21 +13,21 @@ mod payment_service;
 use effects::{mail::Mailer, payments::Gateway};
 use pushbox::System;
 
-/// What the services of this system need from outside.
+/// The adapters and the settings that the services of this system need.
 pub struct Config {
     /// Sends the mails.
     pub mailer: Mailer,
     /// Takes the money.
     pub gateway: Gateway,
-    /// Over how many documents the stock of a product is spread: [`STOCK_SHARDS`], or more. With
-    /// less than there were before, what is left in the others is not seen.
+    /// The number of documents that the stock of a product is spread over: [`STOCK_SHARDS`] or more.
+    /// Never lower it: the stock in the remaining documents would not be found.
     pub stock_shards: u64,
 }
 
-/// Enough for some 100 orders of one product in a second; see ARCHITECTURE.md.
+/// Enough for about 100 orders of one product in a second: see `README.md`.
 pub const STOCK_SHARDS: u64 = 16;
 
-/// What the local stack sells from the start: where to `PUT` what.
+/// The products that the local stack sells from the start: the path and the body of a `PUT`.
 pub const SEED: [(&str, &str); 3] = [
     (
         "/order-service/products/tea-250g",

@@ -1,4 +1,4 @@
-//! The log of what services find worth telling, by time.
+//! The log entries of all services, in the order of time.
 
 use axum::Json;
 use events::{LogCreated, LogLevel};
@@ -12,9 +12,9 @@ pub fn service() -> Service {
 
 #[derive(Serialize, Deserialize)]
 struct Entry {
-    /// Begins with the time, so that the order of the ids is that of the entries. Firestore takes
-    /// [500 writes a second](https://firebase.google.com/docs/firestore/best-practices#hotspots) of
-    /// such ids: this is for what people read, not for what machines count.
+    /// Begins with the time, so the ids sort by time. Firestore takes
+    /// [500 writes a second](https://firebase.google.com/docs/firestore/best-practices#hotspots) with
+    /// such ids: the log is for entries that people read, not for metrics.
     id: String,
     at: Timestamp,
     #[serde(flatten)]
@@ -28,26 +28,26 @@ async fn keep(log: LogCreated, cx: Context) -> Result<(), Failure> {
 }
 
 #[derive(Deserialize)]
-struct Which {
+struct LogFilter {
     level: Option<LogLevel>,
     service: Option<String>,
     since: Option<Timestamp>,
 }
 
-async fn logs(documents: Documents, page: PageQuery<Which>) -> Result<Json<Page<Entry>>, Problem> {
-    let which = &page.filter;
-    let level = which.level.map(|level| ("level", name(level).into()));
-    let service = which.service.as_ref().map(|service| ("service", service.as_str().into()));
-    let since = which.since.map(sortable).unwrap_or_default();
+async fn logs(documents: Documents, page: PageQuery<LogFilter>) -> Result<Json<Page<Entry>>, Problem> {
+    let LogFilter { level, service, since } = &page.filter;
+    let level = level.map(|level| ("level", name(level).into()));
+    let service = service.as_ref().map(|service| ("service", service.as_str().into()));
+    let since = since.map(sortable).unwrap_or_default();
     documents.page_after(level.into_iter().chain(service).collect(), &since, &page).await.map(Json)
 }
 
-/// The same length for all times, so that their order is that of the texts.
+/// All times have the same length, so the texts sort by time.
 fn sortable(at: Timestamp) -> String {
     format!("{at:.6}")
 }
 
-/// As it is stored.
+/// The level as it is stored.
 fn name(level: LogLevel) -> &'static str {
     match level {
         LogLevel::Info => "info",

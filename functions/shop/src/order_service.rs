@@ -1,5 +1,6 @@
-//! Orders and the stock that they take: all of what an order needs, or nothing.
+//! Orders and their stock: an order gets all the stock that it needs, or none.
 
+mod allotment;
 mod products;
 mod stock;
 
@@ -7,15 +8,18 @@ use events::{
     EmailAddress, LogCreated, LogLevel, Money, OrderCancelled, OrderCreated, OrderId, OrderPersisted,
     OrderRejected, PaymentSucceeded, RejectedLine,
 };
-use pushbox::{Context, Document, Failure, Service, reject};
+use pushbox::{Context, Document, Failure, Service, ServiceName, reject};
 use serde::{Deserialize, Serialize};
 
+use allotment::{Allotment, allot};
 use stock::{Shards, TakenLine};
 
-/// Not public: whoever may set prices and stock may invoke it.
+const NAME: ServiceName = "order-service";
+
+/// The service is not public, because its routes set prices and stock.
 pub fn service(stock_shards: u64) -> Service {
     let shards = Shards(stock_shards.max(1));
-    Service::new("order-service", "keeps the orders and the stock")
+    Service::new(NAME, "keeps the orders and the stock")
         .on(move |order, cx| take_stock(order, shards, cx))
         .on(complete)
         .on(cancel)
@@ -35,11 +39,11 @@ struct Order {
     state: State,
 }
 
-/// An order ends once, and which end it has does not change any more.
+/// An order ends once, as completed, cancelled or rejected. Then its state does not change.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "camelCase")]
 enum State {
-    /// The stock is held for it.
+    /// The stock is held for the order.
     AwaitingPayment { lines: Vec<TakenLine>, total: Money },
     /// The stock is sold.
     Completed { lines: Vec<TakenLine>, total: Money },
@@ -51,51 +55,43 @@ enum State {
 
 async fn take_stock(created: OrderCreated, shards: Shards, cx: Context) -> Result<(), Failure> {
     let OrderCreated { order_id, customer_email, lines, payment_method } = created;
-    let rejected = State::Rejected { lines: Vec::new() };
-    let mut order =
-        Order { order_id: order_id.clone(), customer_email: customer_email.clone(), state: rejected };
-    // Before anything is taken: an event about an order that is there, published by hand say,
+    let allotment = allot(&lines, shards, &cx).await?;
+    let state = State::from(&allotment);
+    let order = Order { order_id: order_id.clone(), customer_email: customer_email.clone(), state };
+    // Before any stock is taken: another event about the same order, for example published by hand,
     // changes nothing.
     if cx.create(&order).exists() {
         return Ok(());
     }
-    order.state = match stock::take(&lines, shards, &cx).await? {
-        Ok((lines, total)) => {
-            cx.publish(&OrderPersisted {
-                order_id,
-                customer_email,
-                lines: lines.iter().map(|taken| taken.line.clone()).collect(),
-                total: total.clone(),
-                payment_method,
-            });
-            State::AwaitingPayment { lines, total }
+    match allotment {
+        Allotment::Available { lines, total, changed } => {
+            stock::hold(&changed, &cx);
+            let lines = lines.into_iter().map(|taken| taken.line).collect();
+            cx.publish(&OrderPersisted { order_id, customer_email, lines, total, payment_method });
         }
         // Too little stock is an answer, not a failure.
-        Err(lines) => {
-            let message = format!("order rejected: {}", stock::describe(&lines));
+        Allotment::Unavailable { lines } => {
             cx.publish(&LogCreated {
-                service: "order-service".to_owned(),
+                service: NAME.to_owned(),
                 level: LogLevel::Info,
-                message,
+                message: format!("order rejected: {}", allotment::describe(&lines)),
                 reference: Some(order_id.to_string()),
             });
-            cx.publish(&OrderRejected { order_id, customer_email, lines: lines.clone() });
-            State::Rejected { lines }
+            cx.publish(&OrderRejected { order_id, customer_email, lines });
         }
-    };
-    cx.put(&order);
+    }
     Ok(())
 }
 
 async fn complete(paid: PaymentSucceeded, cx: Context) -> Result<(), Failure> {
-    let mut order = known(&paid.order_id, &cx).await?;
+    let mut order = existing_order(&paid.order_id, &cx).await?;
     order.state = match order.state {
         State::AwaitingPayment { lines, total } => {
             stock::sell(&lines, &cx);
             State::Completed { lines, total }
         }
         State::Completed { .. } => return Ok(()),
-        // Somebody was charged for what they do not get: a person has to look.
+        // The customer was charged and gets nothing: a person must look at it.
         State::Cancelled { .. } | State::Rejected { .. } => {
             return Err(reject(format_args!("{} is paid, but has ended otherwise", paid.order_id)));
         }
@@ -106,7 +102,7 @@ async fn complete(paid: PaymentSucceeded, cx: Context) -> Result<(), Failure> {
 
 async fn cancel(cancelled: OrderCancelled, cx: Context) -> Result<(), Failure> {
     let OrderCancelled { order_id, reason } = cancelled;
-    let mut order = known(&order_id, &cx).await?;
+    let mut order = existing_order(&order_id, &cx).await?;
     order.state = match order.state {
         State::AwaitingPayment { lines, total } => {
             stock::release(&lines, &cx);
@@ -121,10 +117,21 @@ async fn cancel(cancelled: OrderCancelled, cx: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An order is paid or cancelled only after this service has announced it, and that it does in the
-/// commit that stores it. So whoever speaks of another one made it up.
-async fn known(order_id: &OrderId, cx: &Context) -> Result<Order, Failure> {
+/// An order is paid or cancelled only after this service has announced it, and the commit that stores
+/// an order also announces it. So an event about an order that does not exist is a made-up event.
+async fn existing_order(order_id: &OrderId, cx: &Context) -> Result<Order, Failure> {
     cx.get(order_id.as_str()).await?.ok_or_else(|| reject(format_args!("there is no order {order_id}")))
+}
+
+impl From<&Allotment> for State {
+    fn from(allotment: &Allotment) -> Self {
+        match allotment {
+            Allotment::Available { lines, total, .. } => {
+                Self::AwaitingPayment { lines: lines.clone(), total: total.clone() }
+            }
+            Allotment::Unavailable { lines } => Self::Rejected { lines: lines.clone() },
+        }
+    }
 }
 
 impl Document for Order {

@@ -4,11 +4,13 @@ use axum::{Json, extract::Path};
 use effects::payments::{Gateway, Money, Outcome, Payment, Status};
 use events::{LogCreated, LogLevel, OrderId, OrderPersisted, PaymentFailed, PaymentSucceeded};
 use jiff::Timestamp;
-use pushbox::{Context, Document, Documents, Effect, Failure, Problem, Service};
+use pushbox::{Context, Document, Documents, Effect, Failure, Problem, Service, ServiceName};
 use serde::{Deserialize, Serialize};
 
+const NAME: ServiceName = "payment-service";
+
 pub fn service(gateway: Gateway) -> Service {
-    Service::new("payment-service", "charges the customers")
+    Service::new(NAME, "charges the customers")
         .effect(OrderCharge { gateway })
         .publishes::<PaymentSucceeded>()
         .publishes::<PaymentFailed>()
@@ -34,7 +36,7 @@ struct OrderCharge {
     gateway: Gateway,
 }
 
-/// What is charged, and by which gateway.
+/// The order to charge, and the gateway that charges it.
 #[derive(Serialize, Deserialize)]
 struct Charging {
     order: OrderPersisted,
@@ -49,7 +51,7 @@ impl Effect for OrderCharge {
     async fn claim(&self, order: OrderPersisted, cx: Context) -> Result<Option<Charging>, Failure> {
         let charging = Charging { order, gateway: self.gateway.name().to_owned() };
         let pending = charging.charge(Status::Pending, cx.now());
-        // Another event about the same order, published by hand say: it is charged already.
+        // Another event about the same order, for example published by hand: the charge exists already.
         Ok(cx.create(&pending).is_new().then_some(charging))
     }
 
@@ -75,10 +77,10 @@ fn record(charging: Charging, outcome: Outcome, cx: &Context) {
         Outcome::Paid { id: charge_id } => {
             cx.publish(&PaymentSucceeded { order_id, customer_email, lines, total, charge_id });
         }
-        // A declined card is an answer: to try again would not change it.
+        // A declined card is an answer: a retry would not change it.
         Outcome::Declined { code, .. } => {
             cx.publish(&LogCreated {
-                service: "payment-service".to_owned(),
+                service: NAME.to_owned(),
                 level: LogLevel::Info,
                 message: format!("payment declined: {code}"),
                 reference: Some(order_id.to_string()),

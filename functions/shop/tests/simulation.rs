@@ -1,12 +1,10 @@
-//! Customers order in worlds in which everything goes wrong that can: no stock is lost or sold twice,
-//! each order ends once, and each customer is charged, mailed and invoiced once at most.
+//! Customers order in worlds full of faults. No stock is lost or sold twice, each
+//! order ends once, and each customer is charged, mailed and invoiced at most once.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Debug,
-    pin::pin,
-    time::Duration,
-};
+#[path = "simulation/checks.rs"]
+mod checks;
+
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use axum::http::Method;
 use effects::{mail::Mailer, payments::Gateway};
@@ -15,22 +13,26 @@ use pushbox::{Ports, System};
 use serde_json::{Value, json};
 use simulation::{Answer, Input, Outside, Repeats, Scenario, World};
 
+use checks::{expect, number, text};
+
 struct Orders;
 
-/// An address, what they order, and with what they pay.
+/// An address, the order's lines, and a payment method.
 type Customer = (&'static str, &'static [(&'static str, i64)], &'static str);
 
 const GOOD: &str = "pm_card_visa";
 const BAD: &str = "pm_card_visa_chargeDeclinedInsufficientFunds";
 
-/// What there is: less than is wanted of both, and of the pot only one.
+const CANNOT_PAY: &str = "cy@example.com";
+
+/// The stock at the beginning: less than the customers want of both, and one pot only.
 const STOCK: [(&str, i64); 2] = [("pot", 1), ("tea", 3)];
 
-/// Who orders what, and pays with what. Some of them come in each world, some of them twice.
+/// In each world some of these customers order, some of them twice.
 const CUSTOMERS: [Customer; 5] = [
     ("ann@example.com", &[("tea", 2), ("pot", 1)], GOOD),
     ("bob@example.com", &[("pot", 1)], GOOD),
-    ("cy@example.com", &[("tea", 2)], BAD),
+    (CANNOT_PAY, &[("tea", 2)], BAD),
     ("di@example.com", &[("tea", 1), ("moon", 1)], GOOD),
     ("eve@example.com", &[("tea", 3)], GOOD),
 ];
@@ -42,7 +44,7 @@ impl Scenario for Orders {
         vec![shop::system(shop::Config {
             mailer: Mailer::local(outside.store(Repeats::Harmful), ports.clock.clone()),
             gateway: Gateway::local(outside.store(Repeats::Harmless), ports.clock.clone()),
-            // Few, so that many an order needs more than one of them.
+            // Few, so that many orders need more than one shard.
             stock_shards: 3,
         })]
     }
@@ -78,14 +80,14 @@ impl Scenario for Orders {
             );
         }
         expect("orders", &orders.len(), &customers.len())?;
-        check_ends(&world, &orders).await?;
-        check_stock(&world, &orders).await?;
-        check_charges(&world, &orders).await?;
-        check_mails(&world, &orders).await?;
-        check_invoices(&world, &orders).await?;
+        checks::ends(&world, &orders).await?;
+        checks::stock(&world, &orders).await?;
+        checks::charges(&world, &orders).await?;
+        checks::mails(&world, &orders).await?;
+        checks::invoices(&world, &orders).await?;
         expect("dead letters", &world.dead_letters(), &Vec::new())?;
 
-        // A log line whose level is not one can never be kept.
+        // An entry with an unknown level can never be stored.
         let malformed =
             json!({ "event": "log.created", "service": "x", "level": "ann@example.com", "message": "x" });
         world.publish_by_hand("log-events", &malformed);
@@ -95,7 +97,7 @@ impl Scenario for Orders {
     }
 }
 
-/// An order as its customer sees it.
+/// An order as the customer sees it.
 struct Order {
     email: &'static str,
     lines: &'static [(&'static str, i64)],
@@ -122,8 +124,7 @@ async fn place_order(world: &World, number: usize, (email, lines, method): Custo
     world.insist("order-api", "/orders", &format!("order-{number}"), &body).await
 }
 
-/// Publishes all that has been published so far once more, by hand: without an id by which the
-/// repeat could be told from the first.
+/// Publishes all events once more, by hand: without the id that would show that they are repeats.
 async fn repeat_by_hand(world: &World) {
     world.pause_up_to(Duration::from_secs(20)).await;
     for service in ["order-api", "order-service", "payment-service", "cancel-service", "invoice-service"] {
@@ -136,8 +137,8 @@ async fn repeat_by_hand(world: &World) {
     }
 }
 
-/// Looks again and again whether there is as much of each product as there was at first. Returns only
-/// if there is not.
+/// Compares the stock of each product with the stock at the beginning, again and again. Returns only if
+/// they differ.
 async fn watch_stock(world: &World) -> String {
     let initial: BTreeMap<String, i64> = STOCK.map(|(sku, stock)| (sku.to_owned(), stock)).into();
     for round in 0.. {
@@ -152,134 +153,22 @@ async fn watch_stock(world: &World) -> String {
         if found != initial {
             return format!("stock: {found:?}, expected {initial:?}");
         }
-        // Less and less happens.
+        // The pauses grow, because less and less happens.
         world.pause_up_to(Duration::from_secs(10 << (round / 50).min(12))).await;
     }
     unreachable!("the rounds never end")
 }
 
-/// Each order has exactly one end, and both who keep it say which.
-async fn check_ends(world: &World, orders: &Placed) -> Result<(), String> {
-    for order in world.documents("order-service/orders").await {
-        let id = text(&order["orderId"]);
-        let shown = orders.get(&id).ok_or("an order that nobody placed")?;
-        expect("status", &shown.status, &text(&order["status"]))?;
-    }
-    expect("orders at order-service", &world.documents("order-service/orders").await.len(), &orders.len())?;
-    for (id, order) in orders {
-        let is_end = ["completed", "cancelled", "rejected"].contains(&order.status.as_str());
-        expect(&format!("{id} is {}, an end", order.status), &is_end, &true)?;
-    }
-    // Nobody is turned away without a reason.
-    let wanted = |sku| -> i64 {
-        orders.values().flat_map(|order| order.lines).filter(|line| line.0 == sku).map(|line| line.1).sum()
-    };
-    let stock = |sku| STOCK.iter().find(|product| product.0 == sku).map_or(0, |product| product.1);
-    for Order { email, lines, status, .. } in orders.values() {
-        let may_be_short = lines.iter().any(|(sku, _)| wanted(*sku) > stock(*sku));
-        let can_pay = *email != "cy@example.com";
-        let is_possible = match status.as_str() {
-            "completed" => can_pay && lines.iter().all(|(sku, _)| stock(*sku) > 0),
-            "cancelled" => !can_pay,
-            _ => may_be_short,
-        };
-        expect(&format!("the order of {email} may be {status}"), &is_possible, &true)?;
-    }
-    Ok(())
-}
-
-/// What was there at first is free or sold; and sold is what the completed orders have.
-async fn check_stock(world: &World, orders: &Placed) -> Result<(), String> {
-    let products = world.get("order-service", "/products").await.body;
-    let items = products["items"].as_array().cloned().unwrap_or_default();
-    let found: Vec<(String, Value)> =
-        items.iter().map(|item| (text(&item["sku"]), item["stock"].clone())).collect();
-    let expected = STOCK.map(|(sku, stock)| {
-        let completed = orders.values().filter(|order| order.status == "completed");
-        let lines = completed.flat_map(|order| order.lines).filter(|line| line.0 == sku);
-        let sold: i64 = lines.map(|line| line.1).sum();
-        (sku.to_owned(), json!({ "free": stock - sold, "held": 0, "sold": sold }))
-    });
-    expect("stock", &found, &expected.into())
-}
-
-/// One charge for each order that took its stock, and none for the others.
-async fn check_charges(world: &World, orders: &Placed) -> Result<(), String> {
-    let charges = world.outside("local-payment-gateway/charges").await;
-    let charge = |charge: &Value| (text(&charge["payment"]["reference"]), text(&charge["outcome"]["status"]));
-    let mut found: Vec<_> = charges.iter().map(charge).collect();
-    found.sort();
-    let expected = orders.iter().filter_map(|(id, order)| match order.status.as_str() {
-        "completed" => Some((id.clone(), "paid".to_owned())),
-        "cancelled" => Some((id.clone(), "declined".to_owned())),
-        _ => None,
-    });
-    expect("charges", &found, &expected.collect())
-}
-
-/// One mail for each order: the invoice, or that there is none.
-async fn check_mails(world: &World, orders: &Placed) -> Result<(), String> {
-    let mails = world.outside("local-mailbox/mails").await;
-    let mut found: Vec<String> = mails.iter().map(|mail| text(&mail["subject"])).collect();
-    found.sort();
-    let mut expected: Vec<String> = orders
-        .iter()
-        .map(|(id, order)| match order.status.as_str() {
-            "completed" => format!("Your invoice {}", order.invoice),
-            "cancelled" => format!("Your order {id} is cancelled"),
-            _ => format!("We cannot deliver your order {id}"),
-        })
-        .collect();
-    expected.sort();
-    expect("mails", &found, &expected)
-}
-
-/// One invoice for each completed order, and in each year no number is missing or there twice.
-async fn check_invoices(world: &World, orders: &Placed) -> Result<(), String> {
-    let invoices = world.documents("invoice-service/invoices").await;
-    let mut found: Vec<_> =
-        invoices.iter().map(|invoice| (text(&invoice["orderId"]), text(&invoice["number"]))).collect();
-    found.sort();
-    let completed = orders.iter().filter(|(_, order)| order.status == "completed");
-    expect("invoices", &found, &completed.map(|(id, order)| (id.clone(), order.invoice.clone())).collect())?;
-
-    let mut years = BTreeMap::<String, BTreeSet<u32>>::new();
-    for invoice in &invoices {
-        let number = text(&invoice["number"]);
-        let (year, number) = number.rsplit_once('-').ok_or("an invoice without a year")?;
-        expect("year", &text(&invoice["issuedAt"]).starts_with(year), &true)?;
-        let is_new =
-            years.entry(year.to_owned()).or_default().insert(number.parse().map_err(|_| "no number")?);
-        expect(&format!("{number} of {year} is there once"), &is_new, &true)?;
-    }
-    for (year, numbers) in years {
-        expect(&format!("numbers of {year}"), &numbers, &(1..=numbers.len() as u32).collect())?;
-    }
-    Ok(())
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-fn number(value: &Value) -> i64 {
-    value.as_i64().unwrap_or(i64::MIN)
-}
-
-fn expect<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
-    if found == expected { Ok(()) } else { Err(format!("{what}: {found:?}, expected {expected:?}")) }
-}
-
 #[test]
-fn whatever_goes_wrong_no_order_is_lost_or_handled_twice() {
+fn no_order_is_lost_or_handled_twice_despite_faults() {
     let counts = simulation::check(&Orders);
-    // A few worlds do not have them all.
+    // A small number of worlds does not contain all faults.
     assert!(counts.worlds < 2_000 || counts.missing().is_empty(), "never happened: {:?}", counts.missing());
 }
 
-/// Stories of one order each: one that is completed, one that is cancelled, one that is rejected.
+/// Three stories of one order each: it is completed, cancelled or rejected.
 #[test]
-fn in_every_small_world_no_order_is_lost_or_handled_twice() {
+fn no_order_is_lost_or_handled_twice_in_every_small_world() {
     let product = || Input::Command {
         service: "order-service",
         method: Method::PUT,
@@ -301,7 +190,7 @@ fn in_every_small_world_no_order_is_lost_or_handled_twice() {
 }
 
 #[test]
-fn a_seed_replays_to_the_last_step() {
+fn a_seed_replays_every_step() {
     let (_, first) = simulation::play(&Orders, 7).expect("seed 7");
     let (_, second) = simulation::play(&Orders, 7).expect("seed 7");
     assert_eq!(first, second);

@@ -1,8 +1,7 @@
-//! Signups: how many in all, and how many on each day.
-
-use std::collections::BTreeMap;
+//! Signups: how many in total, and how many on each day.
 
 use axum::Json;
+use effects::shards::{self, Shard};
 use events::{UserCreated, UserId};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use pushbox::{Context, Document, Documents, Failure, Page, PageQuery, Problem, Service};
@@ -12,11 +11,11 @@ pub fn service() -> Service {
     Service::new("analytics-service", "tracks signups").on(track_signup).get("/signups", signups)
 }
 
-/// How many documents a counter is spread over, since one takes about one write a second.
-/// <https://firebase.google.com/docs/firestore/solutions/counters>
+/// The number of documents that a counter is spread over, because one document takes about one write a
+/// second. <https://firebase.google.com/docs/firestore/solutions/counters>
 const SHARDS: u64 = 10;
 
-/// Makes a user count once, however often the event is published.
+/// Ensures that a user counts once, even if the event is published several times.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Signup {
@@ -24,14 +23,14 @@ struct Signup {
     at: Timestamp,
 }
 
-/// A part of the number of all signups.
+/// A shard of the counter of all signups.
 #[derive(Serialize, Deserialize)]
 struct Total {
     shard: u64,
     count: i64,
 }
 
-/// A part of the number of a day's signups.
+/// A shard of the counter of a day's signups.
 #[derive(Serialize, Deserialize)]
 struct DayTotal {
     day: Date,
@@ -52,7 +51,7 @@ async fn track_signup(user: UserCreated, cx: Context) -> Result<(), Failure> {
 #[derive(Serialize)]
 struct Signups {
     total: i64,
-    /// The oldest first, in UTC; days without a signup are left out.
+    /// The oldest day first, in UTC. Days without a signup are left out.
     days: Page<Day>,
 }
 
@@ -63,27 +62,33 @@ struct Day {
 }
 
 #[derive(Deserialize)]
-struct From {
+struct SignupFilter {
     /// The first day.
     from: Option<Date>,
 }
 
-async fn signups(documents: Documents, page: PageQuery<From>) -> Result<Json<Signups>, Problem> {
+async fn signups(documents: Documents, page: PageQuery<SignupFilter>) -> Result<Json<Signups>, Problem> {
     let totals: Vec<Total> = documents.after("", SHARDS as usize).await?;
     let from = page.filter.from.map(|day| day.to_string()).unwrap_or_default();
     let after = page.after()?.unwrap_or_default().max(from);
-    // With one more than the page's days can have, the next day shows, and the page's are complete.
-    let shards: Vec<DayTotal> = documents.after(&after, page.limit() * SHARDS as usize + 1).await?;
-    let mut days = BTreeMap::new();
-    for shard in shards {
-        *days.entry(shard.day).or_default() += shard.count;
+    let add = |day: Option<Day>, shard: DayTotal| Day {
+        day: shard.day,
+        signups: day.map_or(0, |day| day.signups) + shard.count,
+    };
+    let days = shards::page(&documents, &after, page.limit(), SHARDS, add).await?;
+    Ok(Json(Signups { total: totals.iter().map(|total| total.count).sum(), days }))
+}
+
+impl Shard for DayTotal {
+    type Key = Date;
+
+    fn key(&self) -> Date {
+        self.day
     }
-    let days = days.into_iter().map(|(day, signups)| Day { day, signups }).collect();
-    Ok(Json(Signups {
-        total: totals.iter().map(|total| total.count).sum(),
-        // A cursor is the greatest id that a day's documents can have.
-        days: Page::cut(days, page.limit(), |last| DayTotal::id_of(last.day, SHARDS)),
-    }))
+
+    fn cursor(day: &Date) -> String {
+        Self::id_of(*day, SHARDS)
+    }
 }
 
 impl DayTotal {

@@ -33,7 +33,7 @@ struct SignupCharge {
     payment_method: String,
 }
 
-/// What is charged, and by which gateway.
+/// The charge to make, and the gateway that makes it.
 #[derive(Clone, Serialize, Deserialize)]
 struct Charging {
     user_id: UserId,
@@ -55,7 +55,7 @@ impl Effect for SignupCharge {
         let gateway = self.gateway.name().to_owned();
         let charging = Charging { user_id: user.user_id, gateway, payment };
         let pending = Charge::new(charging.clone(), Status::Pending, cx.now());
-        // Another event about the same user, published by hand say: they are charged already.
+        // Another event about the same user, for example published by hand: the charge exists already.
         Ok(cx.create(&pending).is_new().then_some(charging))
     }
 
@@ -64,7 +64,7 @@ impl Effect for SignupCharge {
     }
 
     async fn complete(&self, charging: Charging, outcome: Outcome, cx: Context) -> Result<(), Failure> {
-        // A declined card is an answer, too: a second attempt would not change it.
+        // A declined card is an answer, too: a retry would not change it.
         cx.put(&Charge::new(charging, outcome.into(), cx.now()));
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! The signup system: a user signs up; a mail, a tracked signup, a contact and a charge follow.
-//! None of the services knows of the others.
+//! The signup system. A user signs up; then a mail, a tracked signup, a contact and a charge follow.
+//! No service knows the other services.
 
 mod analytics_service;
 mod billing_service;
@@ -13,15 +13,15 @@ use effects::{
 };
 use pushbox::System;
 
-/// What the services of this system need from outside.
+/// The adapters and the settings that the services of this system need.
 pub struct Config {
     /// Sends the welcome mails.
     pub mailer: Mailer,
     /// Takes the money.
     pub gateway: Gateway,
-    /// What a signup costs.
+    /// The price of a signup.
     pub price: Money,
-    /// What is charged, such as Stripe's `pm_card_visa`: a signup asks for no card.
+    /// The payment method that is charged, such as Stripe's `pm_card_visa`: a signup asks for no card.
     pub payment_method: String,
 }
 

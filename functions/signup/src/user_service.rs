@@ -23,7 +23,7 @@ struct User {
     created_at: Timestamp,
 }
 
-/// Whose an address is. Its id is the address, so that there can be but one.
+/// The owner of an address. The id of the document is the address, so an address has one owner.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Address {
@@ -56,7 +56,7 @@ async fn sign_up((email, name): (EmailAddress, PersonName), cx: Context) -> Resu
     }
     let user = User { user_id, email, name, created_at: cx.now() };
     if cx.create(&user).exists() {
-        return Err(Failure::Retry("a new id was taken".to_owned()).into());
+        return Err(Failure::Retry("the new id exists already".to_owned()).into());
     }
     cx.publish(&UserCreated {
         user_id: user.user_id.clone(),

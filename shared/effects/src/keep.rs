@@ -1,4 +1,4 @@
-//! What the local fakes have in common: the first call with a key is kept, a repeat finds it.
+//! The rule that both local fakes follow: they keep the first call with a key, and a repeat finds it.
 
 use pushbox::{
     Failure, Path, reject,
@@ -8,9 +8,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// Why there is no document to return.
 pub(crate) enum NotKept {
-    /// The store did not say whether it has kept it.
+    /// The store gave no answer: it may have kept the document.
     Unknown(StoreError),
-    /// It has not.
+    /// The store has not kept the document.
     Failed(Failure),
 }
 
@@ -20,7 +20,7 @@ impl From<Failure> for NotKept {
     }
 }
 
-/// With an idempotency key to try again is safe: the next attempt finds what is kept.
+/// A retry is safe for calls that have an idempotency key: the next attempt finds the kept document.
 impl From<NotKept> for Failure {
     fn from(not_kept: NotKept) -> Self {
         match not_kept {
@@ -30,7 +30,7 @@ impl From<NotKept> for Failure {
     }
 }
 
-/// Creates the document at `path`, unless there is one. Returns the one that is there now.
+/// Creates the document at `path` unless one exists. Returns the document that is there afterwards.
 pub(crate) async fn keep_first<T>(store: &dyn Store, path: Path, document: T) -> Result<T, NotKept>
 where
     T: Serialize + DeserializeOwned,
@@ -44,7 +44,7 @@ where
         Err(CommitError::Conflict) => {
             let kept = store.get(&path).await.map_err(Failure::from)?;
             let kept = kept.ok_or_else(|| Failure::Retry(format!("{path} vanished")))?;
-            // Without serde's words: they repeat values.
+            // The text of serde's error is left out, because it repeats values.
             let unreadable = |_| Failure::Retry(format!("{path} holds something else")).into();
             serde_json::from_value(kept.fields.into()).map_err(unreadable)
         }

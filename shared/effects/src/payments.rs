@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::Misconfigured;
 
-/// What to charge to whom.
+/// A charge to make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Payment {
-    /// How much.
+    /// The amount.
     pub amount: Money,
     /// The payment method's id at the gateway, such as `pm_card_visa`; never a card's number.
     pub method: String,
-    /// What it is for: the id of a user or an order, by which it can be found at the gateway.
+    /// The id of the user or the order that the charge is for. It finds the charge at the gateway.
     pub reference: String,
 }
 
-/// What came of a charge.
+/// The outcome of a charge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "status")]
 pub enum Outcome {
@@ -32,22 +32,22 @@ pub enum Outcome {
         /// The charge's id at the gateway, such as `pi_…`.
         id: String,
     },
-    /// No money is taken, and the same charge again would not change that.
+    /// No money is taken, and the same charge would be declined again.
     Declined {
         /// The charge's id at the gateway, if it gave one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<String>,
-        /// Why, such as `insufficient_funds` (<https://docs.stripe.com/declines/codes>), or
-        /// `resource_missing` where there is no such payment method.
+        /// The reason, such as `insufficient_funds` (<https://docs.stripe.com/declines/codes>), or
+        /// `resource_missing` if the payment method does not exist.
         code: String,
     },
 }
 
-/// How far a charge has come, for the document that records it.
+/// The progress of a charge, as its document records it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "status")]
 pub enum Status {
-    /// It is claimed, and may be under way.
+    /// The charge is claimed, and may be under way.
     Pending,
     /// The money is taken.
     Paid {
@@ -56,7 +56,7 @@ pub enum Status {
     },
     /// No money is taken.
     Declined {
-        /// Why.
+        /// The reason.
         code: String,
     },
 }
@@ -82,25 +82,25 @@ enum Adapter {
 impl Gateway {
     /// Charges through [Stripe](https://docs.stripe.com/api/payment_intents/create).
     ///
-    /// `secret_key` is the value of `STRIPE_SECRET_KEY`, `api_base` that of `STRIPE_API_BASE`,
-    /// which is `https://api.stripe.com` except where a stand-in takes Stripe's place.
+    /// `secret_key` is the value of `STRIPE_SECRET_KEY`. `api_base` is the value of `STRIPE_API_BASE`:
+    /// `https://api.stripe.com`, except where a stand-in takes Stripe's place.
     ///
     /// Stripe remembers an idempotency key for
-    /// [at least 24 hours](https://docs.stripe.com/api/idempotent_requests). Pub/Sub parks a
-    /// message that fails well before that, but whoever replays a dead letter later, after an
-    /// attempt whose outcome is unknown, first looks for its reference in Stripe's dashboard. Until
-    /// then Stripe repeats its first answer, a 500 included: such a charge ends as a dead letter.
+    /// [at least 24 hours](https://docs.stripe.com/api/idempotent_requests). Pub/Sub parks a failing
+    /// message well before that. Before you replay an older dead letter whose last attempt had an
+    /// unknown outcome, look for its reference in Stripe's dashboard. While Stripe remembers the key,
+    /// it repeats its first answer, even a 500: such a charge ends as a dead letter.
     ///
     /// # Errors
-    /// One of the two is malformed.
+    /// `secret_key` or `api_base` is malformed.
     pub fn stripe(secret_key: &str, api_base: &str) -> Result<Self, Misconfigured> {
         Ok(Self(Arc::new(Adapter::Stripe(stripe::Stripe::new(secret_key, api_base)?))))
     }
 
-    /// Charges nobody: the local payment gateway, a fake that keeps what it was asked for at
-    /// `services/local-payment-gateway/charges/<key>`. It declines the payment methods that decline
-    /// [at Stripe](https://docs.stripe.com/testing#declined-payments): `pm_card_visa_chargeDeclined`,
-    /// `pm_card_visa_chargeDeclinedInsufficientFunds` and so on.
+    /// The local payment gateway, a fake that charges nobody. It stores each charge at
+    /// `services/local-payment-gateway/charges/<key>`. It declines the payment methods that
+    /// [Stripe declines](https://docs.stripe.com/testing#declined-payments):
+    /// `pm_card_visa_chargeDeclined`, `pm_card_visa_chargeDeclinedInsufficientFunds` and so on.
     #[must_use]
     pub fn local(store: Arc<dyn Store>, clock: Clock) -> Self {
         Self(Arc::new(Adapter::Local(local_gateway::LocalGateway::new(store, clock))))
@@ -118,8 +118,9 @@ impl Gateway {
     /// Charges once for each `key`, which is the same on every attempt. Ends within 8 seconds.
     ///
     /// # Errors
-    /// [`Failure::Retry`] when the gateway cannot be reached, refuses our key, or does not know yet.
-    /// [`Failure::Reject`] when it finds the request itself wrong, or the key used for another.
+    /// [`Failure::Retry`] if the gateway cannot be reached, refuses the secret key, or does not know
+    /// the outcome yet. [`Failure::Reject`] if the gateway finds the request invalid, or the
+    /// idempotency key was used for another charge.
     pub async fn charge(self, payment: Payment, key: String) -> Result<Outcome, Failure> {
         match &*self.0 {
             Adapter::Stripe(stripe) => stripe.charge(&payment, &key).await,

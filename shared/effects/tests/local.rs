@@ -1,4 +1,4 @@
-//! The local fakes, on a store in memory.
+//! The local mailbox and the local payment gateway, on a store in memory.
 
 #![allow(clippy::unwrap_used)]
 
@@ -37,7 +37,7 @@ fn payment(method: &str, minor: u64) -> Payment {
 }
 
 #[tokio::test]
-async fn a_repeat_leaves_one_mail() {
+async fn a_repeated_key_keeps_the_first_mail() {
     let store: Arc<dyn Store> = Arc::new(Memory::default());
     let mailer = Mailer::local(store.clone(), Clock::system());
     for (key, subject) in [("b", "first"), ("a", "other"), ("b", "repeat")] {
@@ -47,7 +47,7 @@ async fn a_repeat_leaves_one_mail() {
     let mails = mailbox(&*store, None, 10).await.unwrap();
     let found: Vec<_> = mails.iter().map(|kept| (kept.id.as_str(), kept.mail.subject.as_str())).collect();
     assert_eq!(found, [("a", "other"), ("b", "first")]);
-    assert_eq!(mails[0].mail, mail("other"), "nothing is lost on the way");
+    assert_eq!(mails[0].mail, mail("other"), "the mail is stored whole");
 
     let rest = mailbox(&*store, Some("a"), 10).await.unwrap();
     assert_eq!(rest.len(), 1);
@@ -55,7 +55,7 @@ async fn a_repeat_leaves_one_mail() {
 }
 
 #[tokio::test]
-async fn a_repeat_leaves_one_charge_and_has_the_same_outcome() {
+async fn a_repeated_key_keeps_the_first_charge_and_its_outcome() {
     let store: Arc<dyn Store> = Arc::new(Memory::default());
     let gateway = Gateway::local(store.clone(), Clock::system());
     let (paid, declined) = ("pm_card_visa", "pm_card_visa_chargeDeclinedInsufficientFunds");
@@ -73,7 +73,7 @@ async fn a_repeat_leaves_one_charge_and_has_the_same_outcome() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_used_for_another_payment_is_rejected() {
+async fn rejects_a_key_that_was_used_for_another_payment() {
     let gateway = Gateway::local(Arc::new(Memory::default()), Clock::system());
     let charge = |minor| gateway.clone().charge(payment("pm_card_visa", minor), "a".to_owned());
     charge(1000).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_key_that_is_used_for_another_payment_is_rejected() {
 }
 
 #[tokio::test]
-async fn concurrent_repeats_leave_one_mail() {
+async fn concurrent_repeats_keep_one_mail() {
     let store: Arc<dyn Store> = Arc::new(Memory::default());
     let mailer = Mailer::local(store.clone(), Clock::system());
     let sends = (0..50).map(|n| tokio::spawn(mailer.clone().send(mail(&n.to_string()), "a".to_owned())));
@@ -91,7 +91,7 @@ async fn concurrent_repeats_leave_one_mail() {
     assert_eq!(mailbox(&*store, None, 10).await.unwrap().len(), 1);
 }
 
-/// A store that commits, and does not say so.
+/// A store that commits, but gives no answer.
 #[derive(Default)]
 struct Silent(Memory);
 
@@ -112,7 +112,7 @@ impl Store for Silent {
 }
 
 #[tokio::test]
-async fn without_an_answer_a_mail_is_unknown_and_a_charge_is_tried_again() {
+async fn without_an_answer_a_mail_is_unknown_and_a_charge_is_retried() {
     let store: Arc<dyn Store> = Arc::new(Silent::default());
     let mailer = Mailer::local(store.clone(), Clock::system());
     assert_eq!(mailer.send(mail("s"), "a".to_owned()).await.unwrap(), Sent::Unknown);
@@ -125,7 +125,7 @@ async fn without_an_answer_a_mail_is_unknown_and_a_charge_is_tried_again() {
 }
 
 #[test]
-fn outcomes_can_be_kept() {
+fn outcomes_can_be_stored() {
     let reason = "the server answered 550".to_owned();
     for sent in [Sent::Accepted, Sent::Refused { reason }, Sent::Unknown] {
         let kept = serde_json::to_value(&sent).unwrap();
@@ -135,7 +135,7 @@ fn outcomes_can_be_kept() {
 }
 
 #[test]
-fn nothing_secret_or_personal_is_shown() {
+fn debug_output_has_no_secret_and_no_personal_data() {
     let mailer = Mailer::smtp("smtp://u:secret@mail.example", "Shop <hello@example.com>").unwrap();
     let gateway = Gateway::stripe("sk_test_secret", "https://api.stripe.com").unwrap();
     let shown = format!("{mailer:?} {gateway:?} {:?}", mail("Welcome, Ann"));
@@ -143,7 +143,7 @@ fn nothing_secret_or_personal_is_shown() {
 }
 
 #[test]
-fn what_is_malformed_is_named() {
+fn errors_name_the_malformed_variable() {
     for (key, base, expected) in [
         (
             "pk_test_x",

@@ -1,4 +1,4 @@
-//! What each of Stripe's answers comes to, from a server that answers what it is told.
+//! The outcome of each of Stripe's answers. The server here gives the answer that a test wants.
 
 #![allow(clippy::unwrap_used)]
 
@@ -28,7 +28,7 @@ async fn serve(routes: Router) -> Gateway {
     Gateway::stripe("sk_test_1", &base).unwrap()
 }
 
-/// Charges where a POST is answered with the first pair, a GET with the second.
+/// Makes a charge. The server answers a POST with `post`, and a GET with `get`.
 async fn charge(post: (u16, &str), get: (u16, &str)) -> Result<Outcome, Failure> {
     let answer = |(status, body): (u16, &str)| {
         let answer = (StatusCode::from_u16(status).unwrap(), [("request-id", "req_1")], body.to_owned());
@@ -55,7 +55,7 @@ fn intent(status: &str) -> String {
 }
 
 #[tokio::test]
-async fn each_answer_has_its_outcome() {
+async fn maps_each_answer_to_its_outcome() {
     let error = |error: Value| json!({ "error": error }).to_string();
     let card = json!({
         "type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds",
@@ -114,7 +114,7 @@ async fn each_answer_has_its_outcome() {
 }
 
 #[tokio::test]
-async fn what_is_processing_is_looked_at_once_more() {
+async fn asks_once_more_for_a_charge_that_is_processing() {
     for (status, body, expected) in [
         (200, intent("succeeded"), "paid pi_1"),
         (200, intent("requires_payment_method"), "declined pi_1 lost_card"),
@@ -127,14 +127,14 @@ async fn what_is_processing_is_looked_at_once_more() {
 }
 
 #[tokio::test]
-async fn a_retry_says_what_it_was_but_repeats_no_message() {
+async fn a_retry_names_the_error_without_its_message() {
     let body = r#"{"error":{"type":"api_error","code":"lock_timeout","message":"ann@example.com"}}"#;
     let Err(Failure::Retry(text)) = charge((500, body), (500, "")).await else { panic!("no retry") };
     assert_eq!(text, "Stripe answered 500 (request req_1): api_error lock_timeout");
 }
 
 #[tokio::test]
-async fn a_charge_is_sent_as_stripe_wants_it() {
+async fn a_charge_has_the_headers_and_fields_that_stripe_requires() {
     let seen = Arc::new(Mutex::new(None));
     let record = {
         let seen = seen.clone();
@@ -164,7 +164,7 @@ async fn a_charge_is_sent_as_stripe_wants_it() {
 }
 
 #[tokio::test]
-async fn absence_is_retried() {
+async fn an_unreachable_gateway_is_a_retry() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -173,7 +173,7 @@ async fn absence_is_retried() {
 }
 
 #[tokio::test]
-async fn the_key_does_not_follow_a_redirect() {
+async fn the_secret_key_does_not_follow_a_redirect() {
     let elsewhere = Arc::new(Mutex::new(0));
     let count = elsewhere.clone();
     let routes = Router::new()

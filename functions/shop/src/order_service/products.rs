@@ -1,8 +1,9 @@
-//! The products, with their stock.
+//! The products and their stock.
 
 use std::collections::BTreeMap;
 
 use axum::{Json, extract::Path};
+use effects::shards;
 use events::{Currency, Money, ProductName, Sku};
 use futures::future::try_join_all;
 use pushbox::{Command, Context, Documents, FieldErrors, Page, PageQuery, Problem, Reply};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::stock::{LARGEST_AMOUNT, Shards, Sold, Stock};
 
-/// The most of a product that can be in stock.
+/// The largest stock of a product.
 const LARGEST_STOCK: u32 = 1_000_000;
 
 #[derive(Deserialize)]
@@ -35,7 +36,7 @@ struct Product {
     sku: Sku,
     name: ProductName,
     price: Money,
-    /// How many can be ordered from now on; what is held or sold stays so.
+    /// The number of pieces that can be ordered from now on. Held and sold pieces do not change.
     stock: u32,
 }
 
@@ -63,7 +64,7 @@ pub(super) async fn put(
     command.run(product, move |product, cx| spread(product, shards, cx)).await
 }
 
-/// Spreads the stock evenly.
+/// Spreads the stock evenly over the shards.
 async fn spread(product: Product, Shards(shards): Shards, cx: Context) -> Result<Reply, Problem> {
     let read = |shard| cx.get::<Stock>(Stock::id_of(&product.sku, shard));
     let found = try_join_all((0..shards).map(read)).await?;
@@ -75,7 +76,7 @@ async fn spread(product: Product, Shards(shards): Shards, cx: Context) -> Result
             shard,
             name: product.name.clone(),
             price: product.price.clone(),
-            // Not more than the whole, which is a u32.
+            // It is not more than the whole stock, which is a u32.
             free: u32::try_from(free).unwrap_or(u32::MAX),
             taken: found.map_or(0, |found| found.taken),
         });
@@ -84,7 +85,7 @@ async fn spread(product: Product, Shards(shards): Shards, cx: Context) -> Result
 }
 
 #[derive(Serialize)]
-pub(super) struct Shown {
+pub(super) struct ProductView {
     sku: Sku,
     name: ProductName,
     price: Money,
@@ -104,27 +105,27 @@ pub(super) async fn list(
     documents: Documents,
     page: PageQuery,
     Shards(shards): Shards,
-) -> Result<Json<Page<Shown>>, Problem> {
+) -> Result<Json<Page<ProductView>>, Problem> {
     let after = page.after()?.unwrap_or_default();
-    let documents_of_page = page.limit() * usize::try_from(shards).unwrap_or(usize::MAX);
-    // With one more than the page's products can have, the next product shows, and the page's are
-    // complete.
-    let stock: Vec<Stock> = documents.after(&after, documents_of_page + 1).await?;
-    let sold: Vec<Sold> = documents.after(&after, documents_of_page).await?;
-    let mut products = BTreeMap::new();
-    for Stock { sku, name, price, free, taken, .. } in stock {
-        let levels = Levels { free: 0, held: 0, sold: 0 };
-        let shown = products.entry(sku.clone()).or_insert(Shown { sku, name, price, stock: levels });
-        shown.stock.free += i64::from(free);
-        shown.stock.held += i64::from(taken);
+    let mut products = shards::page(&documents, &after, page.limit(), shards, add).await?;
+    let largest_page = page.limit() * usize::try_from(shards).unwrap_or(usize::MAX);
+    let mut sold = BTreeMap::<Sku, i64>::new();
+    for shard in documents.after::<Sold>(&after, largest_page).await? {
+        *sold.entry(shard.sku).or_default() += shard.sold;
     }
-    for Sold { sku, sold, .. } in sold {
-        if let Some(shown) = products.get_mut(&sku) {
-            shown.stock.held -= sold;
-            shown.stock.sold += sold;
-        }
+    for ProductView { sku, stock, .. } in &mut products.items {
+        stock.sold = sold.get(sku).copied().unwrap_or_default();
+        stock.held -= stock.sold;
     }
-    // A cursor is the greatest id that a product's documents can have.
-    let last = |shown: &Shown| Stock::id_of(&shown.sku, 999);
-    Ok(Json(Page::cut(products.into_values().collect(), page.limit(), last)))
+    Ok(Json(products))
+}
+
+/// Adds a shard to its product. The sold pieces are still among the held ones.
+fn add(product: Option<ProductView>, shard: Stock) -> ProductView {
+    let Stock { sku, name, price, free, taken, .. } = shard;
+    let stock = Levels { free: 0, held: 0, sold: 0 };
+    let mut product = product.unwrap_or(ProductView { sku, name, price, stock });
+    product.stock.free += i64::from(free);
+    product.stock.held += i64::from(taken);
+    product
 }

@@ -1,4 +1,4 @@
-//! The local mailbox: a fake mail server whose mails are documents.
+//! The local mailbox: a fake mail server that stores each mail as a document.
 
 use std::sync::Arc;
 
@@ -19,20 +19,20 @@ const COLLECTION: &str = "mails";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalMail {
-    /// The idempotency key that it was sent with.
+    /// The idempotency key that the mail was sent with.
     pub id: String,
-    /// When it was sent first.
+    /// The time of the first attempt.
     pub sent_at: Timestamp,
-    /// What was sent.
+    /// The mail.
     #[serde(flatten)]
     pub mail: Mail,
 }
 
-/// Reads the local mailbox: up to `limit` mails with ids greater than `after`, in the order of the
-/// ids. These are hashes, so whoever wants the newest first reads all and sorts by `sent_at`.
+/// Reads the local mailbox: up to `limit` mails with ids greater than `after`, in the order of the ids.
+/// The ids are hashes. To find the newest mails, read all of them and sort them by `sent_at`.
 ///
 /// # Errors
-/// The store cannot be asked, or holds something that is not a mail.
+/// The store fails, or holds something that is not a mail.
 pub async fn mailbox(
     store: &dyn Store,
     after: Option<&str>,

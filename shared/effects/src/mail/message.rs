@@ -1,4 +1,4 @@
-//! A mail as [RFC 5322](https://www.rfc-editor.org/rfc/rfc5322) has it.
+//! The message that carries a mail ([RFC 5322](https://www.rfc-editor.org/rfc/rfc5322)).
 
 use std::error::Error;
 
@@ -14,7 +14,7 @@ use pushbox::{Failure, reject};
 
 use super::{Attachment, Mail};
 
-/// The recipient as lettre has it, which can carry every address: see the test.
+/// The recipient as lettre's type, which can carry every address: see the test.
 pub(super) fn recipient(mail: &Mail) -> Result<Address, Failure> {
     mail.to.as_str().parse().map_err(|_| reject("SMTP cannot carry the recipient's address"))
 }
@@ -43,8 +43,9 @@ fn file(attachment: &Attachment) -> Result<SinglePart, Failure> {
     Ok(File::new(attachment.name.clone()).body(attachment.content.clone(), content_type))
 }
 
-/// The subject. A word of it that looks like `=?utf-8?q?evil?=` is one that somebody chose, a name
-/// say. lettre leaves such a word as it is, and readers would decode it; so all is encoded then.
+/// The subject. It may contain a text that a user chose, for example a name such as
+/// `=?utf-8?q?evil?=`. lettre does not encode such a word, and mail programs would decode it. So a
+/// subject with `=?` is encoded as a whole.
 #[derive(Clone)]
 struct Subject(String);
 
@@ -70,7 +71,7 @@ impl Header for Subject {
     }
 }
 
-/// Tells autoresponders to keep quiet ([RFC 3834](https://www.rfc-editor.org/rfc/rfc3834#section-5)).
+/// Tells autoresponders not to answer ([RFC 3834](https://www.rfc-editor.org/rfc/rfc3834#section-5)).
 #[derive(Clone)]
 struct AutoSubmitted;
 
@@ -94,57 +95,14 @@ mod tests {
 
     use super::*;
 
-    /// Something that looks like an address, more or less.
+    /// Something that resembles an address.
     fn hostile(random: &mut fastrand::Rng) -> String {
+        #[rustfmt::skip]
         const PIECES: [&str; 48] = [
-            "a",
-            "b",
-            "Z",
-            "7",
-            "ann",
-            "example",
-            "com",
-            ".",
-            ".",
-            ".",
-            "-",
-            "_",
-            "+",
-            "'",
-            "@",
-            "\"",
-            "\\",
-            " ",
-            "\t",
-            "\r\n",
-            "\0",
-            "<",
-            ">",
-            "(",
-            ")",
-            ",",
-            ";",
-            ":",
-            "[",
-            "]",
-            "=?utf-8?q?a?=",
-            "%40",
-            "0x7f",
-            "127.0.0.1",
-            "xn--",
-            "xn--bcher-kva",
-            "ü",
-            "u\u{308}",
-            "İ",
-            "ß",
-            "Σ",
-            "李",
-            "א",
-            "\u{202E}",
-            "\u{200D}",
-            "\u{3164}",
-            "。",
-            "🎟",
+            "a", "b", "Z", "7", "ann", "example", "com", ".", ".", ".", "-", "_", "+", "'", "@",
+            "\"", "\\", " ", "\t", "\r\n", "\0", "<", ">", "(", ")", ",", ";", ":", "[", "]",
+            "=?utf-8?q?a?=", "%40", "0x7f", "127.0.0.1", "xn--", "xn--bcher-kva", "ü", "u\u{308}",
+            "İ", "ß", "Σ", "李", "א", "\u{202E}", "\u{200D}", "\u{3164}", "。", "🎟",
         ];
         let mut some = |most: usize| -> String {
             let count = random.usize(1..=most);
@@ -152,13 +110,13 @@ mod tests {
         };
         let (local, domain) = (some(3), some(3));
         let last = if random.bool() { ".com" } else { "" };
-        // Now and then longer than an address can be.
+        // Some are longer than an address can be.
         let padding = if random.u8(..16) == 0 { "x".repeat(random.usize(50..260)) } else { String::new() };
         format!("{local}{padding}@{domain}{last}")
     }
 
     #[test]
-    fn every_address_can_be_put_on_the_wire() {
+    fn smtp_can_carry_every_address() {
         let from: Mailbox = "Shop <hello@shop.example>".parse().expect("a sender");
         let mut random = fastrand::Rng::with_seed(8);
         let mut accepted = 0;
@@ -182,6 +140,6 @@ mod tests {
             let headers = headers.split("\r\n\r\n").next().unwrap_or_default().to_lowercase();
             assert_eq!(headers.matches("\r\nto: ").count(), 1, "{given:?}: {headers}");
         }
-        assert!(accepted > 1_000, "only {accepted} of the addresses are any good");
+        assert!(accepted > 1_000, "only {accepted} of the addresses are valid");
     }
 }

@@ -1,4 +1,4 @@
-//! The local payment gateway: a fake that takes no money, and whose charges are documents.
+//! The local payment gateway: a fake that takes no money, and stores each charge as a document.
 
 use std::sync::Arc;
 
@@ -45,7 +45,8 @@ impl LocalGateway {
     }
 }
 
-/// `pm_card_visa_chargeDeclinedInsufficientFunds` declines with `insufficient_funds`.
+/// The code with which a payment method is declined: `insufficient_funds` for
+/// `pm_card_visa_chargeDeclinedInsufficientFunds`. `None` if it is not declined.
 fn decline_code(method: &str) -> Option<String> {
     let (_, reason) = method.split_once("chargeDeclined")?;
     let mut code = String::new();
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_method_tells_why_it_declines() {
+    fn the_payment_method_names_its_decline_code() {
         for (method, expected) in [
             ("pm_card_visa", None),
             ("pm_card_visa_chargeDeclined", Some("generic_decline")),

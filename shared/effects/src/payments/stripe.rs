@@ -1,4 +1,4 @@
-//! Payments through Stripe: one PaymentIntent, confirmed as it is created.
+//! Payments through Stripe: one PaymentIntent for each charge, confirmed when it is created.
 
 mod answer;
 
@@ -17,7 +17,7 @@ use self::answer::Answer;
 use super::{Outcome, Payment};
 use crate::{CALL_DEADLINE, Misconfigured};
 
-/// What an answer looks like depends on it (<https://docs.stripe.com/api/versioning>).
+/// The form of an answer depends on it (<https://docs.stripe.com/api/versioning>).
 const API_VERSION: &str = "2026-04-22.dahlia";
 
 pub(super) struct Stripe {
@@ -50,7 +50,7 @@ impl Stripe {
         let client = Client::builder()
             .default_headers(headers)
             .connect_timeout(Duration::from_secs(4))
-            // The key is for this host and no other.
+            // The secret key must not reach another host.
             .redirect(redirect::Policy::none())
             .build()
             .map_err(|_| bad_base("this machine has no root certificates to check it with"))?;
@@ -68,7 +68,7 @@ impl Stripe {
             ("amount", amount.as_str()),
             ("currency", payment.amount.currency.as_str()),
             ("payment_method", &payment.method),
-            // Only what is decided at once: no other method, no redirect, nobody there to ask.
+            // Only charges that are decided at once: the customer is not there to confirm anything.
             ("payment_method_types[]", "card"),
             ("confirm", "true"),
             ("off_session", "true"),
@@ -77,7 +77,7 @@ impl Stripe {
         let request = self.client.post(&self.intents).header("Idempotency-Key", key).form(&form);
         match self.ask(request).await? {
             Answer::Final(outcome) => Ok(outcome),
-            // A repeat gets the first answer again, so this may be old.
+            // A repeat gets the first answer again, so this answer may be old.
             Answer::Processing { id } => match self
                 .ask(self.client.get(format!("{}/{id}", self.intents)))
                 .await?

@@ -1,6 +1,6 @@
-//! The adapters against a real mail server and a real HTTP stand-in for Stripe, from PyPI.
+//! The adapters against a real mail server and an HTTP stand-in for Stripe, both from PyPI.
 //!
-//! `python3` on the `PATH` must have what scripts/test installs at target/venv.
+//! `python3` on the `PATH` must have the packages that scripts/test installs in target/venv.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +13,8 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-/// A server in Python that prints its port and then what it sees; it ends with this value.
+/// A server in Python. It prints its port, and then one line for each request. Dropping this value
+/// ends the server.
 struct Server {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -41,7 +42,7 @@ impl Server {
         line
     }
 
-    /// What it has seen next.
+    /// The next request that the server has printed.
     fn seen(&mut self) -> serde_json::Value {
         serde_json::from_str(&self.line()).expect("JSON")
     }

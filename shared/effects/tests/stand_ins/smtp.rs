@@ -1,4 +1,4 @@
-//! aiosmtpd, a mail server.
+//! Mails to aiosmtpd, a mail server.
 
 use effects::mail::{Attachment, Mail, Mailer, Sent};
 use pushbox::Failure;
@@ -26,7 +26,7 @@ async fn send(mailer: &Mailer, mail: Mail) -> Result<Sent, Failure> {
 }
 
 #[tokio::test]
-async fn a_mail_arrives_whole() {
+async fn a_mail_arrives_complete() {
     let mut server = Server::start("smtp_server.py", &[]);
     let mailer = mailer("", &server);
     let sent = send(&mailer, mail("zoe@bücher.example", "Willkommen, Zoë 🎟")).await.unwrap();
@@ -59,7 +59,7 @@ async fn a_mail_arrives_whole() {
 }
 
 #[tokio::test]
-async fn attachments_come_along() {
+async fn attachments_arrive() {
     let mut server = Server::start("smtp_server.py", &[]);
     let ticket = Attachment {
         name: "Karte für Zoë.txt".to_owned(),
@@ -75,7 +75,7 @@ async fn attachments_come_along() {
 }
 
 #[tokio::test]
-async fn each_reply_has_its_outcome() {
+async fn maps_each_reply_to_its_outcome() {
     let server = Server::start("smtp_server.py", &[]);
     let mailer = mailer("", &server);
     for (to, subject, expected) in [
@@ -112,16 +112,19 @@ async fn without_a_reply_to_the_final_dot_the_outcome_is_unknown() {
             "{subject}"
         );
         assert!(began.elapsed().as_secs() <= 9, "{subject}");
-        // Had a mail been offered twice, the next subject would be seen later.
+        // If a mail were sent twice, its subject would appear here again.
         let seen = server.seen();
         assert_eq!(seen["headers"]["Subject"], subject);
-        assert_eq!(seen["connections"], mails, "a connection in doubt is not used again: {seen}");
+        assert_eq!(
+            seen["connections"], mails,
+            "a connection whose mail is unknown is not used again: {seen}"
+        );
     }
     assert_eq!(send(&mailer, mail("ann@example.com", "s")).await.unwrap(), Sent::Accepted);
     assert_eq!(server.seen()["headers"]["Subject"], "s");
 }
 
-/// A server that talks until it has asked for the message, and is gone then.
+/// A server that closes the connection after it has asked for the message.
 async fn gone_after_data(server: tokio::net::TcpListener) {
     let (mut connection, _) = server.accept().await.unwrap();
     let (reader, mut writer) = connection.split();
@@ -140,7 +143,7 @@ async fn before_the_final_dot_a_lost_connection_is_a_retry() {
     let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("smtp://{}", server.local_addr().unwrap());
     let gone = tokio::spawn(gone_after_data(server));
-    // Too much for the buffers on the way, so that the dot is never written.
+    // Larger than the buffers between the two, so the dot is never written.
     let attachment = Attachment {
         name: "large.bin".to_owned(),
         content_type: "application/octet-stream".to_owned(),
@@ -154,7 +157,7 @@ async fn before_the_final_dot_a_lost_connection_is_a_retry() {
 }
 
 #[tokio::test]
-async fn a_subject_is_shown_as_it_is() {
+async fn mail_programs_show_the_subject_unchanged() {
     let mut server = Server::start("smtp_server.py", &[]);
     let mailer = mailer("", &server);
     for subject in [
@@ -170,7 +173,7 @@ async fn a_subject_is_shown_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_connection_serves_several_mails_and_its_loss_is_noticed() {
+async fn a_connection_sends_several_mails_and_its_loss_is_a_retry() {
     let mut server = Server::start("smtp_server.py", &[]);
     let mailer = mailer("", &server);
     for _ in 0..3 {
@@ -184,7 +187,7 @@ async fn a_connection_serves_several_mails_and_its_loss_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_login_is_used_and_a_wrong_one_is_retried() {
+async fn logs_in_and_retries_a_wrong_login() {
     let server = Server::start("smtp_server.py", &["shop", "p@ss/word"]);
     let sent = send(&mailer("shop:p%40ss%2Fword@", &server), mail("ann@example.com", "s")).await;
     assert_eq!(sent.unwrap(), Sent::Accepted);
@@ -195,7 +198,7 @@ async fn a_login_is_used_and_a_wrong_one_is_retried() {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_given_up_in_time() {
+async fn a_silent_server_is_a_retry_before_the_deadline() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("smtp://{}", silent.local_addr().unwrap());
     let mailer = Mailer::smtp(&url, "hello@shop.example").unwrap();

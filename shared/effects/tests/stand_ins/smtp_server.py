@@ -1,8 +1,8 @@
-"""A mail server that takes, delays or refuses mails by what the recipient is called, and that has its
-ways with the last reply by what the subject is.
+"""A mail server. The recipient decides whether it accepts, delays or refuses a mail. The subject decides
+its reply to the final dot.
 
-Prints its port, then one line of JSON for each mail. With two arguments, user and password, it wants
-them before anything else.
+It prints its port, then one line of JSON for each mail. With two arguments, user and password, it
+requires a login.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class Handler:
             "parts": parts,
             "connections": len(self.peers),
         }), flush=True)
-        # The mail is taken.
+        # The mail is accepted. The reply follows from the subject.
         match mail["Subject"]:
             case "hangs":
                 await asyncio.sleep(3600)
@@ -76,14 +76,15 @@ if len(sys.argv) == 3:
     login = tuple(word.encode() for word in sys.argv[1:])
 
     def authenticate(server, session, envelope, mechanism, data):
-        # Not handled: the server itself answers 535 to a failure.
+        # With handled=False, the server itself answers 535 to a failure.
         return AuthResult(success=(data.login, data.password) == login, handled=False)
 
     options = {"authenticator": authenticate, "auth_required": True, "auth_require_tls": False}
 
 
 class AnyPort(Controller):
-    """A controller connects to its own port to see whether it is up, so 0 will not do."""
+    """Listens on a free port. A controller connects to its own port to check that it runs, so it must
+    know the port that replaced 0."""
 
     def _trigger_server(self):
         self.port = self.server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-//! localstripe, which takes the parameters that Stripe takes and refuses all others.
+//! Charges through localstripe. It accepts the parameters that Stripe accepts, and refuses all others.
 
 use effects::payments::{Gateway, Money, Outcome, Payment};
 use pushbox::Failure;
@@ -22,7 +22,7 @@ impl Stripe {
         self.gateway.clone().charge(payment(method), key.to_owned()).await
     }
 
-    /// All charges there are, as localstripe tells.
+    /// All charges that localstripe knows.
     async fn charges(&self) -> Vec<Value> {
         let url = format!("{}/v1/payment_intents", base(&self.server));
         let answer = reqwest::Client::new().get(url).bearer_auth("sk_test_1").send().await.unwrap();
@@ -43,7 +43,7 @@ fn payment(method: &str) -> Payment {
 }
 
 #[tokio::test]
-async fn a_repeat_charges_once() {
+async fn a_repeated_key_charges_once() {
     let mut stripe = Stripe::start();
     let first = stripe.charge("pm_card_visa", "key-1").await.unwrap();
     let again = stripe.charge("pm_card_visa", "key-1").await.unwrap();
@@ -67,10 +67,10 @@ async fn a_repeat_charges_once() {
 }
 
 #[tokio::test]
-async fn a_declined_card_is_an_outcome_and_stays_one() {
+async fn a_repeated_key_repeats_the_decline() {
     let stripe = Stripe::start();
     for _ in 0..2 {
-        // localstripe takes `pm_card_visa_chargeDeclined` for one that only cannot be attached.
+        // localstripe treats `pm_card_visa_chargeDeclined` as a card that only cannot be attached.
         let outcome = stripe.charge("pm_card_chargeCustomerFail", "key-1").await.unwrap();
         assert!(matches!(&outcome, Outcome::Declined { code, .. } if code == "card_declined"), "{outcome:?}");
     }
@@ -78,7 +78,7 @@ async fn a_declined_card_is_an_outcome_and_stays_one() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_used_for_another_charge_is_rejected() {
+async fn rejects_a_key_that_was_used_for_another_charge() {
     let stripe = Stripe::start();
     stripe.charge("pm_card_visa", "key-1").await.unwrap();
     let failure = stripe.charge("pm_card_chargeCustomerFail", "key-1").await.unwrap_err();
@@ -100,7 +100,7 @@ async fn a_wrong_secret_key_is_retried_and_then_works() {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_given_up_in_time() {
+async fn a_silent_server_is_a_retry_before_the_deadline() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = Gateway::stripe("sk_test_1", &format!("http://{}", silent.local_addr().unwrap())).unwrap();
     let began = std::time::Instant::now();

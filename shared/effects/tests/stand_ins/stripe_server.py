@@ -1,5 +1,5 @@
-"""localstripe, with the one thing that it leaves out: idempotency keys as Stripe has them
-(https://docs.stripe.com/api/idempotent_requests). Prints its port, then one line of JSON for each POST.
+"""localstripe with Stripe's idempotency keys (https://docs.stripe.com/api/idempotent_requests), which it
+lacks. It prints its port, then one line of JSON for each POST with a key.
 """
 
 import json
@@ -9,7 +9,7 @@ from aiohttp import web
 from localstripe.resources import store
 from localstripe.server import app
 
-# Key -> the request, and what was answered to it.
+# Key -> the request and its answer.
 answers = {}
 
 
@@ -25,7 +25,7 @@ async def idempotency(request, handler):
         return web.json_response({"error": {"type": "idempotency_error"}}, status=400)
     if not replayed:
         response = await handler(request)
-        # Stripe remembers what it has begun to work on, and a bad key is not that.
+        # Stripe remembers a key once it has begun to work on the request. A wrong secret key ends before that.
         if response.status == 401:
             return response
         answers[key] = (asked, response.status, response.body)
@@ -34,7 +34,7 @@ async def idempotency(request, handler):
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
 
-# It would write all it knows to a file in /tmp that every localstripe on the machine shares.
+# localstripe would write its state to a file in /tmp that every localstripe on the machine shares.
 type(store).dump_to_disk = lambda self: None
 app.middlewares.insert(0, idempotency)
 server = socket.create_server(("127.0.0.1", 0))

@@ -1,15 +1,15 @@
-//! What Stripe's answers mean (<https://docs.stripe.com/api/errors>).
+//! The meaning of Stripe's answers (<https://docs.stripe.com/api/errors>).
 
 use pushbox::{Failure, reject};
 use serde::Deserialize;
 
 use super::Outcome;
 
-/// What Stripe said to a charge.
+/// Stripe's answer to a charge.
 pub(super) enum Answer {
-    /// What came of it.
+    /// The outcome is known.
     Final(Outcome),
-    /// It does not know yet.
+    /// Stripe does not know the outcome yet.
     Processing { id: String },
 }
 
@@ -26,7 +26,7 @@ struct Failed {
     error: Problem,
 }
 
-/// Without `message`: it may repeat what was sent.
+/// `message` is left out, because it may repeat values of the request.
 #[derive(Deserialize, Default)]
 struct Problem {
     r#type: Option<String>,
@@ -41,7 +41,7 @@ struct Reference {
     id: String,
 }
 
-/// `request_id` is what Stripe's dashboard and support know the request by.
+/// `request_id` identifies the request in Stripe's dashboard and for its support.
 pub(super) fn read(status: u16, request_id: &str, body: &[u8]) -> Result<Answer, Failure> {
     if (200..300).contains(&status) {
         let intent = serde_json::from_slice(body);
@@ -52,14 +52,14 @@ pub(super) fn read(status: u16, request_id: &str, body: &[u8]) -> Result<Answer,
     match status {
         402 => Ok(problem.decline()),
         400 if kind == Some("card_error") => Ok(problem.decline()),
-        // Nothing is wrong with our program: this customer, or this amount, cannot be charged.
+        // The request is correct, but this customer or this amount cannot be charged.
         400 if problem.is_unpayable() => Ok(problem.decline()),
-        // The same request gets the same answer. What names no type does not come from Stripe.
+        // The same request gets the same answer. A body without a type does not come from Stripe.
         400 if kind.is_some() => {
             let problem = problem.describe();
             Err(reject(format_args!("Stripe refused the charge (request {request_id}): {problem}")))
         }
-        // 401, 403 and 404 too: somebody mends the key or the base, and then it works.
+        // Also for 401, 403 and 404: they end when somebody corrects the secret key or the base URL.
         _ => Err(retry(status, request_id, &problem.describe())),
     }
 }
@@ -68,11 +68,11 @@ fn read_intent(Intent { id, status, last_payment_error }: Intent) -> Result<Answ
     let code = match status.as_str() {
         "succeeded" => return Ok(Answer::Final(Outcome::Paid { id })),
         "processing" => return Ok(Answer::Processing { id }),
-        // Nobody is there to do anything.
+        // The customer is not there to act.
         "requires_action" => "authentication_required".to_owned(),
         "requires_payment_method" => last_payment_error.unwrap_or_default().reason(),
         "canceled" => status,
-        // Not what was asked for, and waiting does not change it: somebody has to look.
+        // A state that the request cannot lead to, and that does not change: a person must look.
         _ => return Err(reject(format_args!("Stripe left the charge {id} at {status}"))),
     };
     Ok(Answer::Final(Outcome::Declined { id: Some(id), code }))

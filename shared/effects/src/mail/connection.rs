@@ -1,4 +1,4 @@
-//! The mail server that takes our mails, and how to connect to it.
+//! The connection to the mail server that `MAIL_URL` names.
 
 use lettre::transport::smtp::{
     Error,
@@ -11,7 +11,7 @@ use url::{Host, Url};
 
 use crate::{CALL_DEADLINE, Misconfigured};
 
-pub(super) struct Relay {
+pub(super) struct Server {
     host: String,
     port: u16,
     encryption: Encryption,
@@ -23,16 +23,16 @@ pub(super) struct Relay {
 enum Encryption {
     /// TLS from the first byte ([RFC 8314](https://www.rfc-editor.org/rfc/rfc8314)).
     FromTheStart,
-    /// STARTTLS, or nothing.
+    /// STARTTLS. Without it there is no connection.
     Required,
     /// STARTTLS if the server offers it.
     IfOffered,
 }
 
-impl Relay {
+impl Server {
     pub(super) fn parse(url: &str) -> Result<Self, Misconfigured> {
         let url = Url::parse(url).map_err(|_| malformed("it is not a URL"))?;
-        // The scheme is none that `Url` knows, so it has not looked into the host.
+        // `Url` does not know these schemes, so it has not checked the host.
         let host = url.host_str().ok_or_else(|| malformed("it has no host"))?;
         let host = Host::parse(host).map_err(|_| malformed("its host is not a name or an address"))?;
         let credentials = credentials(&url)?;
@@ -52,7 +52,7 @@ impl Relay {
         Ok(Self { host, port: url.port().unwrap_or(default_port), encryption, credentials, tls })
     }
 
-    /// Connects, encrypts and logs in.
+    /// Connects, encrypts the connection and logs in.
     pub(super) async fn connect(&self) -> Result<AsyncSmtpConnection, Error> {
         let us = ClientId::default();
         let address = (self.host.as_str(), self.port);
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_say_where_to_and_how() {
+    fn parses_host_port_encryption_and_login() {
         for (url, expected) in [
             ("smtps://u:p@mail.example", ("mail.example", 465, Encryption::FromTheStart, true)),
             ("smtps://mail.example:2465/", ("mail.example", 2465, Encryption::FromTheStart, false)),
@@ -118,14 +118,14 @@ mod tests {
             ("smtp://u:p@127.0.0.1", ("127.0.0.1", 587, Encryption::IfOffered, true)),
             ("smtp://u:p@[::1]:25", ("::1", 25, Encryption::IfOffered, true)),
         ] {
-            let relay = Relay::parse(url).map_err(|error| error.to_string()).expect(url);
-            let found = (relay.host.as_str(), relay.port, relay.encryption, relay.credentials.is_some());
+            let server = Server::parse(url).map_err(|error| error.to_string()).expect(url);
+            let found = (server.host.as_str(), server.port, server.encryption, server.credentials.is_some());
             assert_eq!(found, expected, "{url}");
         }
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_password() {
+    fn names_the_problem_without_the_password() {
         for (url, expected) in [
             ("mail.example", "not a URL"),
             ("http://u:secret@mail.example", "neither smtp:// nor smtps://"),
@@ -135,7 +135,7 @@ mod tests {
             ("smtp:secret", "no host"),
             ("smtp://u:%ff@mail.example", "not UTF-8"),
         ] {
-            let error = Relay::parse(url).err().expect(url).to_string();
+            let error = Server::parse(url).err().expect(url).to_string();
             assert!(error.starts_with("MAIL_URL is malformed") && error.contains(expected), "{error}");
             assert!(!error.contains("secret"), "{error}");
         }
