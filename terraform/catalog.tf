@@ -1,5 +1,5 @@
 # Reads the catalog. All other files loop over these maps, so a new service, topic or subscription
-# changes only the catalog. The keys of the maps are the names in the catalog: to add or remove one entry
+# changes only the catalog. The keys of the maps are the names in the catalog, so a new or removed entry
 # does not change the others.
 
 locals {
@@ -68,8 +68,7 @@ locals {
   # default database. A copy with a prefix has its own database; otherwise copies would share documents.
   database = local.prefix == "" ? "(default)" : "${local.prefix}data"
 
-  # An account id has 6 to 30 characters. A longer or shorter name is cut and gets a hash, which makes it
-  # unique.
+  # An account id has 6 to 30 characters. A name that does not fit is cut, and a hash makes it unique.
   account_ids = {
     for name in flatten([for service in keys(local.services) : [service, "${service}-push"]]) : name => (
       length("${local.prefix}${name}") >= 6 && length("${local.prefix}${name}") <= 30

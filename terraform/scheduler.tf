@@ -1,5 +1,5 @@
-# Each minute, publishes the events that a producer has committed but not published. The producer crashed
-# in between, or Pub/Sub was unavailable.
+# Each minute, publishes the events that a producer has committed but not published, because it crashed
+# in between or because Pub/Sub was unavailable.
 resource "google_cloud_scheduler_job" "relay" {
   for_each = local.relays
 

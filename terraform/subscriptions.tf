@@ -27,13 +27,13 @@ resource "google_pubsub_subscription" "push" {
     max_delivery_attempts = local.delivery.maxDeliveryAttempts
   }
 
-  # By default, Pub/Sub deletes a subscription after 31 days without traffic, even in a quiet system.
+  # By default, Pub/Sub deletes a subscription after 31 days without activity. A quiet system must keep it.
   expiration_policy {
     ttl = ""
   }
 
   # Pushes start as soon as the subscription exists, so their grants and the holder of dead letters must
-  # exist before.
+  # exist first.
   depends_on = [
     google_cloud_run_v2_service_iam_member.delivery,
     google_pubsub_subscription.holder,
