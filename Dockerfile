@@ -1,13 +1,13 @@
-# One image for every service: Cloud Run starts it as `functions serve <service>`.
+# One image for all services. Cloud Run starts it as `functions serve <service>`.
 
 ARG RUST_VERSION=1.95
 
 FROM rust:${RUST_VERSION}-slim-bookworm AS rust
 WORKDIR /build
 
-# The workspace without its code: manifests, the lock file, and an empty root for each target. Docker
-# compares what this stage leaves behind, so the dependencies below are built again only when a
-# manifest or the lock file changes, and a new crate needs no line here.
+# The workspace without its code: the manifests, the lock file, and an empty root file for each target.
+# Docker compares the files of this stage, so the build stage rebuilds the dependencies only when a
+# manifest or the lock file changes. A new crate needs no line here.
 FROM rust AS manifests
 COPY . .
 RUN find . -type f \
@@ -22,13 +22,13 @@ FROM rust AS build
 COPY --from=manifests /build .
 RUN cargo build --release --locked --package launcher --bin functions
 COPY . .
-# Cargo goes by time: files older than the empty ones above would count as built.
+# Cargo compares times. It would take a file for built if it were older than the empty one above.
 RUN find functions shared -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --package launcher --bin functions
 
-# A C library, the roots of TLS and a user who is not root: no shell, no package manager.
+# This base has a C library, root certificates and a user who is not root, but no shell and no package manager.
 FROM gcr.io/distroless/cc-debian12:nonroot
-# checkov:skip=CKV_DOCKER_2: Cloud Run does not read HEALTHCHECK; terraform/services.tf has the probes.
+# checkov:skip=CKV_DOCKER_2: Cloud Run ignores HEALTHCHECK; terraform/services.tf declares the probes.
 COPY --from=build /build/target/release/functions /functions
 USER nonroot
 EXPOSE 8080

@@ -22,12 +22,12 @@ resource "google_project_service" "api" {
   project = var.project_id
   service = "${each.key}.googleapis.com"
 
-  # Something else in the project may use the same API.
+  # Other software in the project may use the same API.
   disable_on_destroy = false
 }
 
-# Pub/Sub acts through its service agent, which does not exist before somebody asks for it: without
-# this, the grants of the first apply on a new project fail with "service account does not exist".
+# Pub/Sub acts through its service agent, and this resource creates it. Without the agent, the grants of
+# the first apply in a new project fail with "service account does not exist".
 resource "google_project_service_identity" "pubsub" {
   provider = google-beta
 

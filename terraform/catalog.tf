@@ -1,6 +1,6 @@
-# What to deploy, read from the catalog. Every other file loops over these maps, so a new service,
-# topic or subscription changes the catalog and no Terraform. The keys are the catalog's names, so
-# that adding or removing one leaves the others as they are.
+# Reads the catalog. All other files loop over these maps, so a new service, topic or subscription
+# changes only the catalog. The keys of the maps are the names in the catalog, so a new or removed entry
+# does not change the others.
 
 locals {
   catalog = jsondecode(file("${path.module}/${var.catalog_file}"))
@@ -16,7 +16,7 @@ locals {
 
   systems = toset([for service in local.services : service.system])
 
-  # Only topics that somebody deployed here publishes to or listens to.
+  # Only topics that a deployed service publishes to or subscribes to.
   topics = {
     for topic in local.catalog.topics : topic.name => topic
     if anytrue([
@@ -51,7 +51,7 @@ locals {
     }
   ]...)
 
-  # Firestore indexes single fields by itself and refuses a composite index of one field.
+  # Firestore indexes single fields automatically, and refuses a composite index of one field.
   indexes = merge([
     for service in local.services : {
       for index in service.indexes : "${index.collection}/${join(",", index.fields)}" => index if length(index.fields) > 1
@@ -59,16 +59,16 @@ locals {
   ]...)
 }
 
-# Names.
+# Names
 locals {
   prefix = var.names_prefix
   labels = merge({ app = "${local.prefix}functions" }, var.labels)
 
-  # The free quota of Firestore goes to one database per project, so the copy without a prefix takes
-  # the default one. Copies with a prefix have their own, or they would share documents.
+  # Only one database per project has the free quota of Firestore, so the copy without a prefix uses the
+  # default database. A copy with a prefix has its own database; otherwise copies would share documents.
   database = local.prefix == "" ? "(default)" : "${local.prefix}data"
 
-  # Account ids hold 6 to 30 characters; a name that does not fit is cut and made unique by a hash.
+  # An account id has 6 to 30 characters. A name that does not fit is cut, and a hash makes it unique.
   account_ids = {
     for name in flatten([for service in keys(local.services) : [service, "${service}-push"]]) : name => (
       length("${local.prefix}${name}") >= 6 && length("${local.prefix}${name}") <= 30
@@ -78,7 +78,7 @@ locals {
   }
 }
 
-# What a catalog must obey. The runtime checks the same when it starts; here it stops the plan.
+# The rules for a catalog. The runtime checks the same rules when it starts. Here they stop the plan.
 resource "terraform_data" "catalog" {
   lifecycle {
     precondition {
@@ -87,15 +87,15 @@ resource "terraform_data" "catalog" {
         && local.timing.leaseSeconds < local.timing.ackDeadlineSeconds
         && local.timing.ackDeadlineSeconds <= local.timing.requestTimeoutSeconds
       )
-      error_message = "${var.catalog_file}: the timing must obey handler < lease < ack deadline <= request timeout, or a redelivery starts an effect that still runs."
+      error_message = "${var.catalog_file}: the timing must obey handler < lease < ack deadline <= request timeout. Otherwise a redelivery starts an effect that is still running."
     }
     precondition {
       condition     = local.receipts.keepSeconds >= 2 * local.delivery.retentionSeconds + local.delivery.deadLetterRetentionSeconds
-      error_message = "${var.catalog_file}: receipts must be kept as long as a message can come back: from its subscription, then from the dead letters, then replayed from the topic (2 x retentionSeconds + deadLetterRetentionSeconds), or a late delivery counts as new."
+      error_message = "${var.catalog_file}: keepSeconds must be at least 2 x retentionSeconds + deadLetterRetentionSeconds. A message can come back for that long: from its subscription, then from the dead letters, then replayed from the topic. Without its receipt, a late delivery would count as new."
     }
     precondition {
       condition     = alltrue([for topic, services in { for subscription in local.subscriptions : subscription.deadLetterTopic => subscription.service... } : length(distinct(services)) == 1])
-      error_message = "${var.catalog_file}: two services share a dead-letter topic, so that either could not tell its letters from the other's."
+      error_message = "${var.catalog_file}: two services share a dead-letter topic, so they could not tell their dead letters apart."
     }
   }
 }

@@ -4,11 +4,11 @@ resource "google_firestore_database" "documents" {
   location_id = coalesce(var.firestore_location, var.region)
   type        = "FIRESTORE_NATIVE"
 
-  # With protection, Google refuses to delete the database, and `terraform destroy` leaves it alone.
+  # With protection, Google refuses to delete the database, and `terraform destroy` keeps it.
   delete_protection_state = var.protect_data ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
   deletion_policy         = var.protect_data ? "ABANDON" : "DELETE"
 
-  # A database cannot move. Another location in the variables must not mean a new, empty one.
+  # A database cannot move. Without this, another location in the variables would create a new, empty database.
   lifecycle {
     ignore_changes = [location_id]
   }
@@ -16,8 +16,8 @@ resource "google_firestore_database" "documents" {
   depends_on = [google_project_service.api]
 }
 
-# Receipts remove themselves. Their expiry is not indexed: nobody queries it, and an index on a value
-# that only grows would send every write to the same place and cap the whole system's throughput.
+# Firestore deletes receipts after their expiry. The expiry is not indexed: no query uses it, and an index
+# on a value that only grows would send all writes to one place and limit the throughput of the system.
 resource "google_firestore_field" "receipts_expire" {
   project    = var.project_id
   database   = google_firestore_database.documents.name
@@ -28,7 +28,7 @@ resource "google_firestore_field" "receipts_expire" {
   index_config {}
 }
 
-# Nobody queries the other fields of receipts either; each index less is a cheaper and faster commit.
+# No query uses the other fields of receipts either. Without their indexes, a commit is cheaper and faster.
 resource "google_firestore_field" "receipts_unindexed" {
   for_each = setsubtract(local.receipts.unindexed, [local.receipts.ttlField])
 
@@ -40,7 +40,7 @@ resource "google_firestore_field" "receipts_unindexed" {
   index_config {}
 }
 
-# Firestore takes one change of field settings or indexes per database at a time and makes the others wait.
+# Firestore makes one change of field settings or indexes per database at a time. The other changes wait.
 resource "google_firestore_index" "query" {
   for_each = local.indexes
 

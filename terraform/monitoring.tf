@@ -1,9 +1,10 @@
-# What the services say in their logs, as metrics.
+# Metrics from the logs of the services
 
 locals {
   service_names = sort([for service in google_cloud_run_v2_service.service : service.name])
 
-  # One line per delivery. The services are named one by one, as another copy in the project logs the same.
+  # One log line per delivery. The filter names each service, because another copy in the project logs the
+  # same lines.
   delivery_lines = join(" AND ", [
     "resource.type=\"cloud_run_revision\"",
     "resource.labels.service_name=(${join(" OR ", [for name in local.service_names : "\"${name}\""])})",
@@ -25,12 +26,12 @@ resource "google_logging_metric" "deliveries" {
     labels {
       key         = "service"
       value_type  = "STRING"
-      description = "The service, as the catalog names it."
+      description = "The name of the service in the catalog."
     }
     labels {
       key         = "outcome"
       value_type  = "STRING"
-      description = "What became of the delivery."
+      description = "The outcome of the delivery."
     }
     labels {
       key         = "event_type"
@@ -62,12 +63,12 @@ resource "google_logging_metric" "delivery_milliseconds" {
     labels {
       key         = "service"
       value_type  = "STRING"
-      description = "The service, as the catalog names it."
+      description = "The name of the service in the catalog."
     }
     labels {
       key         = "outcome"
       value_type  = "STRING"
-      description = "What became of the delivery."
+      description = "The outcome of the delivery."
     }
   }
 
@@ -76,7 +77,7 @@ resource "google_logging_metric" "delivery_milliseconds" {
     outcome = "EXTRACT(jsonPayload.outcome)"
   }
 
-  # From 1 ms to a minute, in steps of a fifth to a half.
+  # From 1 ms to a minute. Each limit is 1.5 times the one before.
   bucket_options {
     exponential_buckets {
       num_finite_buckets = 28
@@ -88,7 +89,7 @@ resource "google_logging_metric" "delivery_milliseconds" {
   depends_on = [google_project_service.api]
 }
 
-# Who hears of it.
+# Alerts
 
 resource "google_monitoring_notification_channel" "email" {
   count = var.notification_email == null ? 0 : 1
@@ -104,8 +105,8 @@ resource "google_monitoring_notification_channel" "email" {
 locals {
   channels = concat(google_monitoring_notification_channel.email[*].id, sort(var.notification_channels))
 
-  # Alerts name what they watch, as another copy in the project has alerts of its own. A filter holds
-  # at most 2,048 characters: some fifty names.
+  # The alerts name their subscriptions, because another copy in the project has its own alerts. A filter
+  # has at most 2,048 characters, which is enough for about fifty names.
   holder_names = sort([for holder in google_pubsub_subscription.holder : holder.name])
   push_names   = sort([for push in google_pubsub_subscription.push : push.name])
 }
@@ -119,9 +120,9 @@ resource "google_monitoring_alert_policy" "dead_letters" {
   severity              = "ERROR"
   notification_channels = local.channels
 
-  # It stays open until the letters are replayed or dropped.
+  # The alert stays open until the dead letters are replayed or dropped.
   conditions {
-    display_name = "A dead letter waits"
+    display_name = "There is a dead letter"
     condition_threshold {
       filter = join(" AND ", [
         "resource.type = \"pubsub_subscription\"",
@@ -141,9 +142,9 @@ resource "google_monitoring_alert_policy" "dead_letters" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      A service rejected a message, or failed on it ${local.delivery.maxDeliveryAttempts} times. It is kept for
-      ${floor(local.delivery.deadLetterRetentionSeconds / 86400)} days in the subscription $${resource.label.subscription_id}. Read it, and its attribute
-      `dead-letter-reason` if the service rejected it, without removing it:
+      A service rejected a message, or failed on it ${local.delivery.maxDeliveryAttempts} times. The subscription
+      $${resource.label.subscription_id} keeps the message for ${floor(local.delivery.deadLetterRetentionSeconds / 86400)} days. If the service
+      rejected it, its attribute `dead-letter-reason` says why. Read the message without removing it:
 
           gcloud pubsub subscriptions pull $${resource.label.subscription_id} --project ${var.project_id} --limit 10 --format json
     EOT
@@ -183,7 +184,7 @@ resource "google_monitoring_alert_policy" "backlog" {
     mime_type = "text/markdown"
     content   = <<-EOT
       A message in $${resource.label.subscription_id} has waited for more than ${var.backlog_alert_seconds} seconds. Either its service fails on it (look
-      for the outcome `retry` in the service's logs), or there is more to do than ${var.max_instances} instances can.
+      for the outcome `retry` in the logs of the service), or the load is too high for ${var.max_instances} instances.
     EOT
   }
 
@@ -223,8 +224,8 @@ resource "google_monitoring_alert_policy" "errors" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      More than ${floor(100 * var.error_alert_share)} % of the requests to $${resource.label.service_name} fail. 503 is a retry: what the service depends on
-      is away, and Pub/Sub delivers again. 500 is a fault of the service. Its logs say which.
+      More than ${floor(100 * var.error_alert_share)} % of the requests to $${resource.label.service_name} fail. 503 is a retry: a dependency of
+      the service is unavailable, and Pub/Sub delivers again. 500 is a bug in the service. Its logs have the details.
     EOT
   }
 
@@ -239,10 +240,10 @@ locals {
   ])
 }
 
-# One dashboard per system, one row per service. (A dashboard holds a hundred charts, so one for all would not do.)
+# One dashboard per system, one row per service. (A dashboard has at most a hundred charts, too few for all systems.)
 
 locals {
-  # The charts of a row, from left to right.
+  # The charts of a row, from left to right
   charts = {
     for name, service in local.services : name => concat(
       [

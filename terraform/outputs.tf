@@ -1,10 +1,10 @@
 output "urls" {
-  description = "The URL of every service. Only the public ones answer everyone. Each is an output of its own as well, in service_urls.tf.json."
+  description = "The URL of each service. Only public services accept calls from everyone. service_urls.tf.json also declares one output for each URL."
   value       = local.urls
 }
 
 output "push" {
-  description = "How each service is delivered to: what it verifies, and the token's identity and audience."
+  description = "How pushes to each service are authenticated: the mode (PUSH_AUTH), and the identity and the audience of the token."
   value = {
     for name in keys(local.services) : name => {
       auth            = local.push_auth[name]
@@ -15,37 +15,37 @@ output "push" {
 }
 
 output "topics" {
-  description = "The topics by their name in the catalog, for gcloud pubsub topics publish."
+  description = "The names of the topics, by their names in the catalog. For gcloud pubsub topics publish."
   value       = { for name, topic in google_pubsub_topic.events : name => topic.name }
 }
 
 output "holders" {
-  description = "The subscriptions that hold dead letters, for gcloud pubsub subscriptions pull."
+  description = "The subscriptions that hold dead letters. For gcloud pubsub subscriptions pull."
   value       = sort([for holder in google_pubsub_subscription.holder : holder.name])
 }
 
 output "dashboards" {
-  description = "Where to look, by system."
+  description = "The URL of the dashboard of each system."
   value       = { for system, dashboard in google_monitoring_dashboard.system : system => "https://console.cloud.google.com/monitoring/dashboards/builder/${reverse(split("/", dashboard.id))[0]}?project=${var.project_id}" }
 }
 
 output "database" {
-  description = "The Firestore database."
+  description = "The name of the Firestore database."
   value       = google_firestore_database.documents.name
 }
 
 output "image_name" {
-  description = "Where scripts/deploy pushes the image to, without tag."
+  description = "The name of the image that scripts/deploy pushes, without a tag."
   value       = "${google_artifact_registry_repository.images.location}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}/functions"
 }
 
 output "build_service_account" {
-  description = "Whom scripts/deploy builds the image as."
+  description = "The service account that builds the image for scripts/deploy."
   value       = "projects/${var.project_id}/serviceAccounts/${trimprefix(local.build_member, "serviceAccount:")}"
 }
 
 output "build_bucket" {
-  description = "Where scripts/deploy puts the sources for the build."
+  description = "The bucket for the sources that scripts/deploy uploads."
   value       = google_storage_bucket.build.name
 }
 

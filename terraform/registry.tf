@@ -1,14 +1,14 @@
-# Where the image is built and kept.
+# The registry of the image, and the identity and the bucket of its builds
 
 resource "google_artifact_registry_repository" "images" {
-  # checkov:skip=CKV_GCP_84: Google's own keys encrypt the images, which hold no data; a customer key costs money and is one more thing to lose.
+  # checkov:skip=CKV_GCP_84: Google's own keys encrypt the images, which contain no data. A customer key costs money and can be lost.
   project       = var.project_id
   location      = var.region
   repository_id = "${local.prefix}functions"
   description   = "Images of the functions"
   format        = "DOCKER"
 
-  # The free tier ends at 0.5 GB. Old images are deleted; enough stay to roll back.
+  # The free tier ends at 0.5 GB. Old images are deleted. The newest five stay for rollbacks.
   cleanup_policies {
     id     = "keep-newest"
     action = "KEEP"
@@ -28,8 +28,8 @@ resource "google_artifact_registry_repository" "images" {
   depends_on = [google_project_service.api]
 }
 
-# Builds have their own identity, as the default one may do nothing in new organizations and nearly
-# everything elsewhere.
+# Builds have their own identity. The default identity may do nothing in new organizations, and nearly
+# everything in others.
 resource "google_service_account" "build" {
   project      = var.project_id
   account_id   = "${local.prefix}functions-build"
@@ -39,14 +39,14 @@ resource "google_service_account" "build" {
 }
 
 locals {
-  # The address is put together instead of read from `.email`, so that a plan shows who is granted
-  # what, before the account exists.
+  # The address is built here, and not read from `.email`. So a plan shows the members of all grants
+  # before the account exists.
   build_member = "serviceAccount:${google_service_account.build.account_id}@${google_service_account.build.project}.iam.gserviceaccount.com"
 }
 
 resource "google_storage_bucket" "build" {
-  # checkov:skip=CKV_GCP_62: It holds uploaded sources for a week; nobody needs a log of who read them.
-  # checkov:skip=CKV_GCP_78: The sources are in git; old uploads are deleted, not kept as versions.
+  # checkov:skip=CKV_GCP_62: The bucket holds uploaded sources for a week. A log of the reads is not needed.
+  # checkov:skip=CKV_GCP_78: The sources are in git. Old uploads are deleted and need no versions.
   project                     = var.project_id
   name                        = "${var.project_id}-${local.prefix}functions-build"
   location                    = var.region

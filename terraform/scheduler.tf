@@ -1,18 +1,18 @@
-# Publishes what a producer committed but could not publish, each minute: after a crash between the
-# two, or while Pub/Sub was away.
+# Each minute, publishes the events that a producer has committed but not published, because it crashed
+# in between or because Pub/Sub was unavailable.
 resource "google_cloud_scheduler_job" "relay" {
   for_each = local.relays
 
   project     = var.project_id
   region      = var.region
   name        = "${local.prefix}${each.key}-relay"
-  description = "Publishes what ${each.key} holds back"
+  description = "Publishes the pending events of ${each.key}"
   schedule    = "* * * * *"
   time_zone   = "Etc/UTC"
 
   attempt_deadline = "${local.timing.requestTimeoutSeconds}s"
 
-  # The next minute is the retry.
+  # The job of the next minute is the retry.
   retry_config {
     retry_count = 0
   }

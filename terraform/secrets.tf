@@ -1,10 +1,10 @@
-# Every secret of the catalog exists, with or without a value. A service gets those that have one, so
-# the first apply needs none.
+# Every secret of the catalog exists, with or without a value. A service gets only secrets with a value, so
+# the first apply needs no values.
 
 locals {
   secrets = toset(values(local.secret_uses)[*].secret)
 
-  # Which names have a value is no secret, unlike the values.
+  # The values are sensitive. The names are not.
   given_secrets  = setintersection(local.secrets, nonsensitive(toset(keys(var.secrets))))
   filled_secrets = setunion(local.given_secrets, setintersection(local.secrets, var.secrets_present))
 }
@@ -27,12 +27,12 @@ resource "google_secret_manager_secret_version" "value" {
 
   secret = google_secret_manager_secret.secret[each.key].id
 
-  # Write-only: the value reaches Google, not the state. What the state holds in its place changes with
-  # the value, and is too short to find the value by.
+  # Write-only: the value goes to Google and not into the state. The state holds a short hash instead. It
+  # changes with the value, and is too short to find the value.
   secret_data_wo         = var.secrets[each.key]
   secret_data_wo_version = parseint(substr(sha256(var.secrets[each.key]), 0, 6), 16)
 
-  # The old version goes when no service names it any more.
+  # The old version is destroyed after the services have switched to the new one.
   lifecycle {
     create_before_destroy = true
   }

@@ -1,6 +1,6 @@
-# One Cloud Run service per service of the catalog, all from the same image.
+# One Cloud Run service for each service of the catalog, all from the same image
 
-# What a service may do. It may not call another one.
+# The identity that a service runs as. It may not call other services.
 resource "google_service_account" "service" {
   for_each = local.services
 
@@ -12,8 +12,8 @@ resource "google_service_account" "service" {
   depends_on = [google_project_service.api]
 }
 
-# Who may deliver to a service. One identity serves its pushes and its relay job, as a public service
-# verifies exactly one.
+# The delivery identity of a service. Its pushes and its relay job share one identity, because a public
+# service accepts exactly one.
 resource "google_service_account" "delivery" {
   for_each = local.services
 
@@ -25,20 +25,20 @@ resource "google_service_account" "delivery" {
 }
 
 locals {
-  # The addresses are put together instead of read from `.email`, so that a plan shows who is granted
-  # what, before the accounts exist.
+  # The addresses are built here, and not read from `.email`. So a plan shows the members of all grants
+  # before the accounts exist.
   service_emails   = { for name, account in google_service_account.service : name => "${account.account_id}@${account.project}.iam.gserviceaccount.com" }
   service_members  = { for name, email in local.service_emails : name => "serviceAccount:${email}" }
   delivery_emails  = { for name, account in google_service_account.delivery : name => "${account.account_id}@${account.project}.iam.gserviceaccount.com" }
   delivery_members = { for name, email in local.delivery_emails : name => "serviceAccount:${email}" }
 
-  # For whom a token is. A service cannot know its URL before it exists, so it is told this name instead.
-  # It differs per service, region and project: a token for one is no good at another. In lower case,
-  # as Pub/Sub does not keep the case of an audience.
+  # The audiences of tokens. A service cannot know its URL before it exists, so it gets this name instead.
+  # The name differs by service, region and project, so no service accepts a token for another one. It is
+  # in lower case, because Pub/Sub does not keep the case of an audience.
   audiences = { for name in keys(local.services) : name => "${local.prefix}${name}.${var.region}.${var.project_id}" }
 
-  # Private: Cloud Run checks the token before the service sees it, and then removes its signature, so
-  # that the service could not check it again. Public: Cloud Run lets everyone pass, so the service checks.
+  # Private: Cloud Run checks the token and removes its signature, so the service cannot check it again.
+  # Public: Cloud Run admits everyone, so the service checks the token.
   push_auth = { for name, service in local.services : name => service.public ? "oidc" : "iam" }
 
   environment = {
@@ -65,14 +65,14 @@ resource "google_cloud_run_v2_service" "service" {
   name        = "${local.prefix}${each.key}"
   description = each.value.about
 
-  # Pub/Sub and Cloud Scheduler of the same project count as internal at the default URL.
+  # At the default URL, Pub/Sub and Cloud Scheduler of the same project count as internal.
   ingress = each.value.public ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_ONLY"
 
-  # Cloud Run itself accepts this audience where it checks the token. A public service must not have it:
-  # there the token has to arrive as it is, signature included.
+  # Cloud Run accepts this audience when it checks the token of a private service. A public service must
+  # not have it: it needs the token with its signature.
   custom_audiences = each.value.public ? null : [local.audiences[each.key]]
 
-  # Nothing is lost with a service: its documents and events are elsewhere.
+  # A deleted service loses no data: its documents and events are stored elsewhere.
   deletion_protection = false
 
   template {
@@ -95,7 +95,7 @@ resource "google_cloud_run_v2_service" "service" {
 
       resources {
         limits            = { cpu = var.cpu, memory = var.memory }
-        cpu_idle          = true # paid per request, not per instance
+        cpu_idle          = true # request-based billing
         startup_cpu_boost = true
       }
 
@@ -114,14 +114,14 @@ resource "google_cloud_run_v2_service" "service" {
           value_source {
             secret_key_ref {
               secret = google_secret_manager_secret.secret[env.value].secret_id
-              # A known version, so that a new value makes a new revision, which has to start before it serves.
+              # With a fixed version, a new value creates a new revision, which must start before it serves.
               version = contains(local.given_secrets, env.value) ? google_secret_manager_secret_version.value[env.value].version : "latest"
             }
           }
         }
       }
 
-      # Probes come from inside. From outside, Google's front end answers /healthz itself, with 404.
+      # Probes come from inside. For requests from outside, Google's front end answers /healthz with 404.
       startup_probe {
         period_seconds    = 1
         timeout_seconds   = 1
@@ -144,7 +144,7 @@ resource "google_cloud_run_v2_service" "service" {
     }
   }
 
-  # A revision without access to its secrets or documents would fail its start or its first delivery.
+  # Without access to its secrets or documents, a revision would fail at its start or at its first delivery.
   depends_on = [
     google_firestore_database.documents,
     google_project_iam_member.documents,
@@ -154,8 +154,8 @@ resource "google_cloud_run_v2_service" "service" {
   ]
 }
 
-# Documents of this copy's database. Firestore has no grants below a database, so what keeps a service
-# out of another one's documents is the code.
+# Access to the database of this copy. Firestore has no grants below a database, so only the code keeps a
+# service out of the documents of another one.
 resource "google_project_iam_member" "documents" {
   for_each = local.services
 
@@ -182,7 +182,7 @@ resource "google_cloud_run_v2_service_iam_member" "delivery" {
 }
 
 resource "google_cloud_run_v2_service_iam_member" "everyone" {
-  # The catalog says which services are public; tests/access.tftest.hcl, that no other is.
+  # The catalog declares the public services. tests/access.tftest.hcl checks that no other service is public.
   for_each = { for name, service in local.services : name => service if service.public }
 
   project  = var.project_id

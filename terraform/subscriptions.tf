@@ -27,12 +27,13 @@ resource "google_pubsub_subscription" "push" {
     max_delivery_attempts = local.delivery.maxDeliveryAttempts
   }
 
-  # Quiet systems are not dead ones: by default a subscription without traffic is deleted after 31 days.
+  # By default, Pub/Sub deletes a subscription after 31 days without activity. A quiet system must keep it.
   expiration_policy {
     ttl = ""
   }
 
-  # The first push comes right after this, and dead letters need their holder before that.
+  # Pushes start as soon as the subscription exists, so their grants and the holder of dead letters must
+  # exist first.
   depends_on = [
     google_cloud_run_v2_service_iam_member.delivery,
     google_pubsub_subscription.holder,
@@ -41,7 +42,8 @@ resource "google_pubsub_subscription" "push" {
   ]
 }
 
-# The other half of dead-lettering (topics.tf has the first): Pub/Sub acknowledges here what it parked there.
+# The second grant for dead letters; topics.tf has the first. Pub/Sub acknowledges a message here after it has
+# published it to the dead-letter topic.
 resource "google_pubsub_subscription_iam_member" "agent_acknowledges" {
   for_each = local.subscriptions
 
@@ -51,7 +53,7 @@ resource "google_pubsub_subscription_iam_member" "agent_acknowledges" {
   member       = google_project_service_identity.pubsub.member
 }
 
-# Pub/Sub signs the tokens of its pushes as the delivery identity: as that one only, not as any account of the project.
+# Pub/Sub may sign the tokens of its pushes as the delivery identity, and as no other account of the project.
 resource "google_service_account_iam_member" "agent_signs" {
   for_each = { for name, service in local.services : name => service if length(service.subscriptions) > 0 }
 

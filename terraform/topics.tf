@@ -1,11 +1,11 @@
 resource "google_pubsub_topic" "events" {
-  # checkov:skip=CKV_GCP_83: Google's own keys encrypt the messages; a customer key costs money and, once lost, takes the events along.
+  # checkov:skip=CKV_GCP_83: Google's own keys encrypt the messages. A customer key costs money, and without the key the events are lost.
   for_each = local.topics
 
   project = var.project_id
   name    = "${local.prefix}${each.key}"
 
-  # What was delivered can be replayed for as long: seek a subscription to a time, consumers drop what they know.
+  # Delivered messages can be replayed for this long: seek a subscription to a time. Consumers drop duplicates.
   message_retention_duration = "${local.delivery.retentionSeconds}s"
 
   dynamic "message_storage_policy" {
@@ -18,7 +18,7 @@ resource "google_pubsub_topic" "events" {
   depends_on = [google_project_service.api]
 }
 
-# Each service publishes to the topics it names in the catalog, and to nothing else.
+# Each service may publish only to its topics in the catalog.
 resource "google_pubsub_topic_iam_member" "publisher" {
   for_each = local.publishers
 
@@ -29,7 +29,7 @@ resource "google_pubsub_topic_iam_member" "publisher" {
 }
 
 resource "google_pubsub_topic" "dead_letters" {
-  # checkov:skip=CKV_GCP_83: As for the events above.
+  # checkov:skip=CKV_GCP_83: See the topic of events.
   for_each = local.dead_letters
 
   project = var.project_id
@@ -45,7 +45,7 @@ resource "google_pubsub_topic" "dead_letters" {
   depends_on = [google_project_service.api]
 }
 
-# A topic keeps nothing for a subscription that does not exist: without the holder, a dead letter is gone.
+# Pub/Sub delivers a message only to subscriptions that exist: without the holder, a dead letter is lost.
 resource "google_pubsub_subscription" "holder" {
   for_each = local.dead_letters
 
@@ -56,13 +56,14 @@ resource "google_pubsub_subscription" "holder" {
   message_retention_duration = "${local.delivery.deadLetterRetentionSeconds}s"
   ack_deadline_seconds       = 600
 
-  # A subscription that nobody reads expires after 31 days, and a good holder is one that nobody reads.
+  # By default, Pub/Sub deletes a subscription that nobody reads after 31 days. Nobody reads a holder while
+  # there are no dead letters.
   expiration_policy {
     ttl = ""
   }
 }
 
-# A service parks what it rejects.
+# A service publishes the messages that it rejects.
 resource "google_pubsub_topic_iam_member" "rejecter" {
   for_each = local.dead_letters
 
@@ -72,8 +73,8 @@ resource "google_pubsub_topic_iam_member" "rejecter" {
   member  = local.service_members[each.value]
 }
 
-# Pub/Sub parks what was delivered too often. It needs this grant and the one on the subscription
-# (subscriptions.tf); without either it delivers for ever and says nothing.
+# Pub/Sub publishes messages here after too many deliveries. It needs this grant and the grant on the
+# subscription (subscriptions.tf). Without either, it delivers forever and reports no error.
 resource "google_pubsub_topic_iam_member" "agent_parks" {
   for_each = local.dead_letters
 

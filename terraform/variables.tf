@@ -4,7 +4,7 @@ variable "project_id" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project_id))
-    error_message = "project_id must be a project's id, not its name or number: 6 to 30 lower-case letters, digits and hyphens, such as \"my-project-123\"."
+    error_message = "project_id must be the id of a project, not its name or number: 6 to 30 lower-case letters, digits and hyphens, such as \"my-project-123\"."
   }
 }
 
@@ -20,54 +20,54 @@ variable "region" {
 }
 
 variable "image" {
-  description = "The image that every service runs, best by digest: LOCATION-docker.pkg.dev/PROJECT/functions/functions@sha256:…"
+  description = "The image of all services, preferably by digest: LOCATION-docker.pkg.dev/PROJECT/functions/functions@sha256:…"
   type        = string
 
   validation {
     condition     = can(regex("^[a-z0-9.-]+(:[0-9]+)?/[^\\s]+$", var.image))
-    error_message = "image must be a whole image reference with its registry, such as \"us-central1-docker.pkg.dev/my-project/functions/functions:1\"; scripts/deploy builds one."
+    error_message = "image must be a full image reference with its registry, such as \"us-central1-docker.pkg.dev/my-project/functions/functions:1\"; scripts/deploy builds one."
   }
 }
 
 variable "systems" {
-  description = "Which systems of the catalog to deploy, such as [\"signup\"]. By default all."
+  description = "The systems of the catalog to deploy, such as [\"signup\"]. Default: all systems."
   type        = set(string)
   default     = null
 
   validation {
     condition     = var.systems == null ? true : length(var.systems) > 0
-    error_message = "systems must name at least one system, or be left out for all."
+    error_message = "systems must name at least one system. Omit it to deploy all systems."
   }
   validation {
     condition     = var.systems == null ? true : length(setsubtract(var.systems, local.catalog.services[*].system)) == 0
-    error_message = "systems may name only those of the catalog: ${join(", ", sort(distinct(local.catalog.services[*].system)))}."
+    error_message = "systems may name only systems of the catalog: ${join(", ", sort(distinct(local.catalog.services[*].system)))}."
   }
 }
 
 variable "names_prefix" {
-  description = "Put before every name, such as \"staging-\", so that two copies fit in one project. A copy with a prefix has its own Firestore database, which has no free quota."
+  description = "A prefix for every name, such as \"staging-\". It lets two copies share a project. A copy with a prefix has its own Firestore database, which has no free quota."
   type        = string
   default     = ""
 
   validation {
     condition     = can(regex("^([a-z][a-z0-9-]{0,8}-)?$", var.names_prefix)) && !startswith(var.names_prefix, "goog")
-    error_message = "names_prefix must be empty, or at most 10 lower-case letters, digits and hyphens that start with a letter, not with \"goog\", and end in a hyphen, such as \"staging-\"."
+    error_message = "names_prefix must be empty, or at most 10 lower-case letters, digits and hyphens. It must start with a letter, but not with \"goog\", and end with a hyphen, such as \"staging-\"."
   }
 }
 
 variable "labels" {
-  description = "Labels for everything that takes labels."
+  description = "Labels for all resources that support labels."
   type        = map(string)
   default     = {}
 
   validation {
     condition     = alltrue([for key, value in var.labels : can(regex("^[a-z][a-z0-9_-]{0,62}$", key)) && can(regex("^[a-z0-9_-]{0,63}$", value))])
-    error_message = "labels may hold lower-case letters, digits, _ and -, at most 63 each; a key starts with a letter."
+    error_message = "labels must consist of lower-case letters, digits, _ and -, at most 63 characters each. A key must start with a letter."
   }
 }
 
 variable "environment" {
-  description = "More environment variables, by service: { email-service = { MAIL_FROM = \"Us <us@example.com>\" } }."
+  description = "Additional environment variables, by service: { email-service = { MAIL_FROM = \"Us <us@example.com>\" } }."
   type        = map(map(string))
   default     = {}
 
@@ -83,57 +83,57 @@ variable "environment" {
         flatten(local.catalog.services[*].secrets)[*].env,
       ),
     )) == 0
-    error_message = "environment must not hold what is set here already (PORT, GOOGLE_CLOUD_PROJECT, FIRESTORE_DATABASE, NAMES_PREFIX, PUSH_*), nor a secret: those belong into secrets."
+    error_message = "environment must not contain variables that this configuration sets (PORT, GOOGLE_CLOUD_PROJECT, FIRESTORE_DATABASE, NAMES_PREFIX, PUSH_*). Put secrets into the variable secrets."
   }
 }
 
 variable "secrets" {
-  description = "Values of secrets, by the catalog's name: { stripe-secret-key = \"sk_…\" }. They go to Secret Manager and not into the state. A service runs without those that are left out."
+  description = "The values of secrets, by their names in the catalog: { stripe-secret-key = \"sk_…\" }. They go to Secret Manager and not into the state. A service runs without the secrets that have no value."
   type        = map(string)
   default     = {}
   sensitive   = true
 
   validation {
     condition     = length(setsubtract(nonsensitive(keys(var.secrets)), flatten(local.catalog.services[*].secrets)[*].secret)) == 0
-    error_message = "secrets may name only those of the catalog: ${join(", ", sort(distinct(flatten(local.catalog.services[*].secrets)[*].secret)))}."
+    error_message = "secrets may name only secrets of the catalog: ${join(", ", sort(distinct(flatten(local.catalog.services[*].secrets)[*].secret)))}."
   }
   validation {
     condition     = alltrue([for value in values(var.secrets) : value != ""])
-    error_message = "secrets must not be empty; leave out those that you do not have."
+    error_message = "The value of a secret must not be empty. Omit secrets that have no value."
   }
 }
 
 variable "secrets_present" {
-  description = "Names of secrets whose value somebody has put into Secret Manager by other means, for the services to use."
+  description = "The names of secrets that already have a value in Secret Manager. The services use these values."
   type        = set(string)
   default     = []
 
   validation {
     condition     = length(setsubtract(var.secrets_present, flatten(local.catalog.services[*].secrets)[*].secret)) == 0
-    error_message = "secrets_present may name only those of the catalog: ${join(", ", sort(distinct(flatten(local.catalog.services[*].secrets)[*].secret)))}."
+    error_message = "secrets_present may name only secrets of the catalog: ${join(", ", sort(distinct(flatten(local.catalog.services[*].secrets)[*].secret)))}."
   }
 }
 
 variable "firestore_location" {
-  description = "Where the documents live, such as \"eur3\" or \"nam5\". By default the region. It cannot be changed later."
+  description = "The location of the database, such as \"eur3\" or \"nam5\". Default: the region. It cannot be changed later."
   type        = string
   default     = null
 }
 
 variable "protect_data" {
-  description = "Whether Firestore refuses to delete the database, and terraform destroy leaves it alone."
+  description = "Whether to protect the database: Firestore refuses to delete it, and terraform destroy keeps it."
   type        = bool
   default     = true
 }
 
 variable "storage_regions" {
-  description = "The only regions where Pub/Sub may store messages. By default Google's choice."
+  description = "The regions where Pub/Sub may store messages. Default: Google chooses."
   type        = set(string)
   default     = []
 }
 
 variable "concurrency" {
-  description = "How many requests an instance serves at once."
+  description = "The number of requests that an instance serves at the same time."
   type        = number
   default     = 80
 
@@ -144,7 +144,7 @@ variable "concurrency" {
 }
 
 variable "min_instances" {
-  description = "Instances kept warm, by service: { user-service = 1 }. They cost money while idle, so by default none."
+  description = "The minimum number of instances, by service: { user-service = 1 }. Default: none, because idle instances cost money."
   type        = map(number)
   default     = {}
 
@@ -154,12 +154,12 @@ variable "min_instances" {
   }
   validation {
     condition     = alltrue([for count in values(var.min_instances) : count >= 0 && count <= var.max_instances && floor(count) == count])
-    error_message = "min_instances must be whole numbers from 0 to max_instances."
+    error_message = "The values of min_instances must be whole numbers from 0 to max_instances."
   }
 }
 
 variable "max_instances" {
-  description = "The most instances of each service: a limit on cost and on the load on what a service calls."
+  description = "The maximum number of instances of each service. It limits the cost, and the load on the APIs that a service calls."
   type        = number
   default     = 10
 
@@ -170,7 +170,7 @@ variable "max_instances" {
 }
 
 variable "cpu" {
-  description = "CPUs of an instance. Less than one would allow one request at a time only."
+  description = "The CPUs of an instance. With less than one CPU, an instance could serve only one request at a time."
   type        = string
   default     = "1"
 
@@ -181,18 +181,18 @@ variable "cpu" {
 }
 
 variable "memory" {
-  description = "Memory of an instance."
+  description = "The memory of an instance."
   type        = string
   default     = "512Mi"
 
   validation {
     condition     = can(regex("^[1-9][0-9]*(Mi|Gi)$", var.memory))
-    error_message = "memory must be a number of Mi or Gi, such as \"512Mi\"."
+    error_message = "memory must be a whole number with the unit Mi or Gi, such as \"512Mi\"."
   }
 }
 
 variable "notification_email" {
-  description = "Whom alerts write to. Without it, and without notification_channels, alerts only show in the console."
+  description = "The e-mail address for alerts. Without it and without notification_channels, alerts show only in the console."
   type        = string
   default     = null
 
@@ -203,18 +203,18 @@ variable "notification_email" {
 }
 
 variable "notification_channels" {
-  description = "Ids of existing notification channels that alerts write to as well: projects/PROJECT/notificationChannels/ID."
+  description = "The ids of existing notification channels that also get the alerts: projects/PROJECT/notificationChannels/ID."
   type        = set(string)
   default     = []
 
   validation {
     condition     = alltrue([for id in var.notification_channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", id))])
-    error_message = "notification_channels must look like \"projects/PROJECT/notificationChannels/ID\"."
+    error_message = "notification_channels must have the form \"projects/PROJECT/notificationChannels/ID\"."
   }
 }
 
 variable "backlog_alert_seconds" {
-  description = "Alert when the oldest message of a subscription has waited this long."
+  description = "An alert fires when the oldest message of a subscription has waited for this many seconds."
   type        = number
   default     = 900
 
@@ -225,7 +225,7 @@ variable "backlog_alert_seconds" {
 }
 
 variable "error_alert_share" {
-  description = "Alert when this share of a service's requests fails with 5xx for five minutes."
+  description = "An alert fires when more than this share of a service's requests fails with 5xx for five minutes."
   type        = number
   default     = 0.1
 
@@ -236,7 +236,7 @@ variable "error_alert_share" {
 }
 
 variable "catalog_file" {
-  description = "The catalog, beside this file. Tests set another one; nobody else should."
+  description = "The file name of the catalog, relative to this folder. Only tests change it."
   type        = string
   default     = "catalog.json"
 }

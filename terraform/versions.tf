@@ -1,5 +1,5 @@
 terraform {
-  # 1.11 brought write-only arguments, which keep the secrets out of the state.
+  # 1.11 introduced write-only arguments, which keep the secrets out of the state.
   required_version = ">= 1.11"
 
   required_providers {
@@ -7,7 +7,7 @@ terraform {
       source  = "hashicorp/google"
       version = "~> 7.12"
     }
-    # For one resource only: the identity of the Pub/Sub service agent, in apis.tf.
+    # Only for the identity of the Pub/Sub service agent, in apis.tf.
     google-beta = {
       source  = "hashicorp/google-beta"
       version = "~> 7.12"

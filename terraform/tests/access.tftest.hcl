@@ -1,4 +1,4 @@
-# Who may do what. The members are addresses here, not references: what counts is who ends up with a grant.
+# Grants. The tests compare the addresses of members, not references, because the address decides who has a grant.
 
 mock_provider "google" {
   source          = "./tests/mocks/google"
@@ -15,7 +15,7 @@ variables {
   image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
 }
 
-run "calling" {
+run "invocation_grants" {
   command = plan
 
   assert {
@@ -40,9 +40,9 @@ run "calling" {
         if grant.name == service && grant.role == "roles/run.invoker" && grant.member == "serviceAccount:${service}-push@demo-project.iam.gserviceaccount.com"
       ]) == 1
     ])
-    error_message = "a service does not admit its own deliveries"
+    error_message = "a service does not admit its own delivery identity"
   }
-  # Each delivery identity may invoke the one service it belongs to.
+  # Each delivery identity may invoke only its own service.
   assert {
     condition     = length(distinct([for grant in google_cloud_run_v2_service_iam_member.delivery : grant.member])) == length(google_cloud_run_v2_service_iam_member.delivery)
     error_message = "a delivery identity may invoke two services"
@@ -52,15 +52,15 @@ run "calling" {
       for name, service in local.services :
       contains([for env in google_cloud_run_v2_service.service[name].template[0].containers[0].env : "${env.name}=${coalesce(env.value, "-")}"], "PUSH_AUTH=${service.public ? "oidc" : "iam"}")
     ])
-    error_message = "a public service trusts Cloud Run to have checked the token, or a private one checks a token whose signature Cloud Run has removed"
+    error_message = "a public service does not check tokens itself, or a private service checks tokens whose signature Cloud Run has removed"
   }
   assert {
     condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.custom_audiences == null ? local.services[name].public : !local.services[name].public])
-    error_message = "a public service must not have a custom audience, a private one needs it"
+    error_message = "a public service has a custom audience, or a private service has none"
   }
 }
 
-run "publishing" {
+run "publishing_grants" {
   command = plan
 
   assert {
@@ -71,15 +71,15 @@ run "publishing" {
         grant.topic if grant.member == "serviceAccount:${name}@demo-project.iam.gserviceaccount.com"
       ]) == toset(concat(service.publishesTo, service.subscriptions[*].deadLetterTopic))
     ])
-    error_message = "a service may publish to other topics than its own and its dead-letter topic"
+    error_message = "a service may not publish to exactly its declared topics and its dead-letter topic"
   }
   assert {
     condition     = alltrue([for grant in concat(values(google_pubsub_topic_iam_member.publisher), values(google_pubsub_topic_iam_member.rejecter)) : grant.role == "roles/pubsub.publisher"])
-    error_message = "a service may do more to a topic than publish"
+    error_message = "a service may do more with a topic than publish"
   }
 }
 
-run "documents_and_secrets" {
+run "document_and_secret_grants" {
   command = plan
 
   assert {
@@ -88,39 +88,39 @@ run "documents_and_secrets" {
         for grant in google_project_iam_member.documents : grant.role if grant.member == "serviceAccount:${name}@demo-project.iam.gserviceaccount.com"
       ] == ["roles/datastore.user"]
     ])
-    error_message = "a service has another role on the project than that for documents"
+    error_message = "a service has other roles on the project than roles/datastore.user"
   }
   assert {
     condition     = alltrue([for grant in google_project_iam_member.documents : grant.condition[0].expression == "resource.name == \"projects/demo-project/databases/(default)\""])
-    error_message = "a service may use other databases than this copy's"
+    error_message = "a service may use a database of another copy"
   }
   assert {
     condition = alltrue([
       for name, service in local.services :
       toset([for grant in google_secret_manager_secret_iam_member.reader : grant.secret_id if grant.member == "serviceAccount:${name}@demo-project.iam.gserviceaccount.com"]) == toset(service.secrets[*].secret)
     ])
-    error_message = "a service reads a secret that is not its own"
+    error_message = "a service may not read exactly its own secrets"
   }
   assert {
     condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.template[0].service_account == "${name}@demo-project.iam.gserviceaccount.com"])
-    error_message = "a service runs as somebody else"
+    error_message = "a service runs as another identity than its own"
   }
 }
 
-run "secrets_are_optional" {
+run "services_start_without_secrets" {
   command = plan
 
   assert {
     condition     = length(google_secret_manager_secret_version.value) == 0 && length(google_secret_manager_secret.secret) > 0
-    error_message = "without values, the secrets must exist and be empty"
+    error_message = "without values, the secrets do not exist, or have versions"
   }
   assert {
     condition     = alltrue([for service in google_cloud_run_v2_service.service : alltrue([for env in service.template[0].containers[0].env : length(env.value_source) == 0])])
-    error_message = "a service waits for a secret without value, and would not start"
+    error_message = "a service mounts a secret without a value, and would not start"
   }
 }
 
-run "given_secrets_are_mounted" {
+run "secrets_with_values_are_mounted" {
   command = plan
 
   variables {
@@ -140,6 +140,6 @@ run "given_secrets_are_mounted" {
         "${service.name} ${use.env}=${use.secret}:${use.secret == "stripe-secret-key" ? "7" : "latest"}"
       ]
     ]))
-    error_message = "the secrets are not where they belong"
+    error_message = "the services do not mount exactly their own secrets"
   }
 }

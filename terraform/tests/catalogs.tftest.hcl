@@ -1,4 +1,4 @@
-# Other catalogs: more systems need no other Terraform, and a broken one stops the plan.
+# Other catalogs: a new system needs no change in Terraform, and an invalid catalog stops the plan.
 
 mock_provider "google" {
   source          = "./tests/mocks/google"
@@ -16,36 +16,36 @@ variables {
   catalog_file = "tests/fixtures/two-systems.json"
 }
 
-run "all_systems" {
+run "deploys_all_systems_by_default" {
   command = plan
 
   assert {
     condition     = toset(keys(google_cloud_run_v2_service.service)) == toset(["a-service-with-a-rather-long-name", "crm-service", "log-service", "order-api", "order-service", "user-service"])
-    error_message = "without systems, everything is deployed"
+    error_message = "by default, not every service is deployed"
   }
   assert {
     condition     = toset(keys(google_pubsub_topic.events)) == toset(["log-events", "shop-events", "user-events"])
-    error_message = "topics that nobody uses are left out, all others are not"
+    error_message = "the topics are not exactly the ones that services use"
   }
   assert {
     condition     = toset(keys(google_pubsub_topic_iam_member.publisher)) == toset(["a-service-with-a-rather-long-name/log-events", "order-api/log-events", "order-api/shop-events", "order-service/shop-events", "user-service/user-events"])
-    error_message = "the grants to publish are not those of the catalog"
+    error_message = "the grants to publish differ from the catalog"
   }
   assert {
     condition     = length([for name, push in google_pubsub_subscription.push : name if local.subscriptions[name].service == "order-service"]) == 2 && contains(keys(google_pubsub_subscription.holder), "order-service-dead-letter")
-    error_message = "two subscriptions of a service share its dead-letter topic"
+    error_message = "two subscriptions of a service do not share its dead-letter topic"
   }
   assert {
     condition     = toset(keys(google_monitoring_dashboard.system)) == toset(["shop", "signup"])
-    error_message = "there is one dashboard per system"
+    error_message = "there is not exactly one dashboard per system"
   }
   assert {
     condition     = toset(keys(google_firestore_index.query)) == toset(["orders/userId,id"])
-    error_message = "an index of two fields is made, one of a single field is Firestore's own business"
+    error_message = "the composite indexes are not exactly the indexes of two or more fields"
   }
   assert {
     condition     = alltrue([for account in concat(values(google_service_account.service), values(google_service_account.delivery)) : length(account.account_id) >= 6 && length(account.account_id) <= 30])
-    error_message = "the id of a service account does not fit"
+    error_message = "the id of a service account does not have 6 to 30 characters"
   }
   assert {
     condition     = length(distinct([for account in concat(values(google_service_account.service), values(google_service_account.delivery)) : account.account_id])) == length(google_service_account.service) + length(google_service_account.delivery)
@@ -53,7 +53,7 @@ run "all_systems" {
   }
 }
 
-run "one_system" {
+run "deploys_only_the_selected_systems" {
   command = plan
 
   variables {
@@ -66,7 +66,7 @@ run "one_system" {
   }
   assert {
     condition     = toset(keys(google_pubsub_topic.events)) == toset(["user-events"]) && toset(keys(google_pubsub_subscription.push)) == toset(["crm-service-user-events"]) && length(google_secret_manager_secret.secret) == 0
-    error_message = "systems does not select what belongs to the services"
+    error_message = "systems does not select the topics, subscriptions and secrets"
   }
   assert {
     condition     = toset(keys(google_monitoring_dashboard.system)) == toset(["signup"])
@@ -74,7 +74,7 @@ run "one_system" {
   }
 }
 
-run "slow_handler" {
+run "rejects_a_handler_as_long_as_the_lease" {
   command = plan
   variables {
     catalog_file = "tests/fixtures/slow-handler.json"
@@ -82,7 +82,7 @@ run "slow_handler" {
   expect_failures = [terraform_data.catalog]
 }
 
-run "long_lease" {
+run "rejects_a_lease_as_long_as_the_ack_deadline" {
   command = plan
   variables {
     catalog_file = "tests/fixtures/long-lease.json"
@@ -90,7 +90,7 @@ run "long_lease" {
   expect_failures = [terraform_data.catalog]
 }
 
-run "short_request" {
+run "rejects_a_request_timeout_below_the_ack_deadline" {
   command = plan
   variables {
     catalog_file = "tests/fixtures/short-request.json"
@@ -98,7 +98,7 @@ run "short_request" {
   expect_failures = [terraform_data.catalog]
 }
 
-run "forgetful_receipts" {
+run "rejects_receipts_that_expire_too_early" {
   command = plan
   variables {
     catalog_file = "tests/fixtures/forgetful-receipts.json"
@@ -106,7 +106,7 @@ run "forgetful_receipts" {
   expect_failures = [terraform_data.catalog]
 }
 
-run "shared_dead_letters" {
+run "rejects_a_shared_dead_letter_topic" {
   command = plan
   variables {
     catalog_file = "tests/fixtures/shared-dead-letters.json"

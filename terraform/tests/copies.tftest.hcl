@@ -1,4 +1,4 @@
-# Two copies in one project, what a service is told, and what comes out.
+# Two copies in one project, the environment of a service, outputs, monitoring, and protection of data.
 
 mock_provider "google" {
   source          = "./tests/mocks/google"
@@ -20,22 +20,22 @@ run "without_prefix" {
 
   assert {
     condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.name == name])
-    error_message = "without a prefix, services are named as in the catalog"
+    error_message = "without a prefix, a service does not have its name in the catalog"
   }
   assert {
     condition     = google_firestore_database.documents.name == "(default)"
-    error_message = "without a prefix, the documents are in the database with the free quota"
+    error_message = "without a prefix, the documents are not in the default database, which has the free quota"
   }
   assert {
     condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.template[0].containers[0].args == tolist(["serve", name])])
-    error_message = "a container does not serve its service"
+    error_message = "a container does not start its own service"
   }
   assert {
     condition = alltrue([
       for service in google_cloud_run_v2_service.service :
       service.template[0].containers[0].startup_probe[0].http_get[0].path == "/healthz" && service.template[0].containers[0].liveness_probe[0].http_get[0].path == "/healthz"
     ])
-    error_message = "a service is not probed"
+    error_message = "a service has no probe of /healthz"
   }
   assert {
     condition = { for env in google_cloud_run_v2_service.service["user-service"].template[0].containers[0].env : env.name => env.value } == {
@@ -45,7 +45,7 @@ run "without_prefix" {
       PUSH_AUTH            = "oidc"
       PUSH_SERVICE_ACCOUNT = "user-service-push@demo-project.iam.gserviceaccount.com"
     }
-    error_message = "a service is not told what it needs"
+    error_message = "the environment of a service is wrong"
   }
 }
 
@@ -80,7 +80,7 @@ run "with_prefix" {
         values(output.push)[*].audience,
       ) : startswith(name, "staging-")
     ])
-    error_message = "a name lacks the prefix, so that two copies would share it"
+    error_message = "a name has no prefix, so two copies would share it"
   }
   assert {
     condition = { for env in google_cloud_run_v2_service.service["email-service"].template[0].containers[0].env : env.name => env.value } == {
@@ -92,15 +92,15 @@ run "with_prefix" {
       PUSH_AUTH            = "iam"
       PUSH_SERVICE_ACCOUNT = "staging-email-service-push@demo-project.iam.gserviceaccount.com"
     }
-    error_message = "a service of a copy is not told what it needs"
+    error_message = "the environment of a service of a copy is wrong"
   }
   assert {
     condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.template[0].containers[0].args[1] == name])
-    error_message = "the binary knows services by their catalog names, without prefix"
+    error_message = "a container starts its service under a name with a prefix"
   }
   assert {
     condition     = alltrue([for grant in google_project_iam_member.documents : endswith(grant.condition[0].expression, "/databases/staging-data\"")])
-    error_message = "a copy may use another copy's documents"
+    error_message = "a copy may use the documents of another copy"
   }
 }
 
@@ -109,19 +109,19 @@ run "every_service_has_an_output" {
 
   assert {
     condition     = toset(keys(output.urls)) == toset(local.catalog.services[*].name)
-    error_message = "the URL of a service is missing"
+    error_message = "the output urls does not have exactly the services of the catalog"
   }
-  # Terraform has no outputs with computed names, so this file is written from the catalog.
+  # The name of an output cannot be computed, so `functions catalog` writes this file from the catalog.
   assert {
     condition = (
       { for name, content in jsondecode(file("service_urls.tf.json")).output : name => content.value }
       == { for service in local.catalog.services : "${replace(service.name, "-", "_")}_url" => "$${lookup(local.urls, \"${service.name}\", null)}" }
     )
-    error_message = "service_urls.tf.json is not what the catalog asks for: exactly one output <service>_url for each of ${join(", ", local.catalog.services[*].name)}"
+    error_message = "service_urls.tf.json differs from the catalog. It needs exactly one output <service>_url for each of ${join(", ", local.catalog.services[*].name)}"
   }
   assert {
     condition     = output.user_service_url == "https://service.run.app"
-    error_message = "terraform output -raw user_service_url does not work"
+    error_message = "the output user_service_url is not the URL of user-service"
   }
 }
 
@@ -137,25 +137,25 @@ run "monitoring" {
       for holder in google_pubsub_subscription.holder :
       strcontains(google_monitoring_alert_policy.dead_letters[0].conditions[0].condition_threshold[0].filter, "\"${holder.name}\"")
     ])
-    error_message = "nobody hears of some dead letters"
+    error_message = "the alert for dead letters does not watch every holder"
   }
   assert {
     condition = alltrue([
       for push in google_pubsub_subscription.push :
       strcontains(google_monitoring_alert_policy.backlog[0].conditions[0].condition_threshold[0].filter, "\"${push.name}\"")
     ])
-    error_message = "nobody hears of some backlog"
+    error_message = "the alert for the backlog does not watch every subscription"
   }
   assert {
     condition     = google_monitoring_alert_policy.dead_letters[0].conditions[0].condition_threshold[0].threshold_value == 0
-    error_message = "the first dead letter is one that somebody must hear of"
+    error_message = "the alert does not fire at the first dead letter"
   }
   assert {
     condition = alltrue([
       for policy in [google_monitoring_alert_policy.dead_letters[0], google_monitoring_alert_policy.backlog[0], google_monitoring_alert_policy.errors] :
       policy.notification_channels == tolist(["projects/demo-project/notificationChannels/1"])
     ])
-    error_message = "an alert tells nobody"
+    error_message = "an alert does not notify the e-mail channel"
   }
   assert {
     condition = alltrue([
@@ -170,15 +170,15 @@ run "monitoring" {
       length([for tile in jsondecode(google_monitoring_dashboard.system[service.system].dashboard_json).mosaicLayout.tiles : tile if startswith(tile.widget.title, "${service.name}:")])
       == (length(service.subscriptions) > 0 ? 5 : 2)
     ])
-    error_message = "a service lacks its row of charts"
+    error_message = "a service does not have its row of charts"
   }
 }
 
-run "data_is_protected" {
+run "protects_data_by_default" {
   command = plan
 
   assert {
     condition     = google_firestore_database.documents.delete_protection_state == "DELETE_PROTECTION_ENABLED" && google_firestore_database.documents.deletion_policy == "ABANDON"
-    error_message = "by default, terraform destroy must leave the documents alone"
+    error_message = "by default, terraform destroy deletes the documents"
   }
 }

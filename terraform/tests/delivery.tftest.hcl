@@ -1,4 +1,4 @@
-# What a message needs on its way: the subscription, its dead letters, and the grants of both.
+# The path of a message: the subscription, its dead letters, the grants of both, relay jobs, timing and receipts.
 
 mock_provider "google" {
   source          = "./tests/mocks/google"
@@ -15,12 +15,12 @@ variables {
   image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
 }
 
-run "every_subscription" {
+run "subscriptions" {
   command = plan
 
   assert {
     condition     = length(google_pubsub_subscription.push) == length(local.subscriptions) && length(local.subscriptions) > 0
-    error_message = "the catalog's subscriptions are not all there"
+    error_message = "a subscription of the catalog is missing"
   }
   assert {
     condition     = alltrue([for name, push in google_pubsub_subscription.push : push.push_config[0].push_endpoint == "https://service.run.app/"])
@@ -28,7 +28,7 @@ run "every_subscription" {
   }
   assert {
     condition     = alltrue([for name, push in google_pubsub_subscription.push : push.filter == local.subscriptions[name].filter])
-    error_message = "a subscription lacks its filter"
+    error_message = "a subscription does not have its filter"
   }
   assert {
     condition     = alltrue([for push in google_pubsub_subscription.push : push.expiration_policy[0].ttl == ""])
@@ -36,15 +36,15 @@ run "every_subscription" {
   }
   assert {
     condition     = alltrue([for push in google_pubsub_subscription.push : push.retry_policy[0].minimum_backoff == "10s" && push.retry_policy[0].maximum_backoff == "600s"])
-    error_message = "a subscription has no back-off, so that a failing service is hammered"
+    error_message = "a subscription does not back off from 10 s to 600 s"
   }
   assert {
     condition     = alltrue([for push in google_pubsub_subscription.push : push.message_retention_duration == "604800s"])
-    error_message = "a subscription does not keep its backlog for seven days"
+    error_message = "a subscription does not keep its messages for seven days"
   }
   assert {
     condition     = alltrue([for topic in google_pubsub_topic.events : topic.message_retention_duration == "604800s"])
-    error_message = "a topic cannot be replayed for seven days"
+    error_message = "a topic does not keep its messages for seven days"
   }
 }
 
@@ -56,13 +56,13 @@ run "tokens" {
       for name, push in google_pubsub_subscription.push :
       push.push_config[0].oidc_token[0].service_account_email == "${local.subscriptions[name].service}-push@demo-project.iam.gserviceaccount.com"
     ])
-    error_message = "a subscription pushes under somebody else's identity"
+    error_message = "a subscription pushes with another identity than the delivery identity of its service"
   }
   assert {
     condition     = length(distinct([for push in google_pubsub_subscription.push : push.push_config[0].oidc_token[0].audience])) == length(distinct(values(local.subscriptions)[*].service))
-    error_message = "two services share an audience, so that a token for one is good at the other"
+    error_message = "two services share an audience, so each accepts the tokens of the other"
   }
-  # A private service: Cloud Run checks the audience, so it must know it.
+  # Cloud Run checks the audience for a private service, so the service must declare it.
   assert {
     condition = alltrue([
       for name, push in google_pubsub_subscription.push :
@@ -78,18 +78,18 @@ run "tokens" {
         "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com",
       )
     ])
-    error_message = "Pub/Sub may not sign tokens"
+    error_message = "Pub/Sub may not sign the tokens of its pushes"
   }
   assert {
     condition     = toset(keys(google_service_account_iam_member.agent_signs)) == toset(values(local.subscriptions)[*].service)
-    error_message = "Pub/Sub must be able to sign for exactly the services with a subscription"
+    error_message = "Pub/Sub may not sign tokens for exactly the services with a subscription"
   }
 }
 
 run "dead_letters" {
   command = plan
 
-  # Which topic has which holder shows in the configuration only by name: ids are made up here.
+  # The ids of topics are mocked, so these tests match a topic and its holder by name.
   assert {
     condition     = alltrue([for push in google_pubsub_subscription.push : length(push.dead_letter_policy) == 1 && push.dead_letter_policy[0].max_delivery_attempts == 100])
     error_message = "a subscription has no dead-letter policy"
@@ -100,17 +100,17 @@ run "dead_letters" {
   }
   assert {
     condition     = toset(keys(google_pubsub_subscription.holder)) == toset(keys(google_pubsub_topic.dead_letters))
-    error_message = "a dead-letter topic has no holder, so that its letters are lost"
+    error_message = "a dead-letter topic has no holder, so its messages are lost"
   }
   assert {
     condition     = alltrue([for name, holder in google_pubsub_subscription.holder : holder.name == google_pubsub_topic.dead_letters[name].name])
-    error_message = "a holder is not named like its topic"
+    error_message = "a holder and its topic have different names"
   }
   assert {
     condition     = alltrue([for holder in google_pubsub_subscription.holder : holder.expiration_policy[0].ttl == "" && holder.message_retention_duration == "2678400s" && length(holder.push_config) == 0])
-    error_message = "a holder expires, forgets before 31 days, or pushes"
+    error_message = "a holder expires, does not keep messages for 31 days, or pushes"
   }
-  # The two grants without which Pub/Sub never parks anything.
+  # Without these two grants, Pub/Sub never publishes a dead letter.
   assert {
     condition = alltrue([
       for name, topic in google_pubsub_topic.dead_letters : anytrue([
@@ -127,7 +127,7 @@ run "dead_letters" {
         && grant.member == "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"
       ])
     ])
-    error_message = "Pub/Sub may not acknowledge what it has parked"
+    error_message = "Pub/Sub may not acknowledge a message that it has dead-lettered"
   }
 }
 
@@ -136,7 +136,7 @@ run "relays" {
 
   assert {
     condition     = toset(keys(google_cloud_scheduler_job.relay)) == toset([for service in local.catalog.services : service.name if service.relays])
-    error_message = "exactly the services with producer routes need a relay job"
+    error_message = "the relay jobs are not exactly those of the services with producer routes"
   }
   assert {
     condition = alltrue([
@@ -168,14 +168,14 @@ run "receipts" {
 
   assert {
     condition     = length(google_firestore_field.receipts_expire.ttl_config) == 1 && google_firestore_field.receipts_expire.collection == "receipts" && google_firestore_field.receipts_expire.field == "expireAt"
-    error_message = "receipts are never removed"
+    error_message = "receipts do not expire by expireAt"
   }
   assert {
     condition     = length(google_firestore_field.receipts_expire.index_config) == 1 && try(length(google_firestore_field.receipts_expire.index_config[0].indexes), 0) == 0
-    error_message = "the expiry of receipts is indexed"
+    error_message = "the expiry of receipts has an index"
   }
   assert {
     condition     = setunion(keys(google_firestore_field.receipts_unindexed), [local.receipts.ttlField]) == toset(local.receipts.unindexed)
-    error_message = "a field of receipts is indexed that nobody queries"
+    error_message = "a field of receipts that no query uses has an index"
   }
 }

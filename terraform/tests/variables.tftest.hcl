@@ -1,4 +1,4 @@
-# Wrong values are refused before anything is planned, each with a message that says what is right.
+# Terraform rejects invalid values before it plans, with a message that describes the valid values.
 
 mock_provider "google" {
   source          = "./tests/mocks/google"
@@ -15,7 +15,7 @@ variables {
   image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
 }
 
-run "project_id_not_an_id" {
+run "rejects_a_project_name_as_project_id" {
   command = plan
   variables {
     project_id = "My Project"
@@ -23,7 +23,7 @@ run "project_id_not_an_id" {
   expect_failures = [var.project_id]
 }
 
-run "region_a_zone" {
+run "rejects_a_zone_as_region" {
   command = plan
   variables {
     region = "us-central1-a"
@@ -31,7 +31,7 @@ run "region_a_zone" {
   expect_failures = [var.region]
 }
 
-run "image_without_registry" {
+run "rejects_an_image_without_registry" {
   command = plan
   variables {
     image = "functions"
@@ -39,7 +39,7 @@ run "image_without_registry" {
   expect_failures = [var.image]
 }
 
-run "systems_unknown" {
+run "rejects_an_unknown_system" {
   command = plan
   variables {
     systems = ["signup", "shop-typo"]
@@ -47,7 +47,7 @@ run "systems_unknown" {
   expect_failures = [var.systems]
 }
 
-run "systems_none" {
+run "rejects_an_empty_set_of_systems" {
   command = plan
   variables {
     systems = []
@@ -55,7 +55,7 @@ run "systems_none" {
   expect_failures = [var.systems]
 }
 
-run "names_prefix_without_hyphen" {
+run "rejects_a_names_prefix_without_hyphen" {
   command = plan
   variables {
     names_prefix = "staging"
@@ -63,7 +63,7 @@ run "names_prefix_without_hyphen" {
   expect_failures = [var.names_prefix]
 }
 
-run "names_prefix_too_long" {
+run "rejects_a_long_names_prefix" {
   command = plan
   variables {
     names_prefix = "a-rather-long-one-"
@@ -71,7 +71,7 @@ run "names_prefix_too_long" {
   expect_failures = [var.names_prefix]
 }
 
-run "labels_upper_case" {
+run "rejects_upper_case_in_labels" {
   command = plan
   variables {
     labels = { Team = "x" }
@@ -79,7 +79,7 @@ run "labels_upper_case" {
   expect_failures = [var.labels]
 }
 
-run "environment_unknown_service" {
+run "rejects_an_environment_for_an_unknown_service" {
   command = plan
   variables {
     environment = { mail-service = {} }
@@ -87,7 +87,7 @@ run "environment_unknown_service" {
   expect_failures = [var.environment]
 }
 
-run "environment_overrides_ours" {
+run "rejects_an_environment_that_overrides_push_auth" {
   command = plan
   variables {
     environment = { email-service = { PUSH_AUTH = "none" } }
@@ -95,7 +95,7 @@ run "environment_overrides_ours" {
   expect_failures = [var.environment]
 }
 
-run "environment_holds_a_secret" {
+run "rejects_a_secret_in_an_environment" {
   command = plan
   variables {
     environment = { billing-service = { STRIPE_SECRET_KEY = "sk" } }
@@ -103,7 +103,7 @@ run "environment_holds_a_secret" {
   expect_failures = [var.environment]
 }
 
-run "secrets_unknown" {
+run "rejects_an_unknown_secret" {
   command = plan
   variables {
     secrets = { stripe = "sk" }
@@ -111,7 +111,7 @@ run "secrets_unknown" {
   expect_failures = [var.secrets]
 }
 
-run "secrets_empty" {
+run "rejects_an_empty_secret" {
   command = plan
   variables {
     secrets = { stripe-secret-key = "" }
@@ -119,7 +119,7 @@ run "secrets_empty" {
   expect_failures = [var.secrets]
 }
 
-run "secrets_present_unknown" {
+run "rejects_an_unknown_present_secret" {
   command = plan
   variables {
     secrets_present = ["mail"]
@@ -127,7 +127,7 @@ run "secrets_present_unknown" {
   expect_failures = [var.secrets_present]
 }
 
-run "concurrency_zero" {
+run "rejects_a_concurrency_of_zero" {
   command = plan
   variables {
     concurrency = 0
@@ -135,7 +135,7 @@ run "concurrency_zero" {
   expect_failures = [var.concurrency]
 }
 
-run "min_instances_above_max" {
+run "rejects_min_instances_above_max_instances" {
   command = plan
   variables {
     min_instances = { user-service = 11 }
@@ -143,7 +143,7 @@ run "min_instances_above_max" {
   expect_failures = [var.min_instances]
 }
 
-run "min_instances_unknown_service" {
+run "rejects_min_instances_of_an_unknown_service" {
   command = plan
   variables {
     min_instances = { web = 1 }
@@ -151,7 +151,7 @@ run "min_instances_unknown_service" {
   expect_failures = [var.min_instances]
 }
 
-run "max_instances_zero" {
+run "rejects_max_instances_of_zero" {
   command = plan
   variables {
     max_instances = 0
@@ -159,7 +159,7 @@ run "max_instances_zero" {
   expect_failures = [var.max_instances]
 }
 
-run "cpu_half" {
+run "rejects_half_a_cpu" {
   command = plan
   variables {
     cpu = "0.5"
@@ -167,7 +167,7 @@ run "cpu_half" {
   expect_failures = [var.cpu]
 }
 
-run "memory_without_unit" {
+run "rejects_memory_without_unit" {
   command = plan
   variables {
     memory = "512"
@@ -175,7 +175,7 @@ run "memory_without_unit" {
   expect_failures = [var.memory]
 }
 
-run "notification_email_not_an_address" {
+run "rejects_an_invalid_notification_email" {
   command = plan
   variables {
     notification_email = "me"
@@ -183,7 +183,7 @@ run "notification_email_not_an_address" {
   expect_failures = [var.notification_email]
 }
 
-run "notification_channels_not_an_id" {
+run "rejects_an_invalid_notification_channel" {
   command = plan
   variables {
     notification_channels = ["12345"]
@@ -191,7 +191,7 @@ run "notification_channels_not_an_id" {
   expect_failures = [var.notification_channels]
 }
 
-run "backlog_alert_seconds_out_of_range" {
+run "rejects_backlog_alert_seconds_below_60" {
   command = plan
   variables {
     backlog_alert_seconds = 10
@@ -199,7 +199,7 @@ run "backlog_alert_seconds_out_of_range" {
   expect_failures = [var.backlog_alert_seconds]
 }
 
-run "error_alert_share_out_of_range" {
+run "rejects_an_error_alert_share_above_1" {
   command = plan
   variables {
     error_alert_share = 10

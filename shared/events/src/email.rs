@@ -1,4 +1,4 @@
-//! E-mail addresses. `Debug` hides them, so that they do not end up in a log by accident.
+//! E-mail addresses. `Debug` hides them, which keeps them out of logs.
 
 use std::{fmt, str::FromStr};
 
@@ -10,24 +10,24 @@ use serde_json::{Value, json};
 
 use crate::names::{BLANK, is_hidden};
 
-/// Not an e-mail address that mail can be sent to.
+/// The text is not an e-mail address that mail can be sent to.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("not an e-mail address; it should look like ann@example.com")]
 pub struct InvalidEmail;
 
-/// An e-mail address that can be put on the wire, in one form for each mailbox.
+/// An e-mail address. Each mailbox has one normalised form.
 ///
-/// Before the `@` stand 1 to 64 bytes: letters and digits of any script and
-/// ``!#$%&'*+/=?^_`{|}~-``, with single dots between them; nothing is quoted. After it stands the
-/// name of a domain of two labels or more, of which the last begins with a letter, so that it is no
-/// IP address. The whole has at most 254 bytes.
+/// The local part before the `@` has 1 to 64 bytes: letters and digits of any script and
+/// ``!#$%&'*+/=?^_`{|}~-``, with single dots between them. Quotes are not allowed. The domain after
+/// the `@` has two labels or more. The last label begins with a letter, so the domain is not an IP
+/// address. The address has at most 254 bytes.
 ///
-/// The one form: blanks around it are dropped, upper case becomes lower case, the first part is in
-/// Unicode's form NFC, and the domain is in its ASCII form, as IDNA has it: `ann@bücher.example` is
+/// Normalisation trims blanks and changes upper case to lower case. It changes the local part to
+/// Unicode's form NFC and the domain to the ASCII form of IDNA: `ann@bücher.example` becomes
 /// `ann@xn--bcher-kva.example`.
 ///
-/// RFC 5321 lets a server tell `Ann@` from `ann@`; none in use does, and two accounts for one
-/// mailbox would be the greater harm.
+/// RFC 5321 allows a server to distinguish `Ann@` from `ann@`. No server in use does, and two
+/// accounts for one mailbox would do more harm.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", extend("allOf" = patterns()))]
@@ -57,7 +57,7 @@ impl FromStr for EmailAddress {
 
 fn local_part(text: &str) -> Option<String> {
     let text = ComposingNormalizerBorrowed::new_nfc().normalize(&text.to_lowercase()).into_owned();
-    // The check of lettre, which sends the mails. It takes quoted text too, which many servers do not.
+    // lettre, which sends the mails, uses the same check. It accepts quoted text, which many servers reject.
     let is_sendable = email_address::EmailAddress::is_valid_local_part(&text);
     (is_sendable && !text.contains('"') && !text.contains(is_hidden)).then_some(text)
 }
@@ -69,7 +69,7 @@ fn domain_name(text: &str) -> Option<String> {
     last.starts_with(|c: char| c.is_ascii_lowercase()).then(|| name.into_owned())
 }
 
-/// What patterns can say of the rule, for readers of the schema. Each of these must match.
+/// The rule as far as patterns can express it, for readers of the schema. Each pattern must match.
 fn patterns() -> Value {
     let atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00A1-\uFFFF-]+";
     let rest = "([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_normalised_or_refused() {
+    fn normalises_valid_addresses_and_rejects_others() {
         let longest_local = "x".repeat(64);
         let label = "y".repeat(63);
         let longest = format!("{longest_local}@{label}.{label}.{}.com", "z".repeat(57));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_shows_no_address() {
+    fn debug_output_hides_the_address() {
         let shown = format!("{:?}", "ann@example.com".parse::<EmailAddress>());
         assert!(!shown.to_lowercase().contains("ann"), "{shown}");
     }

@@ -1,22 +1,20 @@
-//! Identifiers. Each has its own type, so that two of them cannot be swapped.
+//! Ids. Each kind has its own type, so the compiler finds swapped ids.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Not an identifier: see [`UserId`] for what is.
+/// The text is not a valid id. [`UserId`] has the rule.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error(
-    "an id has 1 to 128 characters out of A-Z, a-z, 0-9, '-', '_', '.', ':' and starts with a letter or digit"
-)]
+#[error("an id must be 1 to 128 of A-Z, a-z, 0-9, '-', '_', '.', ':' and start with a letter or digit")]
 pub struct InvalidId;
 
 /// The rule that [`parse`] checks.
 const PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$";
 
 fn parse(text: String) -> Result<String, InvalidId> {
-    // What passes is also a safe Firestore document id and a safe path segment.
+    // A valid id is also a safe Firestore document id and a safe path segment.
     let first_is_safe = text.starts_with(|c: char| c.is_ascii_alphanumeric());
     let all_are_safe = text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:".contains(c));
     if first_is_safe && all_are_safe && text.len() <= 128 { Ok(text) } else { Err(InvalidId) }
@@ -67,33 +65,33 @@ macro_rules! id {
 }
 
 id! {
-    /// A person who signed up: 1 to 128 characters out of `A-Z a-z 0-9 - _ . :`, the first one a
-    /// letter or digit.
+    /// The id of a person who signed up: 1 to 128 of the characters `A-Z a-z 0-9 - _ . :`. The first
+    /// one is a letter or digit.
     UserId
 }
 
 id! {
-    /// The CloudEvents `id` of an event; unique within its source.
+    /// The CloudEvents `id` of an event. It is unique within its source.
     EventId
 }
 
 id! {
-    /// An order.
+    /// The id of an order.
     OrderId
 }
 
 id! {
-    /// A product that is sold ("stock keeping unit"), such as `tea-250g`.
+    /// The id of a product ("stock keeping unit"), such as `tea-250g`.
     Sku
 }
 
 id! {
-    /// An invoice's number, such as `2026-000042`: its year, and its place in that year.
+    /// The number of an invoice, such as `2026-000042`: the year, and the position in that year.
     InvoiceNumber
 }
 
 id! {
-    /// A payment method at the payment gateway, such as `pm_card_visa`; never a card's number.
+    /// The id of a payment method at the payment gateway, such as `pm_card_visa`. Never a card number.
     PaymentMethod
 }
 
@@ -102,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_safe_ids_parse() {
+    fn accepts_only_safe_ids() {
         for good in ["a", "test-123", "01JD:9.x_y", &"x".repeat(128)] {
             assert_eq!(good.parse::<UserId>().map(String::from), Ok(good.to_owned()));
         }

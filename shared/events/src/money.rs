@@ -9,12 +9,12 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Money {
-    /// In the currency's smallest unit: cents of a dollar, but whole yen. At most 2^53 - 1, the
-    /// largest number that every reader of JSON keeps as it is.
+    /// The amount in the smallest unit of the currency: cents for dollars, but whole yen. At most
+    /// 2^53 - 1, because not every JSON reader keeps larger numbers exact.
     #[serde(deserialize_with = "minor")]
     #[schemars(range(max = MAX_MINOR))]
     pub minor: u64,
-    /// Which currency.
+    /// The currency of the amount.
     pub currency: Currency,
 }
 
@@ -31,9 +31,9 @@ fn minor<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
 #[schemars(with = "String", extend("pattern" = "^[a-z]{3}$"))]
 pub struct Currency(String);
 
-/// Not the code of a currency.
+/// The text is not a currency code.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("a currency is three lower-case letters, such as usd")]
+#[error("a currency must be three lower-case letters, such as usd")]
 pub struct InvalidCurrency;
 
 impl Currency {
@@ -43,7 +43,7 @@ impl Currency {
         &self.0
     }
 
-    /// How many digits stand behind the point: <https://docs.stripe.com/currencies#zero-decimal>.
+    /// The number of digits after the decimal point: <https://docs.stripe.com/currencies#zero-decimal>.
     fn decimals(&self) -> u32 {
         match self.as_str() {
             "bif" | "clp" | "djf" | "gnf" | "jpy" | "kmf" | "krw" | "mga" | "pyg" | "rwf" | "vnd" | "vuv"
@@ -81,7 +81,7 @@ impl fmt::Display for Currency {
     }
 }
 
-/// For people, such as `12.50 EUR`.
+/// The amount for people to read, such as `12.50 EUR`.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (decimals, code) = (self.currency.decimals(), self.currency.as_str().to_uppercase());
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_currency_is_three_lower_case_letters() {
+    fn accepts_only_three_lower_case_letters() {
         assert_eq!("eur".parse::<Currency>().map(String::from), Ok("eur".to_owned()));
         for bad in ["", "EUR", "euro", "eu", "e r", "äu"] {
             assert_eq!(bad.parse::<Currency>(), Err(InvalidCurrency), "{bad:?}");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_amount_reads_as_its_currency_is_written() {
+    fn formats_an_amount_with_the_decimals_of_its_currency() {
         for (minor, currency, expected) in [
             (1250, "eur", "12.50 EUR"),
             (5, "usd", "0.05 USD"),

@@ -1,38 +1,38 @@
-//! Names of persons and products, for people to read.
+//! Names of persons and products. People read them.
 
 use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Blanks, as a class of a pattern: what [`str::trim`] drops.
+/// The blanks that [`str::trim`] drops, as a character class of a pattern.
 ///
-/// Patterns have only what JavaScript, Python and Rust read alike: no `\p{…}`, and no escape of more
-/// than four digits.
+/// JavaScript, Python and Rust must read the patterns alike. So there is no `\p{…}`, and no escape of
+/// more than four digits.
 pub(crate) const BLANK: &str = r"\t-\r \x85\xA0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000";
 
-/// What [`is_hidden`] finds, as a class of a pattern, but for the characters beyond U+FFFF.
+/// The characters of [`is_hidden`] up to U+FFFF, as a character class of a pattern.
 const HIDDEN: &str = concat!(
     r"\x00-\x1F\x7F-\x9F\xAD\u061C\u115F\u1160\u17B4\u17B5\u200B\u200E\u200F\u2028-\u202E",
     r"\u2060-\u206F\u3164\uFEFF\uFFA0\uFFF9-\uFFFB",
 );
 
-/// What [`joins`] finds, as a class of a pattern.
+/// The characters of [`joins`], as a character class of a pattern.
 const JOINING: &str = r"\u200C\u200D\uFE00-\uFE0F";
 
-/// Whether a character breaks the line, changes the direction of what follows (a name that ends with
-/// `U+202E` turns the rest of a page round), or shows nothing where something is.
+/// Whether a character breaks the line, changes the direction of the following text, or is invisible.
+/// For example, `U+202E` at the end of a name reverses the text after it.
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{AD}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}')
         || matches!(c, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}')
         || matches!(c, '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FEFF}' | '\u{FFA0}')
         || matches!(c, '\u{FFF9}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}')
-        // "Tags" are a second, invisible ASCII. What follows them is needed to write some names.
+        // "Tags" are invisible copies of ASCII. U+E0100 to U+E01EF are allowed: some names need them.
         || matches!(c, '\u{E0000}'..='\u{E00FF}' | '\u{E01F0}'..='\u{E0FFF}')
 }
 
-/// Whether a character does nothing but change its neighbours. Some scripts and emoji need it.
+/// Whether a character only changes its neighbours. Some scripts and emoji need such characters.
 fn joins(c: char) -> bool {
     matches!(c, '\u{200C}' | '\u{200D}' | '\u{FE00}'..='\u{FE0F}')
 }
@@ -49,16 +49,16 @@ fn pattern() -> String {
     format!("^[{BLANK}]*[^{BLANK}{HIDDEN}{JOINING}]([^{HIDDEN}]{{0,198}}[^{BLANK}{HIDDEN}])?[{BLANK}]*$")
 }
 
-/// Not a name.
+/// The text is not a valid name.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("a name has 1 to 200 characters, all of which can be seen")]
+#[error("a name must have 1 to 200 characters and no invisible characters")]
 pub struct InvalidName;
 
-/// What a person wants to be called: 1 to 200 characters, trimmed, without control characters (a
-/// line break in a name would otherwise end up in a mail header) and without those that change the
-/// direction of the text or hide it. Joiners may stand in it, but not begin it.
+/// The name of a person: 1 to 200 characters, trimmed. It contains no control characters, because a
+/// line break could get into a mail header. It contains no invisible characters, and none that change
+/// the direction of the text. It may contain joiners, but not begin with one.
 ///
-/// `Debug` hides it, so that it does not end up in a log by accident.
+/// `Debug` hides the name, which keeps it out of logs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", extend("pattern" = pattern()))]
@@ -98,16 +98,17 @@ impl fmt::Debug for PersonName {
     }
 }
 
-/// What a product is called: 1 to 200 characters, trimmed, without control characters and without
-/// those that change the direction of the text or hide it. Joiners may stand in it, but not begin it.
+/// The name of a product: 1 to 200 characters, trimmed. It contains no control characters, no invisible
+/// characters, and none that change the direction of the text. It may contain joiners, but not begin
+/// with one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", extend("pattern" = pattern()))]
 pub struct ProductName(String);
 
-/// Not a product's name.
+/// The text is not a valid product name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a product's name has 1 to 200 characters, all of which can be seen")]
+#[error("a product name must have 1 to 200 characters and no invisible characters")]
 pub struct InvalidProductName;
 
 impl FromStr for ProductName {
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_trimmed_or_refused() {
+    fn trims_valid_names_and_rejects_others() {
         for (given, expected) in [
             (" Ann ", Some("Ann")),
             ("李", Some("李")),
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_output_shows_no_name() {
+    fn debug_output_hides_the_name() {
         let shown = format!("{:?}", "Ann".parse::<PersonName>());
         assert!(!shown.to_lowercase().contains("ann"), "{shown}");
     }

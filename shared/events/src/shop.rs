@@ -1,6 +1,7 @@
-//! The shop system, topic `shop-events`; and what any service may tell the log, topic `log-events`.
+//! Events of the shop system, on the topic `shop-events`, and log entries of any service, on the topic
+//! `log-events`.
 //!
-//! No service reads another's documents, so each event carries what those who handle it need.
+//! No service reads the documents of another one, so each event carries all data that its consumers need.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -21,45 +22,45 @@ events! {
     LogCreated = "log.created" on "log-events";
 }
 
-/// A customer ordered something. Whether it can be had is not known yet.
+/// A customer placed an order. The stock has not been checked yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderCreated {
-    /// Which order.
+    /// The order.
     pub order_id: OrderId,
-    /// Where to write to.
+    /// The e-mail address of the customer.
     pub customer_email: EmailAddress,
-    /// What is wanted.
+    /// The ordered products.
     pub lines: OrderLines,
-    /// What to charge, once the stock is taken.
+    /// The payment method to charge after the stock is taken.
     pub payment_method: PaymentMethod,
 }
 
-/// The stock that an order needs is taken for it; it can be paid.
+/// The stock for an order is taken, and the order can be paid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderPersisted {
-    /// Which order.
+    /// The order.
     pub order_id: OrderId,
-    /// Where to write to.
+    /// The e-mail address of the customer.
     pub customer_email: EmailAddress,
-    /// What is ordered, at which prices.
+    /// The ordered products with their prices.
     pub lines: Vec<PricedLine>,
-    /// What it costs.
+    /// The price of the whole order.
     pub total: Money,
-    /// What to charge.
+    /// The payment method to charge.
     pub payment_method: PaymentMethod,
 }
 
-/// An order that cannot be fulfilled. No stock is taken for it.
+/// An order cannot be fulfilled. No stock is taken for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderRejected {
-    /// Which order.
+    /// The order.
     pub order_id: OrderId,
-    /// Where to write to.
+    /// The e-mail address of the customer.
     pub customer_email: EmailAddress,
-    /// The lines that cannot be fulfilled, and why.
+    /// The lines that cannot be fulfilled, with the reasons.
     pub lines: Vec<RejectedLine>,
 }
 
@@ -67,15 +68,15 @@ pub struct OrderRejected {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentSucceeded {
-    /// Which order.
+    /// The order.
     pub order_id: OrderId,
-    /// Where to write to.
+    /// The e-mail address of the customer.
     pub customer_email: EmailAddress,
-    /// What is ordered, at which prices.
+    /// The ordered products with their prices.
     pub lines: Vec<PricedLine>,
-    /// What was paid.
+    /// The paid amount.
     pub total: Money,
-    /// The charge's id at the payment gateway.
+    /// The id of the charge at the payment gateway.
     pub charge_id: String,
 }
 
@@ -83,99 +84,100 @@ pub struct PaymentSucceeded {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentFailed {
-    /// Which order.
+    /// The order.
     pub order_id: OrderId,
-    /// Where to write to.
+    /// The e-mail address of the customer.
     pub customer_email: EmailAddress,
-    /// What was to be paid.
+    /// The amount due.
     pub total: Money,
-    /// The gateway's reason, such as `insufficient_funds`.
+    /// The reason code of the payment gateway, such as `insufficient_funds`.
     pub code: String,
 }
 
-/// An order is cancelled: its stock is free again.
+/// An order is cancelled. Its stock becomes free again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderCancelled {
-    /// Which order.
+    /// The order.
     pub order_id: OrderId,
-    /// Why, such as `insufficient_funds`.
+    /// The reason, such as `insufficient_funds`.
     pub reason: String,
 }
 
-/// A paid order has its invoice.
+/// A paid order got its invoice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InvoiceCreated {
-    /// The invoice's number.
+    /// The number of the invoice.
     pub number: InvoiceNumber,
-    /// Which order.
+    /// The order.
     pub order_id: OrderId,
-    /// Where to write to.
+    /// The e-mail address of the customer.
     pub customer_email: EmailAddress,
-    /// What was bought, at which prices.
+    /// The bought products with their prices.
     pub lines: Vec<PricedLine>,
-    /// What was paid.
+    /// The paid amount.
     pub total: Money,
-    /// When it was issued: a time of RFC 3339 before the year 9000.
+    /// The time of issue, in the format of RFC 3339 and before the year 9000.
     #[schemars(with = "String", extend("format" = "date-time", "pattern" = DATE_TIME))]
     pub issued_at: Timestamp,
 }
 
-/// A time as RFC 3339 has it, but for the length of the months. The year 9999 is not whole in `jiff`.
+/// A pattern for the times of RFC 3339. It does not check the length of months. It stops before the year
+/// 9000, because `jiff` does not support the whole year 9999.
 const DATE_TIME: &str = concat!(
     r"^[0-8][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])",
     r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
 );
 
-/// Something that people may want to know. It holds no personal data.
+/// A log entry for people. It contains no personal data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogCreated {
-    /// Who says it.
+    /// The service that wrote the entry.
     pub service: String,
-    /// How much it matters.
+    /// The importance of the entry.
     pub level: LogLevel,
     /// One sentence, without names and addresses.
     pub message: String,
-    /// The id of what it is about, such as an order's.
+    /// The id of the subject, such as an order id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
 }
 
-/// How much a log entry matters.
+/// The importance of a log entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum LogLevel {
-    /// As it should be.
+    /// Normal operation.
     Info,
     /// A person should look at it.
     Error,
 }
 
-/// A product and how many of it are wanted.
+/// A product and the ordered quantity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderLine {
-    /// Which product.
+    /// The product.
     pub sku: Sku,
-    /// How many.
+    /// The ordered quantity.
     pub quantity: Quantity,
 }
 
-/// The lines of an order: 1 to 20, each of another product.
+/// The lines of an order: 1 to 20, each for a different product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<OrderLine>", into = "Vec<OrderLine>")]
 #[schemars(with = "Vec<OrderLine>", extend("minItems" = 1, "maxItems" = Self::MAX, "uniqueItems" = true))]
 pub struct OrderLines(Vec<OrderLine>);
 
-/// Lines that make no order.
+/// The lines are not a valid order.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an order has 1 to 20 lines, each of another product")]
+#[error("an order must have 1 to 20 lines, each for a different product")]
 pub struct InvalidLines;
 
 impl OrderLines {
-    /// The most lines that an order can have.
+    /// The maximum number of lines.
     pub const MAX: usize = 20;
 }
 
@@ -201,22 +203,22 @@ impl From<OrderLines> for Vec<OrderLine> {
     }
 }
 
-/// How many of a product: 1 to 1000.
+/// The quantity of a product: 1 to 1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
 #[schemars(with = "u32", extend("minimum" = Self::MIN, "maximum" = Self::MAX))]
 pub struct Quantity(u32);
 
-/// Not as many as can be ordered.
+/// The number is not a valid quantity.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a quantity goes from 1 to 1000")]
+#[error("a quantity must be from 1 to 1000")]
 pub struct InvalidQuantity;
 
 impl Quantity {
     const MIN: u32 = 1;
     const MAX: u32 = 1000;
 
-    /// The number.
+    /// The quantity as a number.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0
@@ -242,17 +244,17 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// A line of an order at the price of the moment in which its stock was taken.
+/// A line of an order, with the price at the time when its stock was taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PricedLine {
-    /// Which product.
+    /// The product.
     pub sku: Sku,
-    /// What it is called.
+    /// The name of the product.
     pub name: ProductName,
-    /// How many.
+    /// The ordered quantity.
     pub quantity: Quantity,
-    /// What one costs.
+    /// The price of one piece.
     pub unit_price: Money,
 }
 
@@ -260,29 +262,29 @@ pub struct PricedLine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RejectedLine {
-    /// Which product.
+    /// The product.
     pub sku: Sku,
-    /// Why.
+    /// The reason.
     pub reason: RejectionReason,
-    /// How many were wanted.
+    /// The ordered quantity.
     pub quantity: Quantity,
-    /// How many there were.
+    /// The quantity in stock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = u32::MAX))]
     pub available: Option<u32>,
 }
 
-/// Why a line cannot be fulfilled.
+/// The reason why a line cannot be fulfilled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RejectionReason {
-    /// There is no such product.
+    /// The product does not exist.
     UnknownSku,
-    /// There is less of it than was wanted.
+    /// The stock is smaller than the ordered quantity.
     ShortOfStock,
-    /// It is sold in another currency than the first line's.
+    /// The product has a price in another currency than the first line.
     OtherCurrency,
-    /// The whole order costs more than can be charged at once.
+    /// The total of the order is more than one charge can be.
     TotalTooLarge,
 }
 
@@ -291,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_an_order_or_refused() {
+    fn accepts_1_to_20_lines_of_different_products() {
         let lines = |skus: &[&str]| {
             let line = |sku: &&str| OrderLine { sku: sku.parse().expect("a sku"), quantity: Quantity(1) };
             OrderLines::try_from(skus.iter().map(line).collect::<Vec<_>>()).map(|lines| lines.len())
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn quantities_go_from_1_to_1000() {
+    fn accepts_quantities_from_1_to_1000() {
         for (given, is_good) in
             [("0", false), ("1", true), ("1000", true), ("1001", false), ("-1", false), ("1.5", false)]
         {

@@ -1,4 +1,4 @@
-//! The signup system, topic `user-events`.
+//! Events of the signup system, on the topic `user-events`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,10 @@ events! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserCreated {
-    /// Who.
+    /// The id of the new user.
     pub user_id: UserId,
-    /// Where to write to.
+    /// The e-mail address of the user.
     pub email: EmailAddress,
-    /// How to address them.
+    /// The name of the user.
     pub name: PersonName,
 }

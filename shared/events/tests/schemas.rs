@@ -1,7 +1,7 @@
-//! The schema of each event and its decoder take the same data.
+//! The schema and the decoder of each event accept the same data.
 //!
-//! Each golden file is altered at every place in every way of a list, and both have to agree on what
-//! comes of it, but for the exceptions that are named here.
+//! The tests apply a list of alterations to every place of each golden file. The schema and the decoder
+//! must both accept the result or both reject it. `Exception` lists the exceptions.
 
 use std::{collections::BTreeSet, fmt::Debug, fs};
 
@@ -10,26 +10,26 @@ use jsonschema::Validator;
 use pushbox::Event;
 use serde_json::{Value, json};
 
-/// Where the two may differ, and why.
+/// The reasons why the schema and the decoder may disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Exception {
-    /// To serde an array of the values does for a struct; the runtime refuses it before serde.
+    /// serde accepts an array of the values for a struct. The runtime rejects it earlier.
     ArrayForObject,
-    /// To JSON Schema `2.0` is an integer; no schema can tell it from `2`.
+    /// In JSON Schema, `2.0` is an integer. No schema can distinguish it from `2`.
     WholeNumberAsFraction,
-    /// No schema can say that two lines with the same product differ in nothing that matters.
+    /// `uniqueItems` compares whole lines. No schema can reject two different lines for one product.
     SameProductTwice,
-    /// The decoder also reads domains in their Unicode form, as older events have them.
+    /// The decoder also accepts domains in their Unicode form, because older events have them.
     DomainBeyondAscii,
     /// A pattern cannot decode Punycode.
     MalformedPunycode,
-    /// A pattern that all validators read knows neither the letters of all scripts nor their bytes.
+    /// A pattern that all validators can read cannot name the letters of all scripts or count their bytes.
     LocalPartBeyondAscii,
-    /// The decoder also reads times that RFC 3339 does not have, and a pattern has no calendar.
+    /// The decoder also accepts times outside RFC 3339, and a pattern cannot check the calendar.
     UnusualTime,
 }
 
-/// A place's new value, and the exception under which the two may differ about it.
+/// A new value for a place, and the exception that allows the two to disagree about it.
 type Alteration = (Value, Option<Exception>);
 
 fn anywhere(original: &Value) -> Vec<Alteration> {
@@ -59,7 +59,7 @@ fn anywhere(original: &Value) -> Vec<Alteration> {
     all.extend([json!(2.0), json!(0.0), json!(-0.0)].map(|value| (value, fraction)));
     let values: Vec<Value> =
         original.as_object().map(|fields| fields.values().cloned().collect()).unwrap_or_default();
-    // serde wants the order of the struct's fields; `Money` has the reverse of the alphabet's.
+    // serde needs the values in the order of the fields. In `Money` that is the reverse alphabetical order.
     let reversed: Vec<Value> = values.iter().rev().cloned().collect();
     let arrays = [json!([]), json!([1]), json!([null]), json!(values), json!(reversed)];
     all.extend(arrays.map(|value| (value, array)));
@@ -67,7 +67,7 @@ fn anywhere(original: &Value) -> Vec<Alteration> {
     all
 }
 
-/// Texts that some newtype takes and another refuses.
+/// Texts that some newtypes accept and others reject.
 fn texts() -> Vec<String> {
     let mut texts: Vec<String> = [
         "",
@@ -219,7 +219,7 @@ fn lines(original: &Value) -> Vec<Alteration> {
     several.into_iter().chain([twice, again]).collect()
 }
 
-/// Every place in a document but `event`, by which the runtime picks the decoder.
+/// Finds every place in a document, except `event`: the runtime selects the decoder by it.
 fn places(document: &Value, pointer: &str, found: &mut Vec<String>) {
     found.push(pointer.to_owned());
     match document {
@@ -270,7 +270,7 @@ impl Comparison {
         let mut all = Vec::new();
         places(golden, "", &mut all);
         for pointer in all {
-            let original = golden.pointer(&pointer).expect("a place");
+            let original = golden.pointer(&pointer).expect("the place exists");
             let mut alterations = anywhere(original);
             match pointer.rsplit('/').next() {
                 Some("email" | "customerEmail") => alterations.extend(addresses()),
@@ -280,13 +280,13 @@ impl Comparison {
             }
             for (value, exception) in alterations {
                 let mut altered = golden.clone();
-                *altered.pointer_mut(&pointer).expect("a place") = value;
+                *altered.pointer_mut(&pointer).expect("the place exists") = value;
                 self.compare(&pointer, altered, exception);
             }
             let mut extended = golden.clone();
             if let Some(fields) = extended.pointer_mut(&pointer).and_then(Value::as_object_mut) {
                 fields.insert("new".to_owned(), json!({ "by": "a later version" }));
-                assert!(self.schema.is_valid(&extended), "{} takes no other fields", self.event);
+                assert!(self.schema.is_valid(&extended), "{} rejects additional fields", self.event);
                 self.compare(&pointer, extended, None);
             }
             if let Some((parent, name)) = pointer.rsplit_once('/') {
@@ -313,7 +313,7 @@ impl Visitor for Comparisons {
 }
 
 #[test]
-fn schema_and_decoder_take_the_same_data() {
+fn schemas_and_decoders_accept_the_same_data() {
     let mut comparisons = Comparisons(Vec::new());
     visit_all(&mut comparisons);
     let Comparisons(comparisons) = comparisons;
@@ -329,15 +329,19 @@ fn schema_and_decoder_take_the_same_data() {
         Exception::LocalPartBeyondAscii,
         Exception::UnusualTime,
     ];
-    assert_eq!(used, needed.into(), "an exception that is not needed goes");
+    assert_eq!(
+        used,
+        needed.into(),
+        "the exceptions differ from the list: remove an exception that is not needed"
+    );
 }
 
-/// Beyond U+FFFF the pattern leaves to the decoder what cannot be seen: not all validators know an
-/// escape for such a character.
+/// The pattern does not reject invisible characters beyond U+FFFF, because not all validators know an
+/// escape for them. Only the decoder rejects them.
 #[test]
-fn schema_and_decoder_take_the_same_characters_in_names() {
+fn schemas_and_decoders_accept_the_same_characters_in_names() {
     let mut comparison = Comparison::of::<UserCreated>();
-    // Between the two are ideographs and syllables.
+    // The range between the two contains ideographs and syllables.
     for c in ('\0'..='\u{33FF}').chain('\u{D7A4}'..='\u{FFFF}') {
         for name in [format!("{c}n"), format!("a{c}n"), format!("a{c}")] {
             let user = json!({ "userId": "u", "email": "ann@example.com", "name": name });
@@ -347,7 +351,7 @@ fn schema_and_decoder_take_the_same_characters_in_names() {
 }
 
 #[test]
-fn the_schema_knows_the_field_event() {
+fn schemas_check_the_field_event() {
     let schema = Comparison::of::<UserCreated>().schema;
     let user = |event: &str| json!({ "userId": "u", "email": "a@b.example", "name": "A", "event": event });
     assert!(schema.is_valid(&user("user.created")));
@@ -355,7 +359,7 @@ fn the_schema_knows_the_field_event() {
 }
 
 #[test]
-fn no_schema_has_a_format_that_strict_validators_refuse() {
+fn schemas_have_no_formats_that_strict_validators_reject() {
     for schema in
         [OrderPersisted::schema(), OrderRejected::schema(), InvoiceCreated::schema(), UserCreated::schema()]
     {
