@@ -15,7 +15,7 @@ mod signup;
 
 use std::fmt::Debug;
 
-pub use pushbox::Event;
+use pushbox::Event;
 
 pub use email::{EmailAddress, InvalidEmail};
 pub use ids::{EventId, InvalidId, InvoiceNumber, OrderId, PaymentMethod, Sku, UserId};

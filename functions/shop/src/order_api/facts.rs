@@ -1,11 +1,11 @@
 //! The facts of an order: one for each event about it. The status follows from the facts.
 
 use events::{
-    Event, InvoiceCreated, InvoiceNumber, OrderCancelled, OrderId, OrderPersisted, OrderRejected,
-    PaymentFailed, PaymentSucceeded, RejectedLine,
+    InvoiceCreated, InvoiceNumber, OrderCancelled, OrderId, OrderPersisted, OrderRejected, PaymentFailed,
+    PaymentSucceeded, RejectedLine,
 };
 use jiff::Timestamp;
-use pushbox::{Context, Created, Document, Documents, Failure};
+use pushbox::{Context, Created, Document, Documents, Event, Failure};
 use serde::{Deserialize, Serialize};
 
 /// An event about an order, with the data that the view keeps of it. A new variant does not compile
