@@ -44,7 +44,11 @@ async fn a_replay_uses_the_idempotency_key_of_an_attempt_that_may_have_charged()
     assert_eq!(running.push(&Pushed::order("a")).await, 503);
     tokio::time::advance(Duration::from_secs(30)).await;
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
+    let letter = world.published.messages().pop().expect("a dead letter");
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
+    assert_eq!(outside.call_counts(), (2, 1), "a duplicate of a rejected message makes no call");
+    let replay = Pushed { attributes: letter.attributes, ..Pushed::order("a").republished("2") };
+    assert_eq!(running.push(&replay).await, 204);
     assert_eq!(outside.call_counts(), (3, 1), "another key would charge twice");
 }
 
