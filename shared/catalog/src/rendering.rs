@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{Catalog, ServiceEntry};
 
 /// The documents with generated parts between `<!-- catalog: … -->` and `<!-- /catalog -->`.
-const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "functions/shop/README.md"];
+const DOCUMENTS: [&str; 1] = ["README.md"];
 
 /// The JSON form for files and for the terminal: indented, with a newline at the end.
 ///
