@@ -53,8 +53,8 @@ pub(crate) fn plans() -> Vec<Case> {
                     json!(["google_service_account.service", "each.key"]);
             },
             &[
-                "grant-acknowledge: Pub/Sub may not acknowledge in staging-user-service-user-events",
-                "grant-acknowledge: Pub/Sub may not acknowledge in staging-crm-service-user-events",
+                "grant-acknowledge: Pub/Sub may not acknowledge messages of staging-user-service-user-events",
+                "grant-acknowledge: Pub/Sub may not acknowledge messages of staging-crm-service-user-events",
             ],
         ),
         // Without a value, the variable means all systems.
