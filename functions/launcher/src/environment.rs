@@ -8,7 +8,7 @@ use effects::{
     mail::Mailer,
     payments::{Gateway, Money},
 };
-use pushbox::{Oidc, Origins, Ports, PushAuth, publisher::PubSub, store};
+use pushbox::{Oidc, Origins, Ports, PushAuth, publisher::PubSub, store, timers::CloudTasks};
 
 use variable::{Variable, is_address, is_database, is_names_prefix, is_one_word, is_project};
 
@@ -20,6 +20,7 @@ pub(crate) struct Cloud {
     pub(crate) database: String,
     pub(crate) pubsub_emulator: Option<String>,
     pub(crate) firestore_emulator: Option<String>,
+    pub(crate) tasks_emulator: Option<String>,
 }
 
 const PUBSUB_EMULATOR: Variable =
@@ -27,6 +28,12 @@ const PUBSUB_EMULATOR: Variable =
 
 const FIRESTORE_EMULATOR: Variable =
     Variable("FIRESTORE_EMULATOR_HOST", "the Firestore emulator's host and port", "localhost:8086");
+
+const TASKS_EMULATOR: Variable = Variable(
+    "CLOUD_TASKS_EMULATOR_HOST",
+    "the host and port of the stand-in for Cloud Tasks",
+    "localhost:8087",
+);
 
 impl Cloud {
     /// Without a `default_project`, GOOGLE_CLOUD_PROJECT must be set.
@@ -57,6 +64,7 @@ impl Cloud {
             database: DATABASE.checked(is_database)?.unwrap_or_else(|| "(default)".to_owned()),
             pubsub_emulator: PUBSUB_EMULATOR.checked(is_address)?,
             firestore_emulator: FIRESTORE_EMULATOR.checked(is_address)?,
+            tasks_emulator: TASKS_EMULATOR.checked(is_address)?,
         })
     }
 
@@ -66,6 +74,36 @@ impl Cloud {
 
     pub(crate) fn pubsub(&self) -> PubSub {
         PubSub::new(&self.project, &self.names_prefix, self.pubsub_emulator.as_deref())
+    }
+
+    /// The timers of a service. On the emulators they are those of the stand-in.
+    pub(crate) fn timers(&self) -> Result<CloudTasks, String> {
+        const QUEUE: Variable = Variable(
+            "TIMER_QUEUE",
+            "the full name of the queue of Cloud Tasks that holds the service's timers",
+            "projects/my-project/locations/us-central1/queues/expiration-service-timers",
+        );
+        const ACCOUNT: Variable = Variable(
+            "TIMER_SERVICE_ACCOUNT",
+            "the e-mail address of the service account as which the timers publish: the service's own",
+            "expiration-service@my-project.iam.gserviceaccount.com",
+        );
+        match (&self.tasks_emulator, &self.pubsub_emulator) {
+            (Some(tasks), Some(pubsub)) => Ok(self.emulated_timers(tasks, pubsub)),
+            (None, Some(_)) => Err(TASKS_EMULATOR.missing()),
+            (Some(_), None) => Err(PUBSUB_EMULATOR.missing()),
+            (None, None) => {
+                let queue = QUEUE.required(is_one_word)?;
+                let account = ACCOUNT.required(|text| is_one_word(text) && text.contains('@'))?;
+                Ok(CloudTasks::new(&queue, &self.project, &self.names_prefix, &account))
+            }
+        }
+    }
+
+    /// Timers on a stand-in at `tasks`, which publishes to `pubsub`.
+    pub(crate) fn emulated_timers(&self, tasks: &str, pubsub: &str) -> CloudTasks {
+        let queue = format!("projects/{}/locations/local/queues/{{service}}-timers", self.project);
+        CloudTasks::emulated(&queue, &self.project, tasks, pubsub)
     }
 }
 

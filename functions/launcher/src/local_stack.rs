@@ -5,7 +5,7 @@ use std::{cmp::Reverse, io, net::Ipv4Addr, sync::Arc, time::Duration};
 use axum::{Router, body::Body, http::Request};
 use catalog::Catalog;
 use effects::mail::{LocalMail, mailbox};
-use local::{Attachment, Broker, DeliveryPolicy, Emulator, Mail, Stack};
+use local::{Attachment, Broker, DeliveryPolicy, Emulator, Mail, Stack, Tasks};
 use pushbox::{
     Ports, PushAuth, Route, Service, ServiceName,
     publisher::Publisher,
@@ -41,24 +41,34 @@ pub(crate) async fn run() -> Result<(), String> {
         None => Arc::new(Memory::default()),
     };
     let background = TaskTracker::new();
+    let catalog = systems::catalog()?;
     let ports = |publisher: Arc<dyn Publisher>| {
+        let tasks = Tasks::new(&catalog, publisher.clone());
         let mut ports = Ports::new(store.clone(), publisher);
         ports.background = background.clone();
-        ports
+        ports.timers = Some(match &cloud.tasks_emulator {
+            Some(host) => {
+                let pubsub = cloud.pubsub_emulator.clone().unwrap_or_else(|| format!("localhost:{port}"));
+                Arc::new(cloud.emulated_timers(host, &pubsub))
+            }
+            None => Arc::new(tasks.clone()),
+        });
+        (ports, tasks)
     };
-    let catalog = systems::catalog()?;
     let stack = match &cloud.pubsub_emulator {
         Some(host) => {
             let emulator = Emulator::new(host, &cloud.project).map_err(|error| error.to_string())?;
             let endpoint = |service: &str| format!("http://localhost:{port}/{service}");
             emulator.provision(&catalog, endpoint).await.map_err(|error| error.to_string())?;
-            let (apps, routes) = apps(&ports(Arc::new(cloud.pubsub())))?;
-            Stack::on_emulator(&catalog, emulator, apps).with_routes(routes)
+            let (ports, tasks) = ports(Arc::new(cloud.pubsub()));
+            let (apps, routes) = apps(&ports)?;
+            Stack::on_emulator(&catalog, emulator, apps).with_tasks(tasks).with_routes(routes)
         }
         None => {
             let broker = Broker::new(&catalog, DeliveryPolicy::local()).map_err(|error| error.to_string())?;
-            let (apps, routes) = apps(&ports(Arc::new(broker.clone())))?;
-            Stack::on_broker(&catalog, broker, apps).with_routes(routes)
+            let (ports, tasks) = ports(Arc::new(broker.clone()));
+            let (apps, routes) = apps(&ports)?;
+            Stack::on_broker(&catalog, broker, apps).with_tasks(tasks).with_routes(routes)
         }
     };
     let mail_store = store.clone();

@@ -23,7 +23,10 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
     start_logging()?;
     let cloud = Cloud::from_env(None)?;
     let Serving { port, auth, cors_allowed_origins } = Serving::from_env(entry.public, &cloud)?;
-    let ports = Ports::new(Arc::new(cloud.firestore()), Arc::new(cloud.pubsub()));
+    let mut ports = Ports::new(Arc::new(cloud.firestore()), Arc::new(cloud.pubsub()));
+    if entry.timer_queue.is_some() {
+        ports.timers = Some(Arc::new(cloud.timers()?));
+    }
     let mut services = systems::configured(&ports)?.into_iter().flat_map(|system| system.services);
     let service = services.find(|service| service.name() == name).ok_or_else(no_such_service)?;
 

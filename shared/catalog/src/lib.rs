@@ -100,6 +100,12 @@ pub struct ServiceEntry {
     pub routes: Vec<String>,
     /// The types of the events that it publishes.
     pub publishes: Vec<String>,
+    /// The types of those that it may publish at a later time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delays: Vec<String>,
+    /// The queue of its timers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer_queue: Option<String>,
     /// The topics that it publishes to.
     pub publishes_to: Vec<String>,
     /// One for each topic with events that it handles.
@@ -250,6 +256,8 @@ impl ServiceEntry {
             relays: !service.routes.is_empty() && !service.publishes.is_empty(),
             routes: service.routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect(),
             publishes: service.publishes.iter().map(|event| event.name.to_owned()).collect(),
+            delays: service.delays.iter().map(|name| (*name).to_owned()).collect(),
+            timer_queue: (!service.delays.is_empty()).then(|| wire::timer_queue(service.name)),
             publishes_to: publishes_to.into_iter().map(str::to_owned).collect(),
             subscriptions: handles.into_iter().map(subscription).collect(),
             dead_letter_topic: wire::dead_letter_topic(service.name),

@@ -17,6 +17,7 @@ pub use filter::{InvalidFilter, passes};
 pub use limits::Refused;
 pub(crate) use limits::{MOST_BYTES, MOST_PULLED, MOST_UNACKED};
 pub use policy::DeliveryPolicy;
+pub(crate) use policy::after;
 pub use recent::{Fate, Outcome, RecentEvent, RecentEvents, Stage};
 pub(crate) use recent::{MOST_EVENT_BYTES, MOST_EVENTS, event_type};
 pub use subscription::{Delivery, DeliveryId, Published};

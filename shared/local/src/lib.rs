@@ -7,6 +7,7 @@
 //! | serve all services on one port | [`Stack`] |
 //! | use Google's Pub/Sub emulator instead of the broker | [`Emulator`] |
 //! | show mails on the page | [`Stack::with_mailbox`], [`Mail`] |
+//! | set timers, and offer the API of Cloud Tasks | [`Tasks`] |
 //! | control the clock of the deliveries | [`broker::Topics`] |
 
 pub mod broker;
@@ -19,8 +20,10 @@ mod pushes;
 mod rest;
 mod stack;
 mod state;
+pub mod tasks;
 
 pub use broker::{Broker, DeliveryPolicy};
 pub use emulator::{Emulator, ProvisionError};
 pub use stack::Stack;
 pub use state::{Attachment, Mail};
+pub use tasks::Tasks;

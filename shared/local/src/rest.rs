@@ -58,7 +58,7 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
-    fn invalid(message: impl ToString) -> Self {
+    pub(crate) fn invalid(message: impl ToString) -> Self {
         Self { status: StatusCode::BAD_REQUEST, name: "INVALID_ARGUMENT", message: message.to_string() }
     }
 
@@ -66,8 +66,17 @@ impl ApiError {
         Self { status: StatusCode::NOT_FOUND, name: "NOT_FOUND", message: message.to_string() }
     }
 
-    fn unimplemented(message: impl ToString) -> Self {
+    pub(crate) fn unimplemented(message: impl ToString) -> Self {
         Self { status: StatusCode::NOT_IMPLEMENTED, name: "UNIMPLEMENTED", message: message.to_string() }
+    }
+
+    pub(crate) fn already_exists(message: impl ToString) -> Self {
+        Self { status: StatusCode::CONFLICT, name: "ALREADY_EXISTS", message: message.to_string() }
+    }
+
+    pub(crate) fn exhausted(message: impl ToString) -> Self {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self { status, name: "RESOURCE_EXHAUSTED", message: message.to_string() }
     }
 
     pub(crate) fn unavailable(message: impl ToString) -> Self {
@@ -88,11 +97,7 @@ impl From<Refused> for ApiError {
         match refused {
             Refused::UnknownTopic(_) => Self::not_found(refused),
             Refused::Invalid(_) => Self::invalid(refused),
-            Refused::Full(_) => Self {
-                status: StatusCode::TOO_MANY_REQUESTS,
-                name: "RESOURCE_EXHAUSTED",
-                message: refused.to_string(),
-            },
+            Refused::Full(_) => Self::exhausted(refused),
         }
     }
 }
@@ -170,7 +175,7 @@ async fn call(
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(ApiError::invalid)
 }
 
@@ -209,7 +214,7 @@ fn publish(broker: &Broker, topic: &str, request: Publish) -> Result<Json<Value>
 }
 
 /// Google's APIs accept both base64 alphabets, and `gcloud` sends the URL-safe one.
-fn decode(data: &str) -> Result<Vec<u8>, ApiError> {
+pub(crate) fn decode(data: &str) -> Result<Vec<u8>, ApiError> {
     const EITHER: GeneralPurpose = GeneralPurpose::new(
         &STANDARD,
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),

@@ -24,12 +24,12 @@ use axum::{
     routing::{get, post},
 };
 use catalog::Catalog;
-use futures::{FutureExt, future::BoxFuture, future::join};
+use futures::{FutureExt, future::BoxFuture, future::join3};
 use pushbox::{Problem, Route, ServiceName};
 use serde_json::json;
 use tower::ServiceExt;
 
-use crate::{Broker, Emulator, Mail, broker::push, mails, page, pushes::Pushes, rest, state};
+use crate::{Broker, Emulator, Mail, Tasks, broker::push, mails, page, pushes::Pushes, rest, state};
 
 /// The interval of Cloud Scheduler in the cloud.
 const RELAY_EVERY: Duration = Duration::from_secs(60);
@@ -41,6 +41,7 @@ pub struct Stack {
     transport: Transport,
     services: Arc<BTreeMap<String, Hosted>>,
     mailbox: Mailbox,
+    tasks: Option<Tasks>,
     /// By service.
     routes: Arc<BTreeMap<String, Vec<Route>>>,
 }
@@ -95,6 +96,7 @@ impl Stack {
             transport,
             services: Arc::new(services.into_iter().map(host).collect()),
             mailbox: Arc::new(|| async { Vec::new() }.boxed()),
+            tasks: None,
             routes: Arc::default(),
         }
     }
@@ -104,6 +106,13 @@ impl Stack {
     pub fn with_routes(mut self, routes: impl IntoIterator<Item = (ServiceName, Vec<Route>)>) -> Self {
         let named = routes.into_iter().map(|(service, routes)| (service.to_owned(), routes));
         self.routes = Arc::new(named.collect());
+        self
+    }
+
+    /// Carries out these tasks, and serves the REST API of Cloud Tasks.
+    #[must_use]
+    pub fn with_tasks(mut self, tasks: Tasks) -> Self {
+        self.tasks = Some(tasks);
         self
     }
 
@@ -135,6 +144,7 @@ impl Stack {
             .method_not_allowed_fallback(|| async { Problem::wrong_method() })
             .with_state(self.clone())
             .merge(pubsub)
+            .merge(self.tasks.clone().map(|tasks| tasks.app()).unwrap_or_default())
     }
 
     /// Pushes to the services on `port` of this machine, and makes them relay pending events, until
@@ -147,7 +157,14 @@ impl Stack {
                 tracing::error!(%error, "cannot push messages");
             }
         };
-        join(pushing, self.relay_periodically()).await;
+        let firing = async {
+            if let Some(tasks) = self.tasks.clone()
+                && let Err(error) = tasks.run().await
+            {
+                tracing::error!(%error, "cannot carry out tasks");
+            }
+        };
+        join3(pushing, firing, self.relay_periodically()).await;
     }
 
     async fn relay_periodically(&self) {

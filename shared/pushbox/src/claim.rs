@@ -8,7 +8,7 @@ use crate::{
     Failure, Outcome, Runtime,
     context::Subject,
     effect::AnyEffect,
-    message::Outgoing,
+    message::Outbox,
     receipt::{self, About, Claim, Found, Phase, Receipt, State},
     reject,
     store::{CommitError, Precondition, Version, Write},
@@ -19,8 +19,8 @@ use crate::{
 pub(crate) enum Claimed {
     /// It holds the claim. It makes the call, or completes if an earlier delivery made the call.
     Held(Box<Held>),
-    /// There is no call to make. It relays these events.
-    Over(Vec<Outgoing>, Outcome),
+    /// There is no call to make. It relays this outbox.
+    Over(Outbox, Outcome),
 }
 
 /// A claim as this delivery knows it. Any change of the claim changes the receipt's version.
@@ -42,8 +42,8 @@ pub(crate) async fn claim(
 ) -> Result<Claimed, Failure> {
     let (token, key) = (runtime.ports().random.nonce(), runtime.ports().random.nonce());
     let since = Instant::now();
-    let seal = |call: Option<String>, events: Vec<Outgoing>| match call {
-        Some(_) if !events.is_empty() => {
+    let seal = |call: Option<String>, outbox: Outbox| match call {
+        Some(_) if !outbox.is_empty() => {
             Err(Failure::Retry("a claim published before its effect".to_owned()))
         }
         Some(call) => {
@@ -56,11 +56,11 @@ pub(crate) async fn claim(
             };
             Ok(State::Claimed { claim })
         }
-        None => Ok(State::done(events)),
+        None => Ok(State::done(outbox)),
     };
     match transact(runtime, subject, Precondition::Absent, |cx| effect.claim(data, cx), seal).await? {
         Sealed::Ours(Receipt { about, state }, version) => match state {
-            State::Done(done) => Ok(Claimed::Over(done.events, Outcome::Handled)),
+            State::Done(done) => Ok(Claimed::Over(done.outbox, Outcome::Handled)),
             State::Claimed { claim } => Ok(Claimed::Held(Box::new(Held { about, claim, version, since }))),
             State::Abandoned { reason } => Err(Failure::Reject(reason)),
         },
@@ -82,7 +82,7 @@ async fn wait(
     loop {
         let Found { receipt: Receipt { mut about, state }, version, age } = found;
         let mut claim = match state {
-            State::Done(done) => return Ok(Claimed::Over(done.events, Outcome::Duplicate)),
+            State::Done(done) => return Ok(Claimed::Over(done.outbox, Outcome::Duplicate)),
             State::Claimed { claim } => claim,
             // Another delivery of this event was refused. Only a replay calls again.
             State::Abandoned { reason } => return Err(Failure::Reject(reason)),

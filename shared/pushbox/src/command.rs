@@ -18,6 +18,7 @@ use crate::{
     http::read_body,
     json::read_object,
     key::{Key, digest},
+    message::Outbox,
     receipt::{self, Answer, Done, State},
     store::Precondition,
     trace::{Trace, only},
@@ -129,10 +130,10 @@ impl<T> Command<T> {
             &subject,
             Precondition::Absent,
             |cx| handler(input.clone(), cx),
-            |reply, events| {
+            |reply, outbox: Outbox| {
                 let answer = Some(Answer { fingerprint: fingerprint.clone(), reply });
-                let pending = !events.is_empty();
-                Ok(State::Done(Done { events, answer, pending }))
+                let pending = !outbox.is_empty();
+                Ok(State::Done(Done { answer, pending, ..Done::new(outbox) }))
             },
         );
         let late = |_| Failure::Retry("the store did not answer in time".to_owned());

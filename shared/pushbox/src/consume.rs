@@ -53,7 +53,7 @@ async fn handle(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Result<
 
 /// Handles an event in one transaction.
 async fn run(runtime: &Runtime, step: &Step, subject: &Subject, data: &[u8]) -> Result<Outcome, Failure> {
-    let seal = |(), events| Ok(State::done(events));
+    let seal = |(), outbox| Ok(State::done(outbox));
     let (state, outcome) =
         match transact(runtime, subject, Precondition::Absent, |cx| step(data, cx), seal).await? {
             Sealed::Ours(receipt, _) => (receipt.state, Outcome::Handled),
@@ -62,7 +62,7 @@ async fn run(runtime: &Runtime, step: &Step, subject: &Subject, data: &[u8]) -> 
         };
     fault::point("committed").await;
     match state {
-        State::Done(done) => runtime.relay(&done.events).await.map(|()| outcome),
+        State::Done(done) => runtime.relay(&done.outbox).await.map(|()| outcome),
         State::Claimed { .. } | State::Abandoned { .. } => {
             Err(Failure::Retry("an earlier release has claimed this event".to_owned()))
         }

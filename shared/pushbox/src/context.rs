@@ -1,7 +1,7 @@
 //! The handler's view of its transaction: it reads documents and stages writes and events.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,8 +11,9 @@ use serde_json::Value;
 use crate::{
     Document, Event, Failure, Path, ServiceName, json,
     key::{Key, digest},
-    message::Outgoing,
+    message::{Outbox, Outgoing},
     store::{self, Change, Fields, Precondition, Store, StoreError, Stored, Write},
+    timers::timer_id,
     trace::Trace,
 };
 
@@ -48,11 +49,18 @@ impl Created {
     }
 }
 
+/// The types of the events that a service declares.
+pub(crate) struct Publishes {
+    pub(crate) now: BTreeSet<&'static str>,
+    /// Those that it may also publish at a later time.
+    pub(crate) later: BTreeSet<&'static str>,
+}
+
 /// The input that is handled. It is the same on each re-run.
 #[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) service: ServiceName,
-    pub(crate) publishes: Arc<[&'static str]>,
+    pub(crate) publishes: Arc<Publishes>,
     pub(crate) key: Key,
     /// The message; none for a command.
     pub(crate) message_id: Option<String>,
@@ -68,6 +76,8 @@ struct Run {
     nonce: String,
     store: Arc<dyn Store>,
     now: Timestamp,
+    /// No event may be delayed beyond this time.
+    horizon: Timestamp,
     staged: Mutex<Staged>,
 }
 
@@ -77,8 +87,9 @@ pub(crate) struct Staged {
     documents: BTreeMap<Path, Staging>,
     /// Documents that were read before this run, until it uses them.
     known: Known,
-    pub(crate) events: Vec<Outgoing>,
+    pub(crate) outbox: Outbox,
     ids: u32,
+    event_ids: usize,
     /// A programming error, which prevents the commit.
     mistake: Option<String>,
 }
@@ -97,10 +108,11 @@ impl Context {
         nonce: String,
         store: Arc<dyn Store>,
         now: Timestamp,
+        horizon: Timestamp,
         known: Known,
     ) -> Self {
         let staged = Mutex::new(Staged { known, ..Staged::default() });
-        Self { run: Arc::new(Run { subject, nonce, store, now, staged }) }
+        Self { run: Arc::new(Run { subject, nonce, store, now, horizon, staged }) }
     }
 
     /// The time at which this run began.
@@ -121,6 +133,12 @@ impl Context {
         let mut staged = self.staged();
         staged.ids += 1;
         self.derive("id", staged.ids as usize)
+    }
+
+    fn event_id(&self, staged: &mut Staged) -> String {
+        let number = staged.event_ids;
+        staged.event_ids += 1;
+        self.derive("event", number)
     }
 
     /// Derives an id from this handling's nonce.
@@ -201,21 +219,76 @@ impl Context {
 
     /// Stages an event. It is published after the commit.
     pub fn publish<E: Event>(&self, event: &E) {
-        let Subject { service, trace, publishes, .. } = &self.run.subject;
+        let Subject { service, publishes, .. } = &self.run.subject;
         let mut staged = self.staged();
-        if !publishes.contains(&E::TYPE) {
+        if !publishes.now.contains(&E::TYPE) {
             // The grant in the cloud comes from the declaration.
             staged.mistake = Some(format!("{service} does not declare that it publishes {}", E::TYPE));
             return;
         }
-        let id = self.derive("event", staged.events.len());
-        match Outgoing::new(event, service, &id, self.run.now, trace) {
-            Ok(outgoing) => staged.events.push(outgoing),
-            Err(error) => {
-                let error = json::describe(&error);
-                staged.mistake = Some(format!("{} is not JSON: {error}", E::TYPE));
-            }
+        let id = self.event_id(&mut staged);
+        staged.push(event, &self.run, &id, None);
+    }
+
+    /// Stages an event that is published at `time`, or at once if that has passed. A timer may be late, so
+    /// nothing may be decided by it: compare the times that documents hold.
+    ///
+    /// The time must be at most [`timer_horizon`](crate::Timing::timer_horizon) away, and the service must
+    /// [declare](crate::Service::delays) the event. Otherwise nothing is committed.
+    pub fn publish_at<E: Event>(&self, event: &E, time: Timestamp) {
+        let id = self.event_id(&mut self.staged());
+        self.delay(event, time, &id);
+    }
+
+    /// Like [`publish_at`](Self::publish_at), with a name by which [`cancel`](Self::cancel) finds it: the event's type
+    /// and `id`.
+    ///
+    /// A name is used once. To move a timer, cancel it and set one with another id. The event's handler
+    /// must compare the event with the document that it belongs to, because the event may come although it was
+    /// cancelled.
+    pub fn publish_at_named<E: Event>(&self, event: &E, time: Timestamp, id: &str) {
+        let event_id = named::<E>(id);
+        let timer = timer_id(self.run.subject.service, &event_id);
+        if self.staged().outbox.cancels.contains(&timer) {
+            let mistake = format!("a timer for {} has a name that was cancelled", E::TYPE);
+            self.staged().mistake = Some(mistake);
+            return;
         }
+        self.delay(event, time, &event_id);
+    }
+
+    /// Stages the cancellation of an event that [`publish_at_named`](Self::publish_at_named) has staged, in this or
+    /// in an earlier commit of this service. It saves work, and guarantees nothing: the event may come.
+    pub fn cancel<E: Event>(&self, id: &str) {
+        if !self.may_delay::<E>() {
+            return;
+        }
+        let event_id = named::<E>(id);
+        let Outbox { events, cancels } = &mut self.staged().outbox;
+        events.retain(|event| event.id() != event_id);
+        cancels.push(timer_id(self.run.subject.service, &event_id));
+    }
+
+    fn delay<E: Event>(&self, event: &E, time: Timestamp, id: &str) {
+        if !self.may_delay::<E>() {
+            return;
+        }
+        let mut staged = self.staged();
+        if time > self.run.horizon {
+            staged.mistake = Some(format!("{} is due in more than 29 days", E::TYPE));
+            return;
+        }
+        staged.push(event, &self.run, id, Some(time));
+    }
+
+    fn may_delay<E: Event>(&self) -> bool {
+        let Subject { service, publishes, .. } = &self.run.subject;
+        let is_declared = publishes.later.contains(&E::TYPE);
+        if !is_declared {
+            // The queue in the cloud comes from the declaration.
+            self.staged().mistake = Some(format!("{service} does not declare that it delays {}", E::TYPE));
+        }
+        is_declared
     }
 
     fn path<D: Document>(&self, id: &str) -> Path {
@@ -296,7 +369,25 @@ impl Staging {
     }
 }
 
+/// The id of an event with a name. The event's source belongs to it, so another service may use the same name.
+fn named<E: Event>(id: &str) -> String {
+    let mut event_id = digest(&["named", E::TYPE, id]);
+    event_id.truncate(32);
+    event_id
+}
+
 impl Staged {
+    fn push<E: Event>(&mut self, event: &E, run: &Run, id: &str, at: Option<Timestamp>) {
+        let Subject { service, trace, .. } = &run.subject;
+        match Outgoing::new(event, service, id, run.now, at, trace) {
+            Ok(outgoing) => self.outbox.events.push(outgoing),
+            Err(error) => {
+                let error = json::describe(&error);
+                self.mistake = Some(format!("{} is not JSON: {error}", E::TYPE));
+            }
+        }
+    }
+
     /// The read and the staged change of a document.
     fn staging(&mut self, path: &Path) -> &mut Staging {
         let known = &mut self.known.0;

@@ -19,7 +19,8 @@
 //! | answer queries by HTTP | [`Documents`], [`Page`], [`PageQuery`] |
 //! | run a service | [`Service::app`], [`Ports`], [`Timing`], [`PushAuth`], [`Origins`], [`serve`] |
 //! | test a service | [`Clock`], [`Random`], [`store::Memory`] |
-//! | implement a database or a topic | [`store::Store`], [`store_contract!`], [`publisher::Publisher`] |
+//! | publish at a later time | [`Context::publish_at`], [`Context::cancel`], [`Service::delays`] |
+//! | implement a database, a topic or timers | [`store::Store`], [`store_contract!`], [`publisher::Publisher`], [`timers::Timers`] |
 //! | describe services | [`Service::declaration`] |
 //!
 //! The crate's README shows a complete consumer. `examples/` holds the smallest consumer, effect and producer.
@@ -56,6 +57,7 @@ mod runtime;
 mod service;
 pub mod store;
 pub mod telemetry;
+pub mod timers;
 mod timing;
 mod trace;
 mod transaction;

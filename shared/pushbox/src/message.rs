@@ -5,6 +5,7 @@ pub(crate) mod limits;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{Event, trace::Trace, wire::attribute};
@@ -20,12 +21,34 @@ pub struct Message {
     pub data: Bytes,
 }
 
+/// What waits in a receipt for its relay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Outbox {
+    #[serde(default)]
+    pub(crate) events: Vec<Outgoing>,
+    /// The ids of timers to cancel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cancels: Vec<String>,
+}
+
+/// The outbox of a receipt that holds none.
+pub(crate) static EMPTY: Outbox = Outbox { events: Vec::new(), cancels: Vec::new() };
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.cancels.is_empty()
+    }
+}
+
 /// An event that waits in a receipt for its relay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Outgoing {
     topic: String,
     attributes: BTreeMap<String, String>,
     data: String,
+    /// The time at which a timer publishes it; none for an immediate publication.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at: Option<Timestamp>,
 }
 
 impl Outgoing {
@@ -33,7 +56,8 @@ impl Outgoing {
         event: &E,
         service: &str,
         id: &str,
-        time: jiff::Timestamp,
+        now: Timestamp,
+        at: Option<Timestamp>,
         trace: &Trace,
     ) -> Result<Self, serde_json::Error> {
         let mut data = serde_json::to_value(event)?;
@@ -45,14 +69,19 @@ impl Outgoing {
             (attribute::ID, id.to_owned()),
             (attribute::SOURCE, format!("//pushbox/{service}")),
             (attribute::TYPE, E::TYPE.to_owned()),
-            (attribute::TIME, time.to_string()),
+            (attribute::TIME, at.unwrap_or(now).to_string()),
             (attribute::CONTENT_TYPE, "application/json".to_owned()),
             (attribute::TRACEPARENT, trace.to_string()),
         ];
         let state = trace.state().map(|state| (attribute::TRACESTATE, state.to_owned()));
         let attributes = attributes.into_iter().chain(state);
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Self { topic: E::TOPIC.to_owned(), attributes, data: data.to_string() })
+        Ok(Self { topic: E::TOPIC.to_owned(), attributes, data: data.to_string(), at })
+    }
+
+    /// The event's id.
+    pub(crate) fn id(&self) -> &str {
+        self.attributes.get(attribute::ID).map_or("", String::as_str)
     }
 }
 

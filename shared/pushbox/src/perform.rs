@@ -13,7 +13,7 @@ use crate::{
     effect::AnyEffect,
     fault,
     guard::{Guarded, guard},
-    message::Outgoing,
+    message::Outbox,
     receipt::{self, Found, Phase, Receipt, State},
     store::{CommitError, Precondition},
     transaction::{Sealed, commit, pause, transact},
@@ -34,8 +34,8 @@ pub(crate) async fn handle(
     };
     let held = match claimed.map_err(|_| late())?? {
         Claimed::Held(held) => held,
-        Claimed::Over(events, outcome) => {
-            runtime.relay(&events).await?;
+        Claimed::Over(outbox, outcome) => {
+            runtime.relay(&outbox).await?;
             return Ok(outcome);
         }
     };
@@ -76,14 +76,14 @@ impl Performing {
                 }
             }
         };
-        let events = match completion {
-            Completion::Recorded(events) => events,
+        let outbox = match completion {
+            Completion::Recorded(outbox) => outbox,
             Completion::TakenOver => return Err(taken_over()),
             Completion::Failed(failure) => return Err(failure),
             Completion::Panicked(panic) => resume_unwind(panic),
         };
         fault::point("committed").await;
-        self.runtime.relay(&events).await
+        self.runtime.relay(&outbox).await
     }
 
     async fn perform(&self, held: &mut Held) -> Result<String, Failure> {
@@ -125,7 +125,7 @@ impl Performing {
             // A takeover changes the receipt.
             Precondition::At(held.version),
             |cx| self.effect.complete(&held.claim.call, outcome, cx),
-            |(), events| Ok(State::done(events)),
+            |(), outbox| Ok(State::done(outbox)),
         );
         let receipt = match guard(Instant::now() + self.runtime.timing().completion, completed).await {
             Guarded::Done(Ok(Sealed::Ours(receipt, _) | Sealed::Existing(Found { receipt, .. }))) => receipt,
@@ -137,7 +137,7 @@ impl Performing {
             }
         };
         match receipt.state {
-            State::Done(done) => Completion::Recorded(done.events),
+            State::Done(done) => Completion::Recorded(done.outbox),
             State::Claimed { .. } | State::Abandoned { .. } => Completion::TakenOver,
         }
     }
@@ -191,7 +191,7 @@ impl Performing {
             &self.subject,
             Precondition::At(held.version),
             |cx| self.effect.abandon(&held.claim.call, cx),
-            |(), events| match events.is_empty() {
+            |(), outbox| match outbox.is_empty() {
                 true => Ok(State::Abandoned { reason: reason.to_owned() }),
                 false => Err(Failure::Retry("a claim published while it was abandoned".to_owned())),
             },
@@ -209,8 +209,8 @@ impl Performing {
 
 /// The end of an attempt to record an outcome.
 enum Completion {
-    /// The outcome is recorded, by this delivery or by another one, with these events.
-    Recorded(Vec<Outgoing>),
+    /// The outcome is recorded, by this delivery or by another one, with this outbox.
+    Recorded(Outbox),
     /// Another delivery has taken the claim over.
     TakenOver,
     Failed(Failure),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     context::Subject,
     json,
     key::Key,
-    message::Outgoing,
+    message::{EMPTY, Outbox},
     store::{Change, Fields, RECEIPTS, Store, StoreError, Version, fields},
 };
 
@@ -87,16 +87,27 @@ pub(crate) enum Phase {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Done {
-    /// The outbox.
-    #[serde(default)]
-    pub(crate) events: Vec<Outgoing>,
+    #[serde(flatten)]
+    pub(crate) outbox: Outbox,
+    /// [`TIMERS_DUE`](crate::store::TIMERS_DUE), by which `functions timers reconcile` finds timers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timers_due: Option<Date>,
     /// The reply to a command, for a caller that repeats the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) answer: Option<Answer>,
-    /// A command's events may not have been published yet.
+    /// A command's outbox may not have been relayed yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) pending: bool,
+}
+
+impl Done {
+    pub(crate) fn new(outbox: Outbox) -> Self {
+        let last = outbox.events.iter().filter_map(|event| event.at).max();
+        let timers_due = last.map(|last| last.to_zoned(TimeZone::UTC).date());
+        Self { outbox, timers_due, answer: None, pending: false }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,9 +125,9 @@ pub(crate) struct Found {
 }
 
 impl State {
-    /// Handled, with these events to publish.
-    pub(crate) fn done(events: Vec<Outgoing>) -> Self {
-        Self::Done(Done { events, ..Done::default() })
+    /// Handled, with this outbox to relay.
+    pub(crate) fn done(outbox: Outbox) -> Self {
+        Self::Done(Done::new(outbox))
     }
 }
 
@@ -138,11 +149,11 @@ impl Receipt {
         serde_json::from_value(fields.into()).map_err(unreadable)
     }
 
-    /// The events that it holds for the relay.
-    pub(crate) fn events(&self) -> &[Outgoing] {
+    /// What it holds for the relay.
+    pub(crate) fn outbox(&self) -> &Outbox {
         match &self.state {
-            State::Done(done) => &done.events,
-            State::Claimed { .. } | State::Abandoned { .. } => &[],
+            State::Done(done) => &done.outbox,
+            State::Claimed { .. } | State::Abandoned { .. } => &EMPTY,
         }
     }
 

@@ -6,7 +6,11 @@ use std::{
 };
 
 use axum::Router;
-use futures::{StreamExt, future::try_join_all, stream};
+use futures::{
+    StreamExt,
+    future::{join_all, try_join_all},
+    stream,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -14,14 +18,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     Clock, Failure, Path, PushAuth, Random, Service, ServiceName, Timing,
-    context::Subject,
+    context::{Publishes, Subject},
     fault, http,
     key::Key,
-    message::Outgoing,
+    message::{Outbox, Outgoing},
     publisher::Publisher,
     receipt::{self, Receipt},
     service::Handler,
     store::{Precondition, Query, RECEIPTS, Store, Stored, Version, Write},
+    timers::{Timer, Timers, timer_id},
     trace::Trace,
 };
 
@@ -33,6 +38,8 @@ pub struct Ports {
     pub store: Arc<dyn Store>,
     /// The topics.
     pub publisher: Arc<dyn Publisher>,
+    /// The timers. A service that [`delays`](Service::delays) no event needs none.
+    pub timers: Option<Arc<dyn Timers>>,
     /// The source of time.
     pub clock: Clock,
     /// The source of new ids.
@@ -44,12 +51,13 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// Uses this store and publisher, the machine's clock and random numbers, and the default timing.
+    /// Uses this store and publisher, no timers, the machine's clock and random numbers, and the default timing.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, publisher: Arc<dyn Publisher>) -> Self {
         Self {
             store,
             publisher,
+            timers: None,
             clock: Clock::system(),
             random: Random::system(),
             background: TaskTracker::new(),
@@ -65,7 +73,7 @@ pub struct Runtime(Arc<Inner>);
 struct Inner {
     name: ServiceName,
     handlers: BTreeMap<&'static str, Handler>,
-    publishes: Arc<[&'static str]>,
+    publishes: Arc<Publishes>,
     ports: Ports,
     auth: PushAuth,
 }
@@ -87,15 +95,17 @@ impl Service {
     /// The service as a router, ready to serve. It needs no socket.
     ///
     /// # Panics
-    /// If the ports' timing does not fit together.
+    /// If the ports' timing does not fit together, or if the service delays events and the ports have no timers.
     pub fn app(self, ports: Ports, auth: PushAuth) -> Router {
         if let Err(rule) = ports.timing.check() {
             panic!("the timing of {} does not fit together: {rule}", self.name);
         }
+        let delays = self.delays;
+        assert!(delays.is_empty() || ports.timers.is_some(), "{} delays events, so it needs timers", self.name);
         let runtime = Runtime(Arc::new(Inner {
             name: self.name,
             handlers: self.handles.into_iter().map(|(name, (_, handler))| (name, handler)).collect(),
-            publishes: self.publishes.keys().copied().collect(),
+            publishes: Arc::new(Publishes { now: self.publishes.keys().copied().collect(), later: delays }),
             ports,
             auth,
         }));
@@ -147,10 +157,31 @@ impl Runtime {
         }
     }
 
-    /// Publishes what a receipt holds.
-    pub(crate) async fn relay(&self, events: &[Outgoing]) -> Result<(), Failure> {
-        let publish = |event: &Outgoing| self.0.ports.publisher.publish(event.clone().into());
-        try_join_all(events.iter().map(publish)).await?;
+    /// Publishes the events of an outbox, sets its timers, and cancels timers. A timer that cannot be cancelled fires,
+    /// and its handler changes nothing.
+    pub(crate) async fn relay(&self, outbox: &Outbox) -> Result<(), Failure> {
+        try_join_all(outbox.events.iter().map(|event| self.send(event))).await?;
+        let cancel = async |id: &String| {
+            let Some(timers) = &self.0.ports.timers else { return };
+            if let Err(error) = timers.cancel(self.0.name, id).await {
+                tracing::warn!(%error, "a timer is not cancelled");
+            }
+        };
+        join_all(outbox.cancels.iter().map(cancel)).await;
+        Ok(())
+    }
+
+    async fn send(&self, event: &Outgoing) -> Result<(), Failure> {
+        let Ports { publisher, timers, .. } = &self.0.ports;
+        match (event.at, timers) {
+            (None, _) => publisher.publish(event.clone().into()).await.map(drop)?,
+            (Some(at), Some(timers)) => {
+                let id = timer_id(self.0.name, event.id());
+                timers.set(Timer { service: self.0.name, id, at, message: event.clone().into() }).await?;
+            }
+            // A receipt of an earlier release, which delayed events.
+            (Some(_), None) => return Err(Failure::Retry("there are no timers to set".to_owned())),
+        }
         Ok(())
     }
 
@@ -162,7 +193,7 @@ impl Runtime {
         version: Version,
     ) -> Result<(), Failure> {
         fault::point("committed").await;
-        self.relay(receipt.events()).await?;
+        self.relay(receipt.outbox()).await?;
         let runtime = self.clone();
         self.0.ports.background.spawn(async move { runtime.clear(&path, receipt, version).await });
         Ok(())
@@ -248,7 +279,7 @@ impl Relaying<'_> {
         }
         let path = Path::new(self.runtime.name(), RECEIPTS, &stored.id);
         let (events, result) = match Receipt::of(stored.fields) {
-            Ok(receipt) => (receipt.events().len(), self.publish(&path, receipt, stored.version).await),
+            Ok(receipt) => (receipt.outbox().events.len(), self.publish(&path, receipt, stored.version).await),
             Err(error) => (1, Err(error.into())),
         };
         let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -263,7 +294,7 @@ impl Relaying<'_> {
 
     /// Clears the mark before the response is sent, because Cloud Run may give no CPU after it.
     async fn publish(&self, path: &Path, receipt: Receipt, version: Version) -> Result<(), Failure> {
-        self.runtime.relay(receipt.events()).await?;
+        self.runtime.relay(receipt.outbox()).await?;
         self.runtime.clear(path, receipt, version).await;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Services: what each one handles, publishes and answers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
 
 use axum::{
     Router,
@@ -21,6 +21,8 @@ pub struct Service {
     pub(crate) public: bool,
     pub(crate) secrets: Vec<&'static str>,
     pub(crate) publishes: BTreeMap<&'static str, EventType>,
+    /// The types that it may publish at a later time.
+    pub(crate) delays: BTreeSet<&'static str>,
     pub(crate) handles: BTreeMap<&'static str, (EventType, Handler)>,
     pub(crate) router: Router<Runtime>,
     routes: Vec<Route>,
@@ -47,6 +49,8 @@ pub struct Declaration {
     pub secrets: Vec<&'static str>,
     /// The events that it publishes.
     pub publishes: Vec<EventType>,
+    /// The types of those that it may publish at a later time.
+    pub delays: Vec<&'static str>,
     /// The events that it handles.
     pub handles: Vec<EventType>,
     /// Its own routes.
@@ -99,6 +103,7 @@ impl Service {
             public: false,
             secrets: Vec::new(),
             publishes: BTreeMap::new(),
+            delays: BTreeSet::new(),
             handles: BTreeMap::new(),
             router: Router::new(),
             routes: Vec::new(),
@@ -129,6 +134,13 @@ impl Service {
     pub fn publishes<E: Event>(mut self) -> Self {
         self.publishes.insert(E::TYPE, EventType::of::<E>());
         self
+    }
+
+    /// Declares that it publishes events of type `E`, also [at a later time](Context::publish_at).
+    #[must_use]
+    pub fn delays<E: Event>(mut self) -> Self {
+        self.delays.insert(E::TYPE);
+        self.publishes::<E>()
     }
 
     /// Answers `GET` at this path.
@@ -164,6 +176,7 @@ impl Service {
             public: self.public,
             secrets: self.secrets.clone(),
             publishes: self.publishes.values().cloned().collect(),
+            delays: self.delays.iter().copied().collect(),
             handles: self.handles.values().map(|(event, _)| event.clone()).collect(),
             routes: self.routes.clone(),
         }

@@ -38,10 +38,13 @@ pub const RECEIPTS: &str = "receipts";
 /// text.
 pub const TTL_FIELD: &str = "expireAt";
 
-/// All fields of a receipt but `pending`. No query filters by them, and an index on a time that only grows
-/// is a hotspot.
-pub const UNINDEXED_RECEIPT_FIELDS: [&str; 9] =
-    ["answer", "claim", "createdAt", "events", "expireAt", "key", "messageId", "reason", "state"];
+/// The field of a receipt with timers: the UTC day of the last one, such as `2026-11-21`.
+pub const TIMERS_DUE: &str = "timersDue";
+
+/// All fields of a receipt but `pending` and [`TIMERS_DUE`]. No query filters by them, and an index on a time that
+/// only grows is a hotspot.
+pub const UNINDEXED_RECEIPT_FIELDS: [&str; 10] =
+    ["answer", "cancels", "claim", "createdAt", "events", "expireAt", "key", "messageId", "reason", "state"];
 
 /// A document database with atomic commits guarded by preconditions.
 ///

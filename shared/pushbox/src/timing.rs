@@ -71,6 +71,9 @@ pub struct Timing {
     pub retention: Duration,
     /// How long a dead letter is kept. The default is Pub/Sub's maximum.
     pub dead_letter_retention: Duration,
+    /// The longest time between an event's staging and its publication by a timer. Cloud Tasks keeps a task for
+    /// [31 days](https://cloud.google.com/tasks/docs/quotas), so that a due task can be retried for two.
+    pub timer_horizon: Duration,
     /// How long a receipt is kept: as long as its message can come back. Its last delivery can be at the
     /// end of the topic's retention. Then it can be replayed at the end of the dead letter's retention,
     /// and wait once more for the topic's.
@@ -107,6 +110,7 @@ impl Timing {
         max_delivery_attempts: 100,
         retention: Duration::from_secs(7 * DAY),
         dead_letter_retention: Duration::from_secs(31 * DAY),
+        timer_horizon: Duration::from_secs(29 * DAY),
         receipt_retention: Duration::from_secs(45 * DAY),
     };
 
@@ -165,6 +169,9 @@ impl Timing {
         if self.max_delivery_attempts < 5 || self.max_delivery_attempts > 100 {
             return Err("5 <= delivery attempts <= 100");
         }
+        if millis(self.timer_horizon) > millis(Duration::from_secs(29 * DAY)) {
+            return Err("timer horizon <= 29 days");
+        }
         if millis(self.receipt_retention) < 2 * millis(self.retention) + millis(self.dead_letter_retention) {
             return Err("receipt retention >= 2 * retention + dead-letter retention");
         }
@@ -195,6 +202,7 @@ mod tests {
             }),
             ("push < ack deadline", |timing| timing.push = Duration::from_secs(30)),
             ("5 <= delivery attempts <= 100", |timing| timing.max_delivery_attempts = 4),
+            ("timer horizon <= 29 days", |timing| timing.timer_horizon = Duration::from_secs(30 * DAY)),
         ] {
             let mut timing = Timing::DEFAULT;
             change(&mut timing);

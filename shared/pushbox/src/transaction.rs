@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::{
     Context, Failure, Runtime,
     context::{Known, Subject},
     failure::Refusal,
-    message::Outgoing,
+    message::Outbox,
     receipt::{self, About, Found, Receipt, State},
     reject,
     store::{Change, CommitError, Precondition, Store, Version, Write},
@@ -35,7 +37,7 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
     subject: &Subject,
     mut only_if: Precondition,
     run: impl Fn(Context) -> Fut,
-    seal: impl Fn(T, Vec<Outgoing>) -> Result<State, Failure>,
+    seal: impl Fn(T, Outbox) -> Result<State, Failure>,
 ) -> Result<Sealed, E> {
     let path = receipt::path(subject.service, &subject.key);
     let store = &runtime.ports().store;
@@ -49,13 +51,14 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
     let mut known = Known::default();
     for attempt in 0..MAX_RUNS {
         let now = runtime.now();
-        let cx = Context::new(subject.clone(), nonce.clone(), store.clone(), now, std::mem::take(&mut known));
+        let horizon = now.saturating_add(runtime.timing().timer_horizon).unwrap_or(Timestamp::MAX);
+        let known_so_far = std::mem::take(&mut known);
+        let cx = Context::new(subject.clone(), nonce.clone(), store.clone(), now, horizon, known_so_far);
         let ran = run(cx.clone()).await;
         let mut staged = cx.take()?;
         let (end, writes) = match ran {
             Ok(result) => {
-                let events = std::mem::take(&mut staged.events);
-                let state = seal(result, events)?;
+                let state = seal(result, std::mem::take(&mut staged.outbox))?;
                 let message_id = subject.message_id.as_deref();
                 let about = About::new(&subject.key, message_id, now, runtime.timing().receipt_retention);
                 let receipt = Receipt { about, state };

@@ -75,6 +75,12 @@ pub mod limit {
     pub const FILTER_BYTES: usize = 256;
 }
 
+/// The queue of Cloud Tasks that holds a service's timers.
+#[must_use]
+pub fn timer_queue(service: &str) -> String {
+    format!("{service}-timers")
+}
+
 /// The dead-letter topic of a service. The subscription that keeps its messages has the same name.
 #[must_use]
 pub fn dead_letter_topic(service: &str) -> String {

@@ -6,6 +6,7 @@ mod consumers;
 mod effects;
 mod rejections;
 mod replays;
+mod timers;
 
 use std::{
     collections::{BTreeSet, VecDeque},

@@ -7,12 +7,12 @@ use std::{
 };
 
 use catalog::Catalog;
-use pushbox::store::Fields;
+use pushbox::{Message, store::Fields};
 use serde_json::Value;
 use tracing::{Metadata, field, span};
 
 use crate::{
-    ledger::{Call, Ledger, Published, Receipt},
+    ledger::{Call, Ledger, Receipt},
     outside::Repeats,
 };
 
@@ -65,7 +65,7 @@ fn handled_once(ledger: &Ledger, catalog: &Catalog) -> Result<(), String> {
     let parked: BTreeSet<(String, String)> =
         ledger.parked().map(|(service, event, _)| (service, event)).collect();
     for published in &ledger.published {
-        let event_type = event_type(published);
+        let event_type = event_type(&published.message);
         let subscriptions = catalog
             .services
             .iter()
@@ -90,12 +90,12 @@ fn handled_once(ledger: &Ledger, catalog: &Catalog) -> Result<(), String> {
     Ok(())
 }
 
-pub(crate) fn event_type(published: &Published) -> Option<String> {
+pub(crate) fn event_type(message: &Message) -> Option<String> {
     let from_data = || {
-        let data: Value = serde_json::from_slice(&published.message.data).ok()?;
+        let data: Value = serde_json::from_slice(&message.data).ok()?;
         Some(data["event"].as_str()?.to_owned())
     };
-    published.message.attributes.get("ce-type").cloned().or_else(from_data)
+    message.attributes.get("ce-type").cloned().or_else(from_data)
 }
 
 /// A call is repeated only in these cases. The process died, or could not reach the store ([`OUTAGE`]),

@@ -66,6 +66,8 @@ impl Random {
                 Step::Commit,
                 Step::Commit,
                 Step::Publish,
+                Step::Timer,
+                Step::Fire,
                 Step::Call,
                 Step::Call,
                 Step::Answer,

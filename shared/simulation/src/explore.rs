@@ -332,6 +332,9 @@ impl<S: Scenario> Explorer<S> {
                 loop {
                     let due = world.shared().topics(Topics::due);
                     if due.is_empty() {
+                        if world.fire_next().await {
+                            continue;
+                        }
                         break;
                     }
                     for delivery in due {
@@ -507,19 +510,21 @@ impl Case {
         }
         documents.sort_by(|a, b| (&a.0, a.1.to_string()).cmp(&(&b.0, b.1.to_string())));
         let mut events = BTreeMap::<_, BTreeSet<String>>::new();
-        for published in &world.shared().ledger().published {
-            let attributes = &published.message.attributes;
+        let ledger = world.shared().ledger();
+        // A timer counts as an event, whether it fires in this world or not.
+        let messages = ledger.published.iter().map(|published| &published.message).chain(&ledger.timers);
+        for message in messages {
+            let attributes = &message.attributes;
             let (Some(id), false) =
                 (attributes.get("ce-id"), attributes.contains_key(attribute::DEAD_LETTER_REASON))
             else {
                 continue;
             };
-            let mut data = serde_json::from_slice(&published.message.data).unwrap_or_default();
+            let mut data = serde_json::from_slice(&message.data).unwrap_or_default();
             known.mask(&mut data);
-            let name = (event_type(published).unwrap_or_default(), data.to_string());
+            let name = (event_type(message).unwrap_or_default(), data.to_string());
             events.entry(name).or_default().insert(id.clone());
         }
-        let ledger = world.shared().ledger();
         let keeps_claim = ledger.receipts.values().any(|receipt| is_kept_for_a_replay(&ledger, receipt));
         drop(ledger);
         End { documents, events, receipts, keeps_claim, answers }

@@ -17,6 +17,10 @@ pub enum Step {
     Commit,
     /// A message is published.
     Publish,
+    /// A timer is set or cancelled.
+    Timer,
+    /// A timer fires: Cloud Tasks publishes its message.
+    Fire,
     /// A call to the outside world.
     Call,
     /// The answer to a delivery is on its way back.
@@ -53,13 +57,15 @@ pub enum Fault {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Start,
         Self::Arrival,
         Self::Get,
         Self::List,
         Self::Commit,
         Self::Publish,
+        Self::Timer,
+        Self::Fire,
         Self::Call,
         Self::Answer,
     ];
@@ -76,7 +82,8 @@ impl Step {
             Self::Arrival => &[Lost],
             Self::Get | Self::List => &[CrashBefore, HangUp, Failed, Slow],
             Self::Commit => &[CrashBefore, CrashAfter, HangUp, Failed, Lost, LostAnswer, Refused, Slow, Late],
-            Self::Publish => &[CrashBefore, CrashAfter, HangUp, Failed, LostAnswer, Slow],
+            Self::Publish | Self::Timer => &[CrashBefore, CrashAfter, HangUp, Failed, LostAnswer, Slow],
+            Self::Fire => &[Failed, LostAnswer, Slow],
             Self::Call => &[CrashBefore, CrashAfter, HangUp, Failed, LostAnswer, Slow, NoAnswer],
             Self::Answer => &[LostAnswer],
         }
@@ -86,7 +93,7 @@ impl Step {
     pub(crate) fn deadline(self) -> Duration {
         match self {
             Self::Call => pushbox::Timing::DEFAULT.call,
-            Self::Publish => pushbox::Timing::DEFAULT.publish,
+            Self::Publish | Self::Timer => pushbox::Timing::DEFAULT.publish,
             _ => pushbox::Timing::DEFAULT.store,
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Ledger {
     pub(crate) calls: Vec<Call>,
     /// Every message that the broker accepted, including dead letters.
     pub(crate) published: Vec<Published>,
+    /// The message of every timer that was set.
+    pub(crate) timers: Vec<Message>,
     /// The path of every document that ever existed.
     pub(crate) paths: BTreeSet<Path>,
     pub(crate) receipts: BTreeMap<Path, Receipt>,

@@ -148,6 +148,7 @@ impl<'a, S: Scenario> Player<'a, S> {
             in_paused_time(async {
                 let world = World::new(choice, START, self.catalog.clone(), S::systems, heard);
                 tokio::spawn(world.clone().deliver_all());
+                tokio::spawn(world.clone().fire_all());
                 tokio::spawn(world.clone().schedule_relays());
                 let result = self.scenario.play(world.clone()).await;
                 look(&world);

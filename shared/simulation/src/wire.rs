@@ -8,11 +8,16 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use local::broker::Topics;
+use local::{
+    broker::Topics,
+    tasks::{Queues, Refused, Work},
+};
 use pushbox::{
-    Clock, Message, Path,
+    Clock, Message, Path, ServiceName,
     publisher::{PublishError, Publisher},
     store::{CommitError, Memory, Query, Store, StoreError, Stored, Version, Write},
+    timers::{Timer, TimerError, Timers},
+    wire,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -38,23 +43,28 @@ pub(crate) struct Shared {
     /// The store of the outside world.
     pub(crate) outside: Memory,
     topics: Mutex<Topics>,
+    queues: Mutex<Queues>,
     ledger: Mutex<Ledger>,
     /// Notified when the next delivery may be due earlier than before, or has ended.
     pub(crate) changed: Notify,
+    /// Notified when the next timer may be due earlier than before.
+    pub(crate) timers_changed: Notify,
     /// Notified when a commit may have left something to relay.
     pub(crate) committed: Notify,
 }
 
 impl Shared {
-    pub(crate) fn new(choice: Choice, clock: Clock, topics: Topics) -> Self {
+    pub(crate) fn new(choice: Choice, clock: Clock, topics: Topics, queues: Queues) -> Self {
         Self {
             choice,
             store: Memory::new(clock.clone()),
             outside: Memory::new(clock.clone()),
             clock,
             topics: Mutex::new(topics),
+            queues: Mutex::new(queues),
             ledger: Mutex::default(),
             changed: Notify::new(),
+            timers_changed: Notify::new(),
             committed: Notify::new(),
         }
     }
@@ -70,6 +80,25 @@ impl Shared {
     /// Reads or changes the topics at the present time.
     pub(crate) fn topics<T>(&self, act: impl FnOnce(&mut Topics, Timestamp) -> T) -> T {
         act(&mut self.topics.lock().unwrap_or_else(PoisonError::into_inner), self.clock.now())
+    }
+
+    /// Reads or changes the timers at the present time.
+    pub(crate) fn queues<T>(&self, act: impl FnOnce(&mut Queues, Timestamp) -> T) -> T {
+        act(&mut self.queues.lock().unwrap_or_else(PoisonError::into_inner), self.clock.now())
+    }
+
+    fn set(&self, Timer { service, id, at, message }: Timer) -> Result<(), String> {
+        let work = Work::Publish(message.clone());
+        let queue = wire::timer_queue(service);
+        match self.queues(|queues, now| queues.create(&queue, Some(&id), at, work, now).map(drop)) {
+            Ok(()) => {
+                self.ledger().timers.push(message);
+                self.timers_changed.notify_one();
+            }
+            Err(Refused::Exists(_)) => {}
+            Err(refused) => return Err(refused.to_string()),
+        }
+        Ok(())
     }
 
     pub(crate) fn accept(&self, message: Message) -> Result<String, String> {
@@ -214,6 +243,10 @@ async fn hang_up() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
+fn no_timer(_: Trouble) -> Result<(), TimerError> {
+    Err(TimerError { service: "", reason: "no answer".to_owned() })
+}
+
 fn store_error(_: Trouble) -> StoreError {
     StoreError("no answer".to_owned())
 }
@@ -264,5 +297,26 @@ impl Publisher for Wire {
         };
         let error = |_| Err(PublishError { topic: String::new(), reason: "no answer".to_owned() });
         self.io(Step::Publish, what, publish, error).await
+    }
+}
+
+#[async_trait]
+impl Timers for Wire {
+    async fn set(&self, timer: Timer) -> Result<(), TimerError> {
+        let (service, shared) = (timer.service, self.shared.clone());
+        let what = || format!("set a timer for {}", timer.at);
+        let wanted = timer.clone();
+        let set = async move { shared.set(wanted).map_err(|reason| TimerError { service, reason }) };
+        self.io(Step::Timer, what, set, no_timer).await
+    }
+
+    async fn cancel(&self, service: ServiceName, id: &str) -> Result<(), TimerError> {
+        let (shared, id) = (self.shared.clone(), id.to_owned());
+        let cancel = async move {
+            // A timer that does not exist counts as cancelled.
+            let _ = shared.queues(|queues, _| queues.delete(&wire::timer_queue(service), &id));
+            Ok(())
+        };
+        self.io(Step::Timer, || "cancel a timer".to_owned(), cancel, no_timer).await
     }
 }

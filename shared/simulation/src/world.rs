@@ -16,7 +16,10 @@ use axum::{
 };
 use catalog::Catalog;
 use jiff::Timestamp;
-use local::broker::{Delivery, DeliveryPolicy, Topics};
+use local::{
+    broker::{Delivery, DeliveryPolicy, Topics},
+    tasks::{Due, Queues, Work},
+};
 use pushbox::{
     Clock, Message, Path, Ports, PushAuth, Random, System,
     store::{Change, Fields, Precondition, Query, Store, Write},
@@ -115,7 +118,7 @@ impl World {
         let clock = Clock::following_tokio(start);
         let topics = Topics::of(&catalog, DeliveryPolicy::production()).expect("the filters of the catalog");
         let inner = Inner {
-            shared: Arc::new(Shared::new(choice, clock, topics)),
+            shared: Arc::new(Shared::new(choice, clock, topics, Queues::of(&catalog))),
             catalog,
             systems,
             heard,
@@ -279,7 +282,8 @@ impl World {
             // `POST /relay` first leaves events to the request that made them. This pause is
             // longer.
             tokio::time::sleep(Duration::from_secs(30)).await;
-            if self.is_quiet() && self.relay_everywhere().await == 0 && self.is_quiet() {
+            let is_quiet = || self.is_quiet() && self.shared().queues(|queues, _| queues.is_empty());
+            if is_quiet() && self.relay_everywhere().await == 0 && is_quiet() {
                 return Ok(());
             }
         }
@@ -412,9 +416,11 @@ impl World {
         let wire = Wire { shared, service, process, dead };
         let outside = Outside::new(wire.clone());
         let wire = Arc::new(wire);
+        let timers = wire.clone();
         let random = Random::seeded(fastrand::u64(..));
         let mut ports = Ports::new(wire.clone(), wire);
         (ports.clock, ports.random) = (clock, random);
+        ports.timers = Some(timers);
         (ports, outside)
     }
 
@@ -440,6 +446,55 @@ impl World {
                 () = nothing_new => {}
             }
         }
+    }
+
+    /// Fires the timers that are due, in an endless loop.
+    pub(crate) async fn fire_all(self) {
+        loop {
+            for due in self.shared().queues(Queues::due) {
+                let world = self.clone();
+                tokio::spawn(async move { world.fire(due).await });
+            }
+            let next = self
+                .shared()
+                .queues(|queues, now| queues.next_wakeup().map(|next| next.duration_since(now)));
+            let nothing_new = async {
+                match next {
+                    Some(pause) => tokio::time::sleep(Duration::try_from(pause).unwrap_or_default()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.shared().timers_changed.notified() => {}
+                () = nothing_new => {}
+            }
+        }
+    }
+
+    /// Waits for the next timer, and fires it. Returns false if there is none.
+    pub(crate) async fn fire_next(&self) -> bool {
+        let Some(next) = self.shared().queues(|queues, _| queues.next_wakeup()) else { return false };
+        let pause = Duration::try_from(next.duration_since(self.shared().now())).unwrap_or_default();
+        tokio::time::sleep(pause).await;
+        for due in self.shared().queues(Queues::due) {
+            self.fire(due).await;
+        }
+        true
+    }
+
+    /// Publishes the message of a timer, as Cloud Tasks does.
+    pub(crate) async fn fire(&self, due: Due) {
+        let Work::Publish(message) = &due.work else { return };
+        let fault = self.choice().fault(Step::Fire, &due.queue, false);
+        self.choice().note(|| format!("a timer of {} fires {fault:?}", due.queue));
+        if fault == Some(Fault::Slow) {
+            // Cloud Tasks may be late by minutes.
+            tokio::time::sleep(Duration::from_secs(300)).await;
+        }
+        let is_published = fault != Some(Fault::Failed) && self.shared().accept(message.clone()).is_ok();
+        let is_answered = is_published && fault != Some(Fault::LostAnswer);
+        self.shared().queues(|queues, now| queues.ended(&due, is_answered, now));
+        self.shared().timers_changed.notify_one();
     }
 
     /// Delivers a message again without a nack, as Pub/Sub may do.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use jiff::Timestamp;
 use pushbox::{
     Command, Context, Document, Effect, Event, Failure, Ports, Problem, Reply, Service, System, reject,
     store::Fields,
@@ -21,6 +22,9 @@ const PAGES: u8 = 2;
 
 /// The outside refuses to hear of this deposit.
 const REFUSED: i64 = 4;
+
+/// How long a deposit is held.
+const HOLD: Duration = Duration::from_secs(40);
 
 /// The withdrawals that the vault can pay.
 const WITHDRAWALS: i64 = 4;
@@ -50,6 +54,28 @@ struct Transferred {
 struct Filed {
     amount: i64,
     page: u8,
+}
+
+/// The end of a hold.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct HoldDue {
+    amount: i64,
+}
+
+/// A message that nobody cancels.
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Reminded {
+    amount: i64,
+}
+
+impl Event for HoldDue {
+    const TYPE: &'static str = "hold.due";
+    const TOPIC: &'static str = "hold-events";
+}
+
+impl Event for Reminded {
+    const TYPE: &'static str = "reminded";
+    const TOPIC: &'static str = "hold-events";
 }
 
 impl Event for Filed {
@@ -104,6 +130,20 @@ struct Entry {
 
 impl Document for Entry {
     const COLLECTION: &'static str = "entries";
+    fn id(&self) -> String {
+        self.amount.to_string()
+    }
+}
+
+/// Ends once: by a transfer, or when it is due.
+#[derive(Serialize, Deserialize)]
+struct Hold {
+    amount: i64,
+    has_ended: bool,
+}
+
+impl Document for Hold {
+    const COLLECTION: &'static str = "holds";
     fn id(&self) -> String {
         self.amount.to_string()
     }
@@ -166,6 +206,44 @@ async fn count_pages(_: Filed, cx: Context) -> Result<(), Failure> {
     cx.add(&Tally { count: 1 }, &["count"]);
     cx.add(&Tally { count: 1 }, &["count"]);
     Ok(())
+}
+
+/// Holds a deposit until a transfer of the same amount, at most for [`HOLD`]. The transfer may come first.
+async fn hold(deposited: Deposited, cx: Context) -> Result<(), Failure> {
+    let amount = deposited.amount;
+    cx.publish_at(&Reminded { amount }, after(cx.now(), HOLD / 2));
+    if cx.create(&Hold { amount, has_ended: false }).is_new() {
+        cx.publish_at_named(&HoldDue { amount }, after(cx.now(), HOLD), &amount.to_string());
+    }
+    Ok(())
+}
+
+async fn end_hold(transferred: Transferred, cx: Context) -> Result<(), Failure> {
+    end(transferred.amount, &cx).await?;
+    cx.cancel::<HoldDue>(&transferred.amount.to_string());
+    Ok(())
+}
+
+async fn end_due_hold(due: HoldDue, cx: Context) -> Result<(), Failure> {
+    end(due.amount, &cx).await
+}
+
+async fn end(amount: i64, cx: &Context) -> Result<(), Failure> {
+    let hold = cx.get::<Hold>(amount.to_string()).await?;
+    if hold.is_none_or(|hold| !hold.has_ended) {
+        cx.put(&Hold { amount, has_ended: true });
+        cx.add(&Tally { count: 1 }, &["count"]);
+    }
+    Ok(())
+}
+
+async fn remember(_: Reminded, cx: Context) -> Result<(), Failure> {
+    cx.add(&Tally { count: 1 }, &["count"]);
+    Ok(())
+}
+
+fn after(time: Timestamp, pause: Duration) -> Timestamp {
+    time.saturating_add(pause).unwrap_or(Timestamp::MAX)
 }
 
 /// Withdraws from the account that the caller names, if both accounts together hold enough.
@@ -289,6 +367,13 @@ impl Scenario for Bank {
                 .effect(Tell { outside: outside.clone() }),
             Service::new("archive", "keeps two pages for each deposit").publishes::<Filed>().on(archive),
             Service::new("clerk", "counts pages twice").on(count_pages),
+            Service::new("holder", "holds each deposit for a while")
+                .delays::<HoldDue>()
+                .delays::<Reminded>()
+                .on(hold)
+                .on(end_hold)
+                .on(end_due_hold),
+            Service::new("diary", "counts reminders").on(remember),
             Service::new("vault", "lets nobody overdraw").post("/withdrawals", withdraw),
             Service::new("exchange", "moves money, and checks that none is lost")
                 .publishes::<Transferred>()
@@ -359,6 +444,8 @@ impl Scenario for Bank {
             ("messenger", deposits - 1),
             ("exchange", deposits),
             ("clerk", 2 * pages * deposits),
+            ("holder", deposits),
+            ("diary", deposits),
         ] {
             let tally = world.documents(&format!("{service}/tallies")).await;
             expect(service, tally[0]["count"].as_i64().unwrap_or(0), expected)?;

@@ -57,6 +57,6 @@ impl DeliveryPolicy {
     }
 }
 
-pub(super) fn after(time: Timestamp, pause: Duration) -> Timestamp {
+pub(crate) fn after(time: Timestamp, pause: Duration) -> Timestamp {
     time.saturating_add(pause).unwrap_or(Timestamp::MAX)
 }

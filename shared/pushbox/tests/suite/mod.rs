@@ -2,9 +2,11 @@
 
 mod faulty;
 mod recorder;
+mod timers;
 
 pub use faulty::*;
 pub use recorder::*;
+pub use timers::*;
 
 use std::{
     collections::BTreeMap,
@@ -87,6 +89,7 @@ pub fn service() -> Service {
 pub struct World {
     pub store: Arc<Faulty>,
     pub published: Arc<Recorder>,
+    pub timers: Arc<RecordedTimers>,
     pub background: TaskTracker,
     clock: Clock,
 }
@@ -103,6 +106,7 @@ impl World {
         Self {
             store: Arc::new(Faulty::new(store)),
             published: Arc::default(),
+            timers: Arc::default(),
             background: TaskTracker::new(),
             clock: clock(),
         }
@@ -125,10 +129,24 @@ impl World {
     }
 
     pub fn run_guarded(&self, service: Service, auth: PushAuth) -> Running {
+        let mut ports = self.ports();
+        ports.timers = Some(self.timers.clone());
+        Running { app: service.app(ports, auth) }
+    }
+
+    pub fn run_without_timers(&self, service: Service) -> Running {
+        Running { app: service.app(self.ports(), PushAuth::None) }
+    }
+
+    fn ports(&self) -> Ports {
         let mut ports = Ports::new(self.store.clone(), self.published.clone());
         ports.clock = self.clock.clone();
         ports.background = self.background.clone();
-        Running { app: service.app(ports, auth) }
+        ports
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Waits until all background work is done.
