@@ -6,6 +6,7 @@ mod environment;
 mod local_stack;
 mod serve;
 mod systems;
+mod timers;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,13 @@ enum Command {
     },
     /// Prints the catalog as JSON: services, events, topics and subscriptions
     Catalog(catalog::Options),
+    /// Repairs the timers of a service
+    Timers {
+        #[command(subcommand)]
+        command: timers::Command,
+    },
+    /// Runs the stand-in for Cloud Tasks, for tests
+    CloudTasks(timers::StandIn),
     /// Checks the catalog, and a Terraform plan or state, for faults that break event systems silently
     Doctor(doctor::Options),
 }
@@ -38,6 +46,8 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command.unwrap_or(Command::Local) {
         Command::Local => block_on(local_stack::run()),
         Command::Serve { service } => block_on(serve::run(&service)),
+        Command::Timers { command } => block_on(timers::run(command)),
+        Command::CloudTasks(stand_in) => block_on(timers::stand_in(stand_in)),
         Command::Catalog(options) => catalog::run(&options),
         Command::Doctor(options) => return doctor::run(&options),
     };

@@ -22,9 +22,14 @@ pub(crate) fn configured(ports: &Ports) -> Result<Vec<System>, String> {
     Ok(all(signup))
 }
 
-/// The catalog of all systems. It does not depend on the environment.
+/// The catalog of all systems.
 pub(crate) fn catalog() -> Result<Catalog, String> {
-    // The systems require these adapters, but the catalog calls none of them.
+    declared().map(|systems| Catalog::of(&systems))
+}
+
+/// All systems, to read their declarations. They do not depend on the environment.
+pub(crate) fn declared() -> Result<Vec<System>, String> {
+    // The systems require these adapters, but nothing calls them.
     let (store, clock) = (Arc::new(Memory::default()), Clock::system());
     let signup = signup::Config {
         mailer: Mailer::local(store.clone(), clock.clone()),
@@ -32,7 +37,7 @@ pub(crate) fn catalog() -> Result<Catalog, String> {
         price: Money { minor: 0, currency: "usd".parse().map_err(|error| format!("usd: {error}"))? },
         payment_method: String::new(),
     };
-    Ok(Catalog::of(&all(signup)))
+    Ok(all(signup))
 }
 
 /// The shop shares the mailer and the payment gateway of signup.

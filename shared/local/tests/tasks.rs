@@ -128,9 +128,12 @@ async fn a_lost_timer_is_restored() {
     assert!(!world.timers.restore(&timer("a", later(1))).await.unwrap(), "it is there");
     world.tasks.with(|queues, _| queues.purge(QUEUE)).unwrap();
     assert!(world.timers.restore(&timer("a", later(1))).await.unwrap(), "its name cannot be used again");
-    assert_eq!(world.waiting(), ["a-restored"]);
+    assert!(!world.timers.restore(&timer("a", later(1))).await.unwrap(), "it is there again");
+    assert_eq!(world.waiting(), ["a-1"]);
+    world.tasks.with(|queues, _| queues.purge(QUEUE)).unwrap();
+    assert!(world.timers.restore(&timer("a", later(1))).await.unwrap(), "it is lost once more");
     assert!(world.timers.restore(&timer("b", later(1))).await.unwrap(), "it never was");
-    assert_eq!(world.waiting(), ["a-restored", "b"]);
+    assert_eq!(world.waiting(), ["a-2", "b"]);
 }
 
 #[tokio::test]

@@ -8,7 +8,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, trace::Trace, wire::attribute};
+use crate::{
+    Event, ServiceName,
+    timers::{Timer, timer_id},
+    trace::Trace,
+    wire::attribute,
+};
 
 /// A message on its way to a topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +82,12 @@ impl Outgoing {
         let attributes = attributes.into_iter().chain(state);
         let attributes = attributes.map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Self { topic: E::TOPIC.to_owned(), attributes, data: data.to_string(), at })
+    }
+
+    /// The timer that publishes it, if it is delayed.
+    pub(crate) fn timer(&self, service: ServiceName) -> Option<Timer> {
+        let id = timer_id(service, self.id());
+        self.at.map(|at| Timer { service, id, at, message: self.clone().into() })
     }
 
     /// The event's id.

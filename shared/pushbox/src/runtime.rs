@@ -26,7 +26,7 @@ use crate::{
     receipt::{self, Receipt},
     service::Handler,
     store::{Precondition, Query, RECEIPTS, Store, Stored, Version, Write},
-    timers::{Timer, Timers, timer_id},
+    timers::Timers,
     trace::Trace,
 };
 
@@ -173,12 +173,9 @@ impl Runtime {
 
     async fn send(&self, event: &Outgoing) -> Result<(), Failure> {
         let Ports { publisher, timers, .. } = &self.0.ports;
-        match (event.at, timers) {
+        match (event.timer(self.0.name), timers) {
             (None, _) => publisher.publish(event.clone().into()).await.map(drop)?,
-            (Some(at), Some(timers)) => {
-                let id = timer_id(self.0.name, event.id());
-                timers.set(Timer { service: self.0.name, id, at, message: event.clone().into() }).await?;
-            }
+            (Some(timer), Some(timers)) => timers.set(timer).await?,
             // A receipt of an earlier release, which delayed events.
             (Some(_), None) => return Err(Failure::Retry("there are no timers to set".to_owned())),
         }

@@ -9,10 +9,15 @@ pub use cloud_tasks::CloudTasks;
 
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use jiff::Timestamp;
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use serde_json::json;
 
-use crate::{Message, ServiceName, key::digest};
+use crate::{
+    Message, Path, ServiceName, Timing,
+    key::digest,
+    receipt::Receipt,
+    store::{Query, RECEIPTS, Store, StoreError, TIMERS_DUE},
+};
 
 /// A message and the time at which it is published.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +65,42 @@ pub struct TimerError {
     /// The reason.
     pub reason: String,
 }
+
+/// The timers in the receipts of a service that are due at `since` or later, whether they still wait or not.
+///
+/// # Errors
+/// If the store does not answer, or if a receipt cannot be read.
+pub async fn staged(store: &dyn Store, service: ServiceName, since: Timestamp) -> Result<Vec<Timer>, StoreError> {
+    let mut timers = Vec::new();
+    let first = since.to_zoned(TimeZone::UTC).date();
+    let days = Timing::DEFAULT.timer_horizon.as_secs() / (24 * 60 * 60) + 1;
+    // The last timer of a receipt is due on this day. A range of days would need an index that grows at one end.
+    for day in first.series(1.day()).take(days as usize + 1) {
+        let mut query = Query {
+            collection: Path::collection_of(service, RECEIPTS),
+            filters: vec![(TIMERS_DUE, day.to_string().into())],
+            after: Some(String::new()),
+            limit: PAGE,
+        };
+        loop {
+            let page = store.list(&query).await?;
+            query.after = page.last().map(|stored| stored.id.clone());
+            let is_last = page.len() < PAGE;
+            for stored in page {
+                let receipt = Receipt::of(stored.fields)?;
+                let events = receipt.outbox().events.iter();
+                timers.extend(events.filter_map(|event| event.timer(service)).filter(|timer| timer.at >= since));
+            }
+            if is_last {
+                break;
+            }
+        }
+    }
+    Ok(timers)
+}
+
+/// The number of receipts that are listed at once.
+const PAGE: usize = 200;
 
 /// The id of the timer for an event. The names of Cloud Tasks should be
 /// [evenly distributed](https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks/create).

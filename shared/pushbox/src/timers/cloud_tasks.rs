@@ -25,6 +25,9 @@ const SCOPE: &str = "https://www.googleapis.com/auth/pubsub";
 /// How long Cloud Tasks waits for Pub/Sub's answer.
 const DISPATCH_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How often a timer can be restored while Cloud Tasks refuses its earlier names.
+const MOST_RESTORED: u32 = 20;
+
 /// Google Cloud Tasks. It connects at its first use.
 ///
 /// A task is the publish call of its message, so that Cloud Tasks calls Pub/Sub, and no service wakes up before the
@@ -76,24 +79,33 @@ impl CloudTasks {
 
     /// Sets a timer that the queue has lost. Returns whether it was lost.
     ///
-    /// Cloud Tasks refuses the name of a task that was deleted, for up to a day. Then the task gets another name.
+    /// Cloud Tasks refuses the name of a task that was deleted, for up to a day. Then the task gets its name with a
+    /// number.
     ///
     /// # Errors
     /// If Cloud Tasks does not answer, or refuses.
     pub async fn restore(&self, timer: &Timer) -> Result<bool, TimerError> {
-        let service = timer.service;
-        if self.create(timer, &timer.id).await? {
-            return Ok(true);
-        }
-        let name = self.task(service, &timer.id);
-        let found = self.within(service, async |client| {
-            match client.get_task().set_name(&name).send().await {
-                Ok(_) => Ok(true),
-                Err(error) if has_code(&error, Code::NotFound) => Ok(false),
-                Err(error) => Err(error),
+        let numbered = (1..=MOST_RESTORED).map(|number| format!("{}-{number}", timer.id));
+        for id in [timer.id.clone()].into_iter().chain(numbered) {
+            if self.create(timer, &id).await? {
+                return Ok(true);
             }
-        });
-        Ok(!found.await? && self.create(timer, &format!("{}-restored", timer.id)).await?)
+            if self.exists(timer.service, &id).await? {
+                return Ok(false);
+            }
+        }
+        let reason = format!("the timer {} was restored {MOST_RESTORED} times in a day", timer.id);
+        Err(TimerError { service: timer.service, reason })
+    }
+
+    async fn exists(&self, service: ServiceName, id: &str) -> Result<bool, TimerError> {
+        let name = self.task(service, id);
+        self.within(service, async |client| match client.get_task().set_name(&name).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if has_code(&error, Code::NotFound) => Ok(false),
+            Err(error) => Err(error),
+        })
+        .await
     }
 
     /// Creates a task. Returns false if the name was used before.
