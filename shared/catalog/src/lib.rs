@@ -151,6 +151,9 @@ pub struct EventEntry {
     pub r#type: String,
     /// The topic that carries it.
     pub topic: String,
+    /// Whether a service may publish it at a later time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delayed: bool,
     /// The services that publish it.
     pub published_by: Vec<String>,
     /// The services that handle it.
@@ -175,6 +178,7 @@ impl Catalog {
                 events.entry(event.name).or_insert_with(|| EventEntry {
                     r#type: event.name.to_owned(),
                     topic: event.topic.to_owned(),
+                    delayed: false,
                     published_by: Vec::new(),
                     handled_by: Vec::new(),
                     schema: schema(),
@@ -182,6 +186,9 @@ impl Catalog {
             }
         }
         for service in &services {
+            for name in &service.delays {
+                events.entry(name).and_modify(|event| event.delayed = true);
+            }
             for name in &service.publishes {
                 events.entry(name).and_modify(|event| event.published_by.push(service.name.clone()));
             }

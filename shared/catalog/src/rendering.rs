@@ -70,7 +70,7 @@ fn fill(text: &str, catalog: &Catalog) -> Result<String, String> {
     Ok(filled)
 }
 
-/// The flow of events, as a [Mermaid](https://mermaid.js.org) diagram.
+/// The flow of events, as a [Mermaid](https://mermaid.js.org) diagram. Delayed events have dotted edges.
 fn diagram(catalog: &Catalog, system: &str) -> String {
     let mut lines = vec!["flowchart LR".to_owned()];
     for service in members(catalog, system) {
@@ -80,7 +80,9 @@ fn diagram(catalog: &Catalog, system: &str) -> String {
     for event in &catalog.events {
         for publisher in names_in_system(catalog, system, &event.published_by) {
             for handler in names_in_system(catalog, system, &event.handled_by) {
-                lines.push(format!("    {publisher} -- {} --> {handler}", event.r#type));
+                let arrow = if event.delayed { "-." } else { "--" };
+                let head = if event.delayed { ".->" } else { "-->" };
+                lines.push(format!("    {publisher} {arrow} {} {head} {handler}", event.r#type));
             }
         }
     }
@@ -95,7 +97,9 @@ fn events(catalog: &Catalog, system: &str) -> String {
         let names = |services: &[String]| names_in_system(catalog, system, services).join(", ");
         let (published_by, handled_by) = (names(&event.published_by), names(&event.handled_by));
         if !published_by.is_empty() || !handled_by.is_empty() {
-            let line = format!("| `{}` | `{}` | {published_by} | {handled_by} |", event.r#type, event.topic);
+            let delayed = if event.delayed { " (delayed)" } else { "" };
+            let name = &event.r#type;
+            let line = format!("| `{name}`{delayed} | `{}` | {published_by} | {handled_by} |", event.topic);
             lines.push(line);
         }
     }
