@@ -9,7 +9,10 @@ mod replays;
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -60,6 +63,8 @@ struct Outside {
     calls: Log<(String, Charge)>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
     called: Arc<Notify>,
+    /// Whether the handler of a refused call panics.
+    breaks_abandon: Arc<AtomicBool>,
 }
 
 impl Outside {
@@ -120,6 +125,7 @@ impl Effect for Charging {
     }
 
     async fn abandon(&self, charge: Charge, cx: Context) -> Result<(), Failure> {
+        assert!(!self.outside.breaks_abandon.load(Ordering::Relaxed), "injected");
         cx.delete::<Count>(&charge.order);
         Ok(())
     }
