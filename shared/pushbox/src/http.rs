@@ -1,6 +1,6 @@
 //! The HTTP side of a service: the routes that every service has, the layers before them, and the server.
 
-use std::{future::pending, io, sync::Arc};
+use std::{future::pending, io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -21,7 +21,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, info_span};
 
 use crate::{
-    Outcome, Problem, Runtime, Timing,
+    Outcome, Problem, Runtime,
     consume::consume,
     delivery::Delivery,
     guard::{Guarded, guard},
@@ -49,6 +49,10 @@ pub(crate) const ROUTES: [(&str, &str); 3] = [("POST", "/"), ("POST", RELAY), ("
 
 /// The most bytes of a request to a service's own routes.
 const LARGEST_BODY: usize = 256 << 10;
+
+/// The time between SIGTERM and the end of the process. Cloud Run kills an instance
+/// [10 seconds](https://cloud.google.com/run/docs/container-contract#instance-shutdown) after SIGTERM.
+const SHUTDOWN: Duration = Duration::from_secs(9);
 
 /// Names the outcome of a push, because several outcomes share a status.
 const OUTCOME: HeaderName = HeaderName::from_static(wire::header::OUTCOME);
@@ -241,7 +245,7 @@ fn late() -> Problem {
 }
 
 /// Serves until SIGTERM or Ctrl-C. Then it finishes the requests in flight and the work in the background,
-/// for at most [`Timing::shutdown`].
+/// for at most 9 seconds.
 ///
 /// # Errors
 /// The listener's error.
@@ -263,7 +267,7 @@ pub async fn serve(listener: TcpListener, app: Router, background: TaskTracker) 
     let out_of_time = async {
         // `changed` returns an error when the sender is dropped.
         while stopped.changed().await.is_ok() {}
-        tokio::time::sleep(Timing::DEFAULT.shutdown).await;
+        tokio::time::sleep(SHUTDOWN).await;
     };
     tokio::select! {
         biased;
