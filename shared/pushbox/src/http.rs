@@ -105,16 +105,8 @@ async fn push(runtime: Runtime, budget: Arc<Semaphore>, mut request: Request) ->
 }
 
 fn answer(outcome: &Outcome) -> Response {
-    let name = match outcome {
-        Outcome::Handled => "handled",
-        Outcome::Duplicate => "duplicate",
-        Outcome::Ignored => "ignored",
-        Outcome::Retry(_) => "retry",
-        Outcome::Rejected(_) => "rejected",
-        Outcome::Panicked => "panicked",
-    };
     let mut response = outcome.status().into_response();
-    response.headers_mut().insert(OUTCOME, HeaderValue::from_static(name));
+    response.headers_mut().insert(OUTCOME, HeaderValue::from_static(outcome.name()));
     problem::add_advice(&mut response);
     response
 }
@@ -166,11 +158,11 @@ pub(crate) async fn read_body(
 
 /// Logs one line for each delivery.
 fn log_delivery(delivery: &Delivery, outcome: &Outcome, began: Instant) {
-    let event_type = delivery.event_type().ok().flatten();
+    let (name, event_type) = (outcome.name(), delivery.event_type().ok().flatten());
     macro_rules! line {
-        ($level:ident, $outcome:literal $(, $reason:expr)?) => {
+        ($level:ident $(, $reason:expr)?) => {
             tracing::$level!(
-                outcome = $outcome,
+                outcome = name,
                 eventType = event_type.as_deref(),
                 key = %delivery.key(),
                 messageId = delivery.message_id,
@@ -178,17 +170,15 @@ fn log_delivery(delivery: &Delivery, outcome: &Outcome, began: Instant) {
                 attempt = delivery.attempt,
                 milliseconds = began.elapsed().as_millis() as u64,
                 $(reason = $reason.as_str(),)?
-                concat!("delivery: ", $outcome)
+                "delivery: {name}"
             )
         };
     }
     match outcome {
-        Outcome::Handled => line!(info, "handled"),
-        Outcome::Duplicate => line!(info, "duplicate"),
-        Outcome::Ignored => line!(info, "ignored"),
-        Outcome::Retry(reason) => line!(warn, "retry", reason),
-        Outcome::Rejected(reason) => line!(error, "reject", reason),
-        Outcome::Panicked => line!(error, "panic"),
+        Outcome::Handled | Outcome::Duplicate | Outcome::Ignored => line!(info),
+        Outcome::Retry(reason) => line!(warn, reason),
+        Outcome::Rejected(reason) => line!(error, reason),
+        Outcome::Panicked => line!(error),
     }
 }
 
@@ -196,7 +186,7 @@ async fn relay(State(runtime): State<Runtime>, headers: HeaderMap) -> Result<Res
     runtime.auth().check(&headers).await?;
     let relayed = runtime.relay_all_pending().await?;
     if relayed.events > 0 {
-        tracing::info!(events = relayed.events, failed = relayed.failed, "relayed what was pending");
+        tracing::info!(events = relayed.events, failed = relayed.failed, "pending events relayed");
     }
     let status = if relayed.failed == 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = (status, Json(relayed)).into_response();
