@@ -9,14 +9,14 @@ locals {
     "resource.type=\"cloud_run_revision\"",
     "resource.labels.service_name=(${join(" OR ", [for name in local.service_names : "\"${name}\""])})",
     "jsonPayload.message=~\"^delivery\"",
-    "jsonPayload.outcome=(\"handled\" OR \"duplicate\" OR \"ignored\" OR \"retry\" OR \"reject\")",
+    "jsonPayload.outcome=(\"handled\" OR \"duplicate\" OR \"ignored\" OR \"retry\" OR \"reject\" OR \"panic\")",
   ])
 }
 
 resource "google_logging_metric" "deliveries" {
   project     = var.project_id
   name        = "${local.prefix}deliveries"
-  description = "Deliveries, by service, outcome (handled, duplicate, ignored, retry, reject) and event type."
+  description = "Deliveries, by service, outcome (handled, duplicate, ignored, retry, reject, panic) and event type."
   filter      = local.delivery_lines
 
   metric_descriptor {
@@ -147,6 +147,8 @@ resource "google_monitoring_alert_policy" "dead_letters" {
       rejected it, its attribute `dead-letter-reason` says why. Read the message without removing it:
 
           gcloud pubsub subscriptions pull $${resource.label.subscription_id} --project ${var.project_id} --limit 10 --format json
+
+      "Replay a dead letter" in the project's README shows how to handle it again.
     EOT
   }
 

@@ -111,7 +111,7 @@ run "every_service_has_an_output" {
     condition     = toset(keys(output.urls)) == toset(local.catalog.services[*].name)
     error_message = "the output urls does not have exactly the services of the catalog"
   }
-  # The name of an output cannot be computed, so `functions catalog` writes this file from the catalog.
+  # The name of an output cannot be computed, so `functions catalog --write` writes this file from the catalog.
   assert {
     condition = (
       { for name, content in jsondecode(file("service_urls.tf.json")).output : name => content.value }
@@ -138,6 +138,15 @@ run "monitoring" {
       strcontains(google_monitoring_alert_policy.dead_letters[0].conditions[0].condition_threshold[0].filter, "\"${holder.name}\"")
     ])
     error_message = "the alert for dead letters does not watch every holder"
+  }
+  assert {
+    condition = alltrue([
+      for outcome in ["handled", "duplicate", "ignored", "retry", "reject", "panic"] : alltrue([
+        for metric in [google_logging_metric.deliveries, google_logging_metric.delivery_milliseconds] :
+        strcontains(metric.filter, "\"${outcome}\"")
+      ])
+    ])
+    error_message = "the metrics of deliveries omit an outcome"
   }
   assert {
     condition = alltrue([

@@ -173,7 +173,7 @@ fn label(fate: &Fate) -> (&'static str, &'static str) {
         (Stage::Acked, Some(Outcome::Ignored)) => ("warn", "ignored"),
         (Stage::Acked, _) => ("plain", "acked"),
         (Stage::Rejected, _) => ("bad", "rejected"),
-        (Stage::Retrying, Some(Outcome::Panicked)) => ("bad", "panicked"),
+        (Stage::Retrying, Some(Outcome::Panic)) => ("bad", "panicked"),
         (Stage::Retrying, _) => ("warn", "retrying"),
         (Stage::DeadLettered, _) => ("bad", "dead letter"),
     }

@@ -75,9 +75,9 @@ impl Pushes {
         self.act(|recent| recent.iter().rev().cloned().collect())
     }
 
-    /// Records the reasons of dead letters that services have parked.
-    pub(crate) fn parked<'a>(&self, letters: impl Iterator<Item = &'a Published>) {
-        self.act(|recent| letters.for_each(|letter| recent.parked(letter)));
+    /// Records the reasons of dead letters.
+    pub(crate) fn dead_lettered<'a>(&self, letters: impl Iterator<Item = &'a Published>) {
+        self.act(|recent| letters.for_each(|letter| recent.dead_lettered(letter)));
     }
 
     /// Lets `answer` answer a push, and records the result.
@@ -123,7 +123,7 @@ impl Pushes {
         let status = response.status();
         let outcome = Outcome::from_headers(response.headers());
         let stage = match outcome {
-            Some(Outcome::Rejected) => Stage::Rejected,
+            Some(Outcome::Reject) => Stage::Rejected,
             // The emulator accepts other codes as an ack, too, but no service answers with them.
             _ if status == StatusCode::NO_CONTENT || status == StatusCode::OK => Stage::Acked,
             _ => Stage::Retrying,

@@ -193,7 +193,7 @@ async fn letters_on(
         .iter()
         .flat_map(|(name, letters, _)| letters.iter().map(|letter| (name.as_str(), letter)))
         .collect();
-    pushes.parked(letters.iter().map(|(_, letter)| *letter));
+    pushes.dead_lettered(letters.iter().map(|(_, letter)| *letter));
     let count = all.iter().all(|(_, _, is_all)| *is_all).then_some(letters.len());
     Ok((count, newest(letters)))
 }
@@ -269,7 +269,7 @@ fn beginning(data: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// A service states why it parks a message. If the broker gives up, it adds the number of
+/// A service states why it dead-letters a message. If the broker gives up, it adds the number of
 /// deliveries.
 fn reason(message: &Published) -> String {
     if let Some(reason) = message.attributes.get(attribute::DEAD_LETTER_REASON) {

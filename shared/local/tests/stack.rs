@@ -256,9 +256,9 @@ async fn a_restarted_service_gets_missed_messages() {
 async fn a_rejected_message_becomes_a_dead_letter_with_its_reason() {
     let local = Local::start().await;
     let id = local.sign_up("user-1", "Nobody", json!({})).await;
-    let parked =
+    let dead_lettered =
         async || Some(local.state().await["deadLetters"][0].clone()).filter(|letter| !letter.is_null());
-    let letter = until("the dead letter", parked).await;
+    let letter = until("the dead letter", dead_lettered).await;
     assert_eq!(letter["service"], "crm-service");
     assert_eq!(letter["reason"], "nobody is <b>no</b> name");
     assert_eq!(letter["type"], "user.created");
@@ -351,8 +351,8 @@ async fn accepts_a_message_of_ten_megabytes() {
     let message = json!({ "messages": [{ "data": data }] });
     let (status, answer) = local.post("/v1/projects/any/topics/user-events:publish", message).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    let parked = async || (local.state().await["deadLetterCount"] == 1).then_some(());
-    until("the dead letter", parked).await;
+    let dead_lettered = async || (local.state().await["deadLetterCount"] == 1).then_some(());
+    until("the dead letter", dead_lettered).await;
 }
 
 #[tokio::test]

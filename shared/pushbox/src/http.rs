@@ -1,6 +1,6 @@
 //! The HTTP side of a service: the routes that every service has, the layers before them, and the server.
 
-use std::{future::pending, io, sync::Arc};
+use std::{future::pending, io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -21,7 +21,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument, info_span};
 
 use crate::{
-    Outcome, Problem, Runtime, Timing,
+    Outcome, Problem, Runtime,
     consume::consume,
     delivery::Delivery,
     guard::{Guarded, guard},
@@ -49,6 +49,10 @@ pub(crate) const ROUTES: [(&str, &str); 3] = [("POST", "/"), ("POST", RELAY), ("
 
 /// The most bytes of a request to a service's own routes.
 const LARGEST_BODY: usize = 256 << 10;
+
+/// The time between SIGTERM and the end of the process. Cloud Run kills an instance
+/// [10 seconds](https://cloud.google.com/run/docs/container-contract#instance-shutdown) after SIGTERM.
+const SHUTDOWN: Duration = Duration::from_secs(9);
 
 /// Names the outcome of a push, because several outcomes share a status.
 const OUTCOME: HeaderName = HeaderName::from_static(wire::header::OUTCOME);
@@ -101,16 +105,8 @@ async fn push(runtime: Runtime, budget: Arc<Semaphore>, mut request: Request) ->
 }
 
 fn answer(outcome: &Outcome) -> Response {
-    let name = match outcome {
-        Outcome::Handled => "handled",
-        Outcome::Duplicate => "duplicate",
-        Outcome::Ignored => "ignored",
-        Outcome::Retry(_) => "retry",
-        Outcome::Rejected(_) => "rejected",
-        Outcome::Panicked => "panicked",
-    };
     let mut response = outcome.status().into_response();
-    response.headers_mut().insert(OUTCOME, HeaderValue::from_static(name));
+    response.headers_mut().insert(OUTCOME, HeaderValue::from_static(outcome.name()));
     problem::add_advice(&mut response);
     response
 }
@@ -162,11 +158,11 @@ pub(crate) async fn read_body(
 
 /// Logs one line for each delivery.
 fn log_delivery(delivery: &Delivery, outcome: &Outcome, began: Instant) {
-    let event_type = delivery.event_type().ok().flatten();
+    let (name, event_type) = (outcome.name(), delivery.event_type().ok().flatten());
     macro_rules! line {
-        ($level:ident, $outcome:literal $(, $reason:expr)?) => {
+        ($level:ident $(, $reason:expr)?) => {
             tracing::$level!(
-                outcome = $outcome,
+                outcome = name,
                 eventType = event_type.as_deref(),
                 key = %delivery.key(),
                 messageId = delivery.message_id,
@@ -174,17 +170,15 @@ fn log_delivery(delivery: &Delivery, outcome: &Outcome, began: Instant) {
                 attempt = delivery.attempt,
                 milliseconds = began.elapsed().as_millis() as u64,
                 $(reason = $reason.as_str(),)?
-                concat!("delivery: ", $outcome)
+                "delivery: {name}"
             )
         };
     }
     match outcome {
-        Outcome::Handled => line!(info, "handled"),
-        Outcome::Duplicate => line!(info, "duplicate"),
-        Outcome::Ignored => line!(info, "ignored"),
-        Outcome::Retry(reason) => line!(warn, "retry", reason),
-        Outcome::Rejected(reason) => line!(error, "reject", reason),
-        Outcome::Panicked => line!(error, "panic"),
+        Outcome::Handled | Outcome::Duplicate | Outcome::Ignored => line!(info),
+        Outcome::Retry(reason) => line!(warn, reason),
+        Outcome::Rejected(reason) => line!(error, reason),
+        Outcome::Panicked => line!(error),
     }
 }
 
@@ -192,7 +186,7 @@ async fn relay(State(runtime): State<Runtime>, headers: HeaderMap) -> Result<Res
     runtime.auth().check(&headers).await?;
     let relayed = runtime.relay_all_pending().await?;
     if relayed.events > 0 {
-        tracing::info!(events = relayed.events, failed = relayed.failed, "relayed what was pending");
+        tracing::info!(events = relayed.events, failed = relayed.failed, "pending events relayed");
     }
     let status = if relayed.failed == 0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut response = (status, Json(relayed)).into_response();
@@ -241,7 +235,7 @@ fn late() -> Problem {
 }
 
 /// Serves until SIGTERM or Ctrl-C. Then it finishes the requests in flight and the work in the background,
-/// for at most [`Timing::shutdown`].
+/// for at most 9 seconds.
 ///
 /// # Errors
 /// The listener's error.
@@ -263,7 +257,7 @@ pub async fn serve(listener: TcpListener, app: Router, background: TaskTracker) 
     let out_of_time = async {
         // `changed` returns an error when the sender is dropped.
         while stopped.changed().await.is_ok() {}
-        tokio::time::sleep(Timing::DEFAULT.shutdown).await;
+        tokio::time::sleep(SHUTDOWN).await;
     };
     tokio::select! {
         biased;

@@ -20,6 +20,18 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// The name in the log and in the response.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Handled => "handled",
+            Self::Duplicate => "duplicate",
+            Self::Ignored => "ignored",
+            Self::Retry(_) => "retry",
+            Self::Rejected(_) => "reject",
+            Self::Panicked => "panic",
+        }
+    }
+
     /// The [status for Pub/Sub](https://cloud.google.com/pubsub/docs/push#receive_push).
     pub(crate) fn status(&self) -> StatusCode {
         match self {

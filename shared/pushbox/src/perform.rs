@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use crate::{
-    Failure, Outcome, Runtime,
+    Context, Failure, Outcome, Runtime,
     claim::{Claimed, Held, claim},
     context::Subject,
     detach::DetachOnDrop,
@@ -53,10 +53,10 @@ struct Performing {
 
 impl Performing {
     async fn settle(self, mut held: Held) -> Result<(), Failure> {
-        let completion = match &held.claim.phase {
+        let completed = match &held.claim.phase {
             Phase::Performed(outcome) => self.complete(&held, outcome).await,
             Phase::Refused(reason) => {
-                self.abandon(&held, reason).await?;
+                self.abandon(&held, reason).await.map_err(Unrecorded::into_failure)?;
                 return Err(Failure::Reject(reason.clone()));
             }
             Phase::Performing | Phase::Released => {
@@ -64,24 +64,19 @@ impl Performing {
                 let outcome = self.perform(&mut held).await?;
                 fault::point("performed").await;
                 match self.complete(&held, &outcome).await {
-                    completion @ (Completion::Failed(_) | Completion::Panicked(_)) => {
+                    unrecorded @ Err(Unrecorded::Failed(_) | Unrecorded::Panicked(_)) => {
                         if self.keep(&mut held, Phase::Performed(outcome.clone())).await {
-                            completion
+                            unrecorded
                         } else {
                             // The claim cannot keep the outcome, so this tries once more to complete.
                             self.complete(&held, &outcome).await
                         }
                     }
-                    completion => completion,
+                    completed => completed,
                 }
             }
         };
-        let outbox = match completion {
-            Completion::Recorded(outbox) => outbox,
-            Completion::TakenOver => return Err(taken_over()),
-            Completion::Failed(failure) => return Err(failure),
-            Completion::Panicked(panic) => resume_unwind(panic),
-        };
+        let outbox = completed.map_err(Unrecorded::into_failure)?;
         fault::point("committed").await;
         self.runtime.relay(&outbox).await
     }
@@ -102,13 +97,13 @@ impl Performing {
             Ok(Err(Failure::Reject(reason))) => {
                 // If an earlier attempt may have made the call, a replay must use the same key.
                 let abandoned = match held.claim.may_have_called {
-                    true => Err(Failure::Reject(reason.clone())),
+                    true => Err(Unrecorded::Failed(Failure::Reject(reason.clone()))),
                     false => self.abandon(held, &reason).await,
                 };
-                if let Err(failure) = abandoned {
+                if let Err(unrecorded) = abandoned {
                     // The next delivery makes no second call.
                     self.keep(held, Phase::Refused(reason)).await;
-                    return Err(failure);
+                    return Err(unrecorded.into_failure());
                 }
                 Err(Failure::Reject(reason))
             }
@@ -117,28 +112,49 @@ impl Performing {
         }
     }
 
-    /// Records the outcome.
-    async fn complete(&self, held: &Held, outcome: &str) -> Completion {
-        let completed = transact(
-            &self.runtime,
-            &self.subject,
-            // A takeover changes the receipt.
-            Precondition::At(held.version),
-            |cx| self.effect.complete(&held.claim.call, outcome, cx),
-            |(), outbox| Ok(State::done(outbox)),
-        );
-        let receipt = match guard(Instant::now() + self.runtime.timing().completion, completed).await {
-            Guarded::Done(Ok(Sealed::Ours(receipt, _) | Sealed::Existing(Found { receipt, .. }))) => receipt,
-            Guarded::Done(Err(failure)) => return Completion::Failed(failure),
-            Guarded::Panicked(panic) => return Completion::Panicked(panic),
-            Guarded::Late => {
-                let reason = "the outcome could not be recorded in time";
-                return Completion::Failed(Failure::Retry(reason.to_owned()));
-            }
+    /// Records the outcome, and returns the outbox to relay.
+    async fn complete(&self, held: &Held, outcome: &str) -> Result<Outbox, Unrecorded> {
+        let run = |cx| self.effect.complete(&held.claim.call, outcome, cx);
+        match self.record(held, run, |(), outbox| Ok(State::done(outbox))).await? {
+            State::Done(done) => Ok(done.outbox),
+            State::Claimed { .. } | State::Abandoned { .. } => Err(Unrecorded::TakenOver),
+        }
+    }
+
+    /// Abandons the claim, and undoes the writes that were committed with it.
+    async fn abandon(&self, held: &Held, reason: &str) -> Result<(), Unrecorded> {
+        let run = |cx| self.effect.abandon(&held.claim.call, cx);
+        let seal = |(), outbox: Outbox| match outbox.is_empty() {
+            true => Ok(State::Abandoned { reason: reason.to_owned() }),
+            false => Err(Failure::Retry("a claim published while it was abandoned".to_owned())),
         };
-        match receipt.state {
-            State::Done(done) => Completion::Recorded(done.outbox),
-            State::Claimed { .. } | State::Abandoned { .. } => Completion::TakenOver,
+        match self.record(held, run, seal).await? {
+            // Ours, even if the answer to the commit was lost: a takeover never abandons.
+            State::Abandoned { .. } => Ok(()),
+            State::Claimed { .. } | State::Done(_) => Err(Unrecorded::TakenOver),
+        }
+    }
+
+    /// Ends the claim in one transaction, which may fail, hang or panic. Returns the state of the receipt.
+    async fn record<Fut: Future<Output = Result<(), Failure>>>(
+        &self,
+        held: &Held,
+        run: impl Fn(Context) -> Fut,
+        seal: impl Fn((), Outbox) -> Result<State, Failure>,
+    ) -> Result<State, Unrecorded> {
+        // A takeover changes the receipt.
+        let only_if = Precondition::At(held.version);
+        let recorded = transact(&self.runtime, &self.subject, only_if, run, seal);
+        match guard(Instant::now() + self.runtime.timing().completion, recorded).await {
+            Guarded::Done(Ok(Sealed::Ours(receipt, _) | Sealed::Existing(Found { receipt, .. }))) => {
+                Ok(receipt.state)
+            }
+            Guarded::Done(Err(failure)) => Err(Unrecorded::Failed(failure)),
+            Guarded::Panicked(panic) => Err(Unrecorded::Panicked(panic)),
+            Guarded::Late => {
+                let reason = "the result of the call could not be recorded in time";
+                Err(Unrecorded::Failed(Failure::Retry(reason.to_owned())))
+            }
         }
     }
 
@@ -183,40 +199,23 @@ impl Performing {
             tracing::debug!(%error, "the claim stays until its lease ends");
         }
     }
-
-    /// Abandons the claim, and undoes the writes that were committed with it.
-    async fn abandon(&self, held: &Held, reason: &str) -> Result<(), Failure> {
-        let abandoned = transact(
-            &self.runtime,
-            &self.subject,
-            Precondition::At(held.version),
-            |cx| self.effect.abandon(&held.claim.call, cx),
-            |(), outbox| match outbox.is_empty() {
-                true => Ok(State::Abandoned { reason: reason.to_owned() }),
-                false => Err(Failure::Retry("a claim published while it was abandoned".to_owned())),
-            },
-        );
-        let late = || Failure::Retry("the claim could not be abandoned in time".to_owned());
-        let abandoned = timeout(self.runtime.timing().completion, abandoned).await.map_err(|_| late())?;
-        match abandoned? {
-            Sealed::Ours(..) => Ok(()),
-            // The answer to our own commit was lost: a takeover never abandons.
-            Sealed::Existing(Found { receipt: Receipt { state: State::Abandoned { .. }, .. }, .. }) => Ok(()),
-            Sealed::Existing(_) => Err(taken_over()),
-        }
-    }
 }
 
-/// The end of an attempt to record an outcome.
-enum Completion {
-    /// The outcome is recorded, by this delivery or by another one, with this outbox.
-    Recorded(Outbox),
+/// Why a delivery has not recorded the result of the call.
+enum Unrecorded {
     /// Another delivery has taken the claim over.
     TakenOver,
     Failed(Failure),
     Panicked(Box<dyn Any + Send>),
 }
 
-fn taken_over() -> Failure {
-    Failure::Retry("another delivery took the claim over".to_owned())
+impl Unrecorded {
+    /// The failure of the delivery. A panic goes on.
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::TakenOver => Failure::Retry("another delivery took the claim over".to_owned()),
+            Self::Failed(failure) => failure,
+            Self::Panicked(panic) => resume_unwind(panic),
+        }
+    }
 }

@@ -228,5 +228,5 @@ where
 }
 
 pub(crate) fn decode<E: Event>(data: &[u8]) -> Result<E, Failure> {
-    read_object(data).map_err(|error| reject(format_args!("not a {}: {error}", E::TYPE)))
+    read_object(data).map_err(|error| reject(format_args!("the data is not `{}`: {error}", E::TYPE)))
 }

@@ -51,9 +51,6 @@ pub struct Timing {
     pub relay_after: Duration,
     /// `POST /relay` begins no publication after this.
     pub relay_budget: Duration,
-    /// The time between SIGTERM and the end of the process. Cloud Run kills an instance
-    /// [10 seconds](https://cloud.google.com/run/docs/container-contract#instance-shutdown) after SIGTERM.
-    pub shutdown: Duration,
     /// Pub/Sub redelivers a message without an answer
     /// [after this](https://cloud.google.com/pubsub/docs/lease-management).
     pub ack_deadline: Duration,
@@ -102,7 +99,6 @@ impl Timing {
         relay_patience: Duration::from_secs(1),
         relay_after: Duration::from_secs(10),
         relay_budget: Duration::from_secs(12),
-        shutdown: Duration::from_secs(9),
         ack_deadline: Duration::from_secs(30),
         request_timeout: Duration::from_secs(60),
         min_backoff: Duration::from_secs(10),

@@ -159,7 +159,7 @@ async fn wrapped_pushes_lead_to_the_expected_outcome() {
         (
             "no data for a known type",
             json!({ "messageId": "1", "attributes": ce }),
-            Outcome::Rejected("not a order.placed: EOF while parsing a value"),
+            Outcome::Rejected("the data is not `order.placed`: EOF while parsing a value"),
         ),
         (
             "not base64",
@@ -184,17 +184,17 @@ async fn wrapped_pushes_lead_to_the_expected_outcome() {
         (
             "a missing field",
             json!({ "data": base64(r#"{"event":"order.placed"}"#), "messageId": "1" }),
-            Outcome::Rejected("not a order.placed: missing field `order`"),
+            Outcome::Rejected("the data is not `order.placed`: missing field `order`"),
         ),
         (
             "a wrong type",
             json!({ "data": base64(r#"{"event":"order.placed","order":"a","quantity":"secret"}"#), "messageId": "1" }),
-            Outcome::Rejected("not a order.placed: invalid type, expected u32 at /quantity"),
+            Outcome::Rejected("the data is not `order.placed`: invalid type, expected u32 at /quantity"),
         ),
         (
             "a list as the event",
             json!({ "data": base64(r#"["a",2]"#), "messageId": "1", "attributes": ce }),
-            Outcome::Rejected("not a order.placed: not an object"),
+            Outcome::Rejected("the data is not `order.placed`: not an object"),
         ),
         (
             "not a structured CloudEvent",
@@ -507,8 +507,8 @@ async fn the_answer_names_the_outcome() {
         (Pushed::order("a").republished("2"), 204, Some("duplicate")),
         (Pushed::order("b").with("ce-type", "other"), 204, Some("ignored")),
         (Pushed::order("retry"), 503, Some("retry")),
-        (Pushed::order("panic"), 500, Some("panicked")),
-        (garbage, 204, Some("rejected")),
+        (Pushed::order("panic"), 500, Some("panic")),
+        (garbage, 204, Some("reject")),
         (Pushed { message_id: String::new(), ..Pushed::order("c") }, 400, None),
     ] {
         let answer = running.send(message.request()).await;

@@ -10,7 +10,10 @@ mod timers;
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -61,6 +64,8 @@ struct Outside {
     calls: Log<(String, Charge)>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
     called: Arc<Notify>,
+    /// Whether the handler of a refused call panics.
+    breaks_abandon: Arc<AtomicBool>,
 }
 
 impl Outside {
@@ -121,6 +126,7 @@ impl Effect for Charging {
     }
 
     async fn abandon(&self, charge: Charge, cx: Context) -> Result<(), Failure> {
+        assert!(!self.outside.breaks_abandon.load(Ordering::Relaxed), "injected");
         cx.delete::<Count>(&charge.order);
         Ok(())
     }

@@ -55,9 +55,9 @@ pub enum Outcome {
     /// The service needs another delivery.
     Retry,
     /// The service can never handle the message, which is now a dead letter.
-    Rejected,
+    Reject,
     /// The handler panicked.
-    Panicked,
+    Panic,
 }
 
 impl Outcome {
@@ -78,7 +78,7 @@ pub enum Stage {
     Delivered,
     /// The subscriber acked it.
     Acked,
-    /// The service parked it as a dead letter, and acked it.
+    /// The service rejected it: it is a dead letter now, and acked.
     Rejected,
     /// The last delivery failed, and another one will follow.
     Retrying,
@@ -118,9 +118,9 @@ impl RecentEvents {
         });
     }
 
-    /// Records the reason of a message that a service parked. Its attributes name the original
+    /// Records the reason of a message that a service dead-lettered. Its attributes name the original
     /// message and the subscription.
-    pub(crate) fn parked(&mut self, letter: &Published) {
+    pub(crate) fn dead_lettered(&mut self, letter: &Published) {
         let attribute = |name| letter.attributes.get(name).map(String::as_str).unwrap_or_default();
         let subscription =
             attribute(attribute::DEAD_LETTER_SUBSCRIPTION).rsplit('/').next().unwrap_or_default();

@@ -154,7 +154,7 @@ impl Topics {
             }
         }
         if is_dead_letter {
-            self.recent.parked(&message);
+            self.recent.dead_lettered(&message);
         } else {
             self.recent.published(message.clone(), &passed);
         }

@@ -76,7 +76,7 @@ impl Oidc {
         self.remember(head);
         match verified.verified_email() {
             Some(email) if email.to_string() == self.service_account => Ok(()),
-            _ => Err(Problem::new(StatusCode::FORBIDDEN, "The token belongs to somebody else.")),
+            _ => Err(Problem::new(StatusCode::FORBIDDEN, "The token belongs to another account.")),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Consumers that call the outside: claim, perform, complete.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::FutureExt;
 use pushbox::wire::attribute;
@@ -303,6 +303,24 @@ async fn a_completion_that_fails_for_a_day_causes_no_second_call() {
         assert_eq!(outside.call_counts(), (1, 1), "{failure}");
         assert_eq!(world.published.ids().len(), 1, "{failure}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandonment_that_panics_causes_no_second_call() {
+    let (world, outside) = (World::new(), Outside::default());
+    let running = world.run(charging_each_order_once(&outside));
+    outside.next(&[Answer::Reject]);
+    outside.breaks_abandon.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert_eq!(running.push(&Pushed::order("a")).await, 500);
+        // The lease ends.
+        tokio::time::advance(Duration::from_secs(30)).await;
+    }
+    outside.breaks_abandon.store(false, Ordering::Relaxed);
+    assert_eq!(running.push(&Pushed::order("a")).await, 204);
+    assert_eq!(outside.call_counts(), (1, 1));
+    assert_eq!(world.published.only().attributes[attribute::DEAD_LETTER_REASON], "the card is void");
+    assert_eq!(world.counts().await, counts(&[]), "the claim's writes stay");
 }
 
 #[tokio::test(start_paused = true)]
