@@ -51,6 +51,7 @@ locals {
         PUSH_AUDIENCE        = local.audiences[name]
         PUSH_SERVICE_ACCOUNT = local.delivery_emails[name]
       },
+      local.stand_in_choices[name],
       # Cloud Run drops a variable with an empty value.
       local.prefix == "" ? {} : { NAMES_PREFIX = local.prefix },
     )
@@ -108,7 +109,7 @@ resource "google_cloud_run_v2_service" "service" {
       }
 
       dynamic "env" {
-        for_each = { for use in local.secret_uses : use.env => use.secret if use.service == each.key && contains(local.filled_secrets, use.secret) }
+        for_each = { for use in local.secret_uses : use.env => use.secret if use.service == each.key && contains(local.mounted_secrets, use.secret) }
         content {
           name = env.key
           value_source {

@@ -79,16 +79,16 @@ variable "environment" {
     condition = length(setintersection(
       flatten([for variables in values(var.environment) : keys(variables)]),
       concat(
-        ["PORT", "GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "NAMES_PREFIX", "PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT"],
+        ["PORT", "GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "NAMES_PREFIX", "PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "MAIL", "PAYMENTS"],
         flatten(local.catalog.services[*].secrets)[*].env,
       ),
     )) == 0
-    error_message = "environment must not contain variables that this configuration sets (PORT, GOOGLE_CLOUD_PROJECT, FIRESTORE_DATABASE, NAMES_PREFIX, PUSH_*). Put secrets into the variable secrets."
+    error_message = "environment must not contain variables that this configuration sets (PORT, GOOGLE_CLOUD_PROJECT, FIRESTORE_DATABASE, NAMES_PREFIX, PUSH_*, MAIL, PAYMENTS). Put secrets into the variable secrets."
   }
 }
 
 variable "secrets" {
-  description = "The values of secrets, by their names in the catalog: { stripe-secret-key = \"sk_…\" }. They go to Secret Manager and not into the state. A service runs without the secrets that have no value."
+  description = "The values of secrets, by their names in the catalog: { stripe-secret-key = \"sk_…\" }. They go to Secret Manager and not into the state. A value that is left out later stays in Secret Manager."
   type        = map(string)
   default     = {}
   sensitive   = true
@@ -111,6 +111,28 @@ variable "secrets_present" {
   validation {
     condition     = length(setsubtract(var.secrets_present, flatten(local.catalog.services[*].secrets)[*].secret)) == 0
     error_message = "secrets_present may name only secrets of the catalog: ${join(", ", sort(distinct(flatten(local.catalog.services[*].secrets)[*].secret)))}."
+  }
+}
+
+variable "mail" {
+  description = "\"local\" stores mails in the database instead of sending them. Default: mails are sent, which needs the secret mail-url."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.mail == null ? true : var.mail == "local"
+    error_message = "mail must be \"local\", or omitted to send mails."
+  }
+}
+
+variable "payments" {
+  description = "\"local\" uses a local payment gateway that moves no money. Default: Stripe, which needs the secret stripe-secret-key."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.payments == null ? true : var.payments == "local"
+    error_message = "payments must be \"local\", or omitted for Stripe."
   }
 }
 

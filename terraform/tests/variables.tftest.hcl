@@ -13,6 +13,8 @@ mock_provider "google-beta" {
 variables {
   project_id = "demo-project"
   image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
+  mail       = "local"
+  payments   = "local"
 }
 
 run "rejects_a_project_name_as_project_id" {
@@ -205,4 +207,13 @@ run "rejects_an_error_alert_share_above_1" {
     error_alert_share = 10
   }
   expect_failures = [var.error_alert_share]
+}
+
+run "rejects_an_unknown_stand_in" {
+  command = plan
+  variables {
+    mail     = "fake"
+    payments = "fake"
+  }
+  expect_failures = [var.mail, var.payments]
 }
