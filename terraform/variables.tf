@@ -87,6 +87,17 @@ variable "environment" {
   }
 }
 
+variable "operators" {
+  description = "The people who may call the routes of private services, such as [\"group:shop@example.com\"]. Default: nobody. With operators, private services with routes accept calls from the internet, with a token."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for operator in var.operators : can(regex("^(user|group|serviceAccount):[^@\\s]+@[^@\\s]+$", operator))])
+    error_message = "operators must have the form \"user:ada@example.com\", \"group:…\" or \"serviceAccount:…\". Services cannot be opened to everyone here."
+  }
+}
+
 variable "secrets" {
   description = "The values of secrets, by their names in the catalog: { stripe-secret-key = \"sk_…\" }. They go to Secret Manager and not into the state. A value that is left out later stays in Secret Manager."
   type        = map(string)

@@ -21,19 +21,16 @@ run "invocation_grants" {
   command = plan
 
   assert {
-    condition = alltrue([
-      for grant in concat(values(google_cloud_run_v2_service_iam_member.everyone), values(google_cloud_run_v2_service_iam_member.delivery)) :
-      local.services[grant.name].public if contains(["allUsers", "allAuthenticatedUsers"], grant.member)
-    ])
-    error_message = "a private service has a public invoker"
+    condition     = alltrue([for grant in google_cloud_run_v2_service_iam_member.delivery : !contains(["allUsers", "allAuthenticatedUsers"], grant.member)])
+    error_message = "a service has a public invoker, which organizations with domain-restricted sharing refuse"
   }
   assert {
     condition     = alltrue([for name, service in google_cloud_run_v2_service.service : (service.ingress == "INGRESS_TRAFFIC_ALL") == local.services[name].public])
     error_message = "a private service can be reached from the internet, or a public one cannot"
   }
   assert {
-    condition     = toset([for grant in google_cloud_run_v2_service_iam_member.everyone : grant.name]) == toset([for service in local.catalog.services : service.name if service.public])
-    error_message = "a public service does not admit everyone"
+    condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.invoker_iam_disabled == local.services[name].public])
+    error_message = "a public service does not admit everyone, or a private service does"
   }
   assert {
     condition = alltrue([
@@ -204,4 +201,38 @@ run "rejects_a_secret_with_its_stand_in" {
     secrets = { stripe-secret-key = "sk_test_1" }
   }
   expect_failures = [terraform_data.secrets]
+}
+
+run "operators_may_call_private_routes" {
+  command = plan
+
+  variables {
+    operators = ["group:shop@example.com"]
+  }
+
+  assert {
+    condition = toset([for grant in google_cloud_run_v2_service_iam_member.operator : "${grant.name} ${grant.role} ${grant.member}"]) == toset([
+      for service in local.catalog.services : "${service.name} roles/run.invoker group:shop@example.com" if !service.public && length(service.routes) > 0
+    ])
+    error_message = "the operators may not invoke exactly the private services with routes"
+  }
+  assert {
+    condition = alltrue([
+      for name, service in google_cloud_run_v2_service.service :
+      (service.ingress == "INGRESS_TRAFFIC_ALL") == (local.services[name].public || length(local.services[name].routes) > 0)
+    ])
+    error_message = "an operator cannot reach a private service with routes, or a service without routes can be reached"
+  }
+  assert {
+    condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.invoker_iam_disabled == local.services[name].public])
+    error_message = "operators make a private service public"
+  }
+}
+
+run "rejects_everyone_as_operator" {
+  command = plan
+  variables {
+    operators = ["allUsers"]
+  }
+  expect_failures = [var.operators]
 }
