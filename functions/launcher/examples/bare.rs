@@ -1,5 +1,5 @@
-//! What crm-service would be without the runtime: a bare axum handler that does the same single
-//! commit, with nothing around it. `scripts/bench` compares the two.
+//! crm-service without the runtime: a bare axum handler that makes the same single commit and does nothing
+//! else. `scripts/bench` compares the two.
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -90,7 +90,7 @@ async fn commit(db: Db, id: String, contact: Contact) -> Result<(), firestore::e
 #[tokio::main]
 async fn main() {
     static DB: OnceCell<FirestoreDb> = OnceCell::const_new();
-    let port = std::env::var("PORT").expect("PORT");
+    let port = std::env::var("PORT").expect("PORT is set");
     let listener = TcpListener::bind(format!("0.0.0.0:{port}")).await.expect("a free port");
     let app = Router::new().route("/", post(push)).with_state(&DB);
     axum::serve(listener, app).await.expect("a server");

@@ -8,7 +8,7 @@ use crate::systems;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Writes terraform/catalog.json and the generated parts of the documents, in this folder
+    /// Updates terraform/catalog.json and the other generated files; run it in the repository's root
     #[arg(long)]
     write: bool,
     /// Fails if --write would change a file

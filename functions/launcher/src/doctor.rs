@@ -8,20 +8,20 @@ use crate::systems;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The output of `terraform show -json`, for a plan or a state; - reads it from stdin
+    /// A file with the output of `terraform show -json`, for a plan or a state; - reads stdin
     plan: Option<PathBuf>,
-    /// Checks another catalog than the one of this binary: the output of `functions catalog`
+    /// A file with the output of `functions catalog`, to check instead of this binary's own catalog
     #[arg(long, value_name = "FILE")]
     catalog: Option<PathBuf>,
-    /// Prints the checks and runs none
+    /// Lists the checks without running them
     #[arg(long)]
     list: bool,
 }
 
-/// 0: no finding. 1: at least one finding. 2: the input cannot be read.
+/// The exit code is 0 without findings, 1 with findings, and 2 if the input cannot be read.
 pub(crate) fn run(options: &Options) -> ExitCode {
     if options.list {
-        doctor::checks().for_each(|(name, finds)| println!("{name:24}{finds}"));
+        doctor::checks().for_each(|(name, description)| println!("{name:24}{description}"));
         return ExitCode::SUCCESS;
     }
     match examine(options) {

@@ -1,4 +1,4 @@
-//! The environment, read once, and what is wrong with it, said by name.
+//! Reads the environment variables. The message of an error names its variable.
 
 mod variable;
 
@@ -12,10 +12,10 @@ use pushbox::{Oidc, Origins, Ports, PushAuth, publisher::PubSub, store};
 
 use variable::{Variable, is_address, is_database, is_names_prefix, is_one_word, is_project};
 
-/// Where documents and events go.
+/// Where documents and events go: a project in the cloud, or emulators.
 pub(crate) struct Cloud {
     pub(crate) project: String,
-    /// Lets two copies share a project.
+    /// Lets two deployments share a project.
     pub(crate) names_prefix: String,
     pub(crate) database: String,
     pub(crate) pubsub_emulator: Option<String>,
@@ -29,7 +29,7 @@ const FIRESTORE_EMULATOR: Variable =
     Variable("FIRESTORE_EMULATOR_HOST", "the Firestore emulator's host and port", "localhost:8086");
 
 impl Cloud {
-    /// `default_project` is for where nobody needs to name one.
+    /// Without a `default_project`, GOOGLE_CLOUD_PROJECT must be set.
     pub(crate) fn from_env(default_project: Option<&str>) -> Result<Self, String> {
         const PROJECT: Variable = Variable(
             "GOOGLE_CLOUD_PROJECT",
@@ -38,7 +38,7 @@ impl Cloud {
         );
         const NAMES_PREFIX: Variable = Variable(
             "NAMES_PREFIX",
-            "put before each topic's name: at most 10 lower-case letters, digits and hyphens",
+            "the prefix of each topic's name: at most 10 lower-case letters, digits and hyphens",
             "staging-",
         );
         const DATABASE: Variable = Variable(
@@ -69,7 +69,7 @@ impl Cloud {
     }
 }
 
-/// What Cloud Run, or whoever starts a service, says of it.
+/// The settings of one service.
 pub(crate) struct Serving {
     pub(crate) port: u16,
     pub(crate) auth: PushAuth,
@@ -77,7 +77,7 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// `is_public`: everybody may reach the service.
+    /// `is_public`: whether anyone may call the service.
     pub(crate) fn from_env(is_public: bool, cloud: &Cloud) -> Result<Self, String> {
         Ok(Self {
             port: port()?,
@@ -92,22 +92,22 @@ pub(crate) fn port() -> Result<u16, String> {
     Ok(port.parsed(|text| text.parse().ok())?.unwrap_or(8080))
 }
 
-/// The filter of the log, and the project if it is to be Cloud Logging's JSON.
+/// Starts the log with the filter of LOG. On Cloud Run, where K_SERVICE is set, it is JSON for Cloud Logging.
 pub(crate) fn start_logging() -> Result<(), String> {
     const LOG: Variable = Variable(
         "LOG",
-        "which lines to log: a level (off, error, warn, info, debug, trace), and module=level where it differs",
+        "the log filter: a level (off, error, warn, info, debug, trace), and module=level for each exception",
         "info,pushbox=debug",
     );
-    // The Firestore client says with each connection that it has one.
+    // At level info, the Firestore client logs every connection.
     let filter = LOG.value().unwrap_or_else(|| "info,firestore=warn".to_owned());
-    let project = set("K_SERVICE").map(|_| set("GOOGLE_CLOUD_PROJECT").unwrap_or_default());
+    let project = unchecked("K_SERVICE").map(|_| unchecked("GOOGLE_CLOUD_PROJECT").unwrap_or_default());
     pushbox::telemetry::start(&filter, project.as_deref()).map_err(|_| LOG.malformed(&filter))
 }
 
 fn push_auth(is_public: bool, cloud: &Cloud) -> Result<PushAuth, String> {
     const PUSH_AUTH: Variable =
-        Variable("PUSH_AUTH", "how pushes are authenticated: oidc, iam or, on the emulators, none", "oidc");
+        Variable("PUSH_AUTH", "the authentication of pushes: oidc, iam or, on the emulators, none", "oidc");
     const AUDIENCE: Variable =
         Variable("PUSH_AUDIENCE", "the audience of the push tokens", "user-service.us-central1.my-project");
     const SERVICE_ACCOUNT: Variable = Variable(
@@ -125,69 +125,70 @@ fn push_auth(is_public: bool, cloud: &Cloud) -> Result<PushAuth, String> {
         }
         "iam" if is_public => {
             Err("PUSH_AUTH=iam is for private services. This service is public: Cloud Run \
-             lets everybody call it, so the service must check the pushes itself, with PUSH_AUTH=oidc"
+             lets anyone call it, so the service must check the pushes itself, with PUSH_AUTH=oidc"
                 .to_owned())
         }
         "iam" => Ok(PushAuth::Iam),
         "none" if is_emulated => Ok(PushAuth::None),
         "none" => {
             Err("PUSH_AUTH=none is for your own machine, with both of Google's emulators. Either start \
-             them with scripts/emulators and set PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST as it \
-             prints them, or use the real cloud with PUSH_AUTH=oidc or iam"
+             them with scripts/emulators and set PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST to the \
+             values that it prints, or use the cloud with PUSH_AUTH=oidc or iam"
                 .to_owned())
         }
         _ => Err(PUSH_AUTH.malformed(&value)),
     }
 }
 
-/// The web pages that may call public routes; none by default.
+/// The origins that may call public routes; none by default.
 fn cors_allowed_origins() -> Result<Option<Origins>, String> {
     let variable = Variable(
         "CORS_ALLOWED_ORIGINS",
-        "the origins of the web pages that may call public routes, as browsers send them, with commas between",
+        "the origins that may call public routes, as browsers send them, separated by commas",
         "https://example.com,http://localhost:3000",
     );
     variable.parsed(|text| text.parse().ok())
 }
 
-/// The real mail server if `MAIL_URL` is set, else the local mailbox.
+/// The mail server if `MAIL_URL` is set, otherwise the local mailbox.
 pub(crate) fn mailer(ports: &Ports) -> Result<Mailer, String> {
     const FROM: Variable = Variable("MAIL_FROM", "the sender of all mails", "Shop <hello@example.com>");
-    match set("MAIL_URL") {
+    match unchecked("MAIL_URL") {
         Some(url) => Mailer::smtp(&url, &FROM.required(|_| true)?).map_err(|error| error.to_string()),
         None => Ok(Mailer::local(ports.store.clone(), ports.clock.clone())),
     }
 }
 
-/// Stripe if `STRIPE_SECRET_KEY` is set, else the local payment gateway.
+/// Stripe if `STRIPE_SECRET_KEY` is set, otherwise the local payment gateway.
 pub(crate) fn gateway(ports: &Ports) -> Result<Gateway, String> {
-    match set("STRIPE_SECRET_KEY") {
+    match unchecked("STRIPE_SECRET_KEY") {
         Some(key) => {
-            let base = set("STRIPE_API_BASE").unwrap_or_else(|| "https://api.stripe.com".to_owned());
+            let base = unchecked("STRIPE_API_BASE").unwrap_or_else(|| "https://api.stripe.com".to_owned());
             Gateway::stripe(&key, &base).map_err(|error| error.to_string())
         }
         None => Ok(Gateway::local(ports.store.clone(), ports.clock.clone())),
     }
 }
 
-/// What a signup costs.
+/// The price of a signup.
 pub(crate) fn signup_price() -> Result<Money, String> {
     const PRICE: Variable =
-        Variable("SIGNUP_PRICE", "what a signup costs, in the currency's smallest unit (cents)", "1000");
-    const CURRENCY: Variable = Variable("SIGNUP_CURRENCY", "an ISO 4217 code", "usd");
+        Variable("SIGNUP_PRICE", "the price of a signup, in the currency's smallest unit (cents)", "1000");
+    const CURRENCY: Variable =
+        Variable("SIGNUP_CURRENCY", "the currency of that price, as an ISO 4217 code", "usd");
     let minor = PRICE.parsed(|text| text.parse().ok())?.unwrap_or(1000);
     let currency = CURRENCY.value().unwrap_or_else(|| "usd".to_owned());
     Ok(Money { minor, currency: currency.parse().map_err(|_| CURRENCY.malformed(&currency))? })
 }
 
-/// What is charged for a signup.
+/// The payment method for the price of a signup.
 pub(crate) fn signup_payment_method() -> Result<String, String> {
     const METHOD: Variable =
         Variable("SIGNUP_PAYMENT_METHOD", "the payment method that is charged for a signup", "pm_card_visa");
     Ok(METHOD.checked(is_one_word)?.unwrap_or_else(|| "pm_card_visa".to_owned()))
 }
 
-/// The value of a variable that needs no check here.
-fn set(name: &'static str) -> Option<String> {
+/// The value of a variable that is checked elsewhere, or not at all.
+fn unchecked(name: &'static str) -> Option<String> {
     Variable(name, "", "").value()
 }

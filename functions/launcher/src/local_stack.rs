@@ -1,4 +1,4 @@
-//! The whole of it in one process, on one port of this machine.
+//! `functions local`: all services in one process, on one local port.
 
 use std::{cmp::Reverse, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ pub(crate) async fn run() -> Result<(), String> {
     let cloud = Cloud::from_env(Some("local"))?;
     let port = environment::port()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| {
-        format!("cannot listen on port {port}: {error}. To take another one: PORT=8090 cargo run")
+        format!("cannot listen on port {port}: {error}. To use another port: PORT=8090 cargo run")
     })?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
 
@@ -61,8 +61,8 @@ pub(crate) async fn run() -> Result<(), String> {
             Stack::on_broker(&catalog, broker, apps).with_routes(routes)
         }
     };
-    let kept = store.clone();
-    let stack = stack.with_mailbox(move || mails(kept.clone()));
+    let mail_store = store.clone();
+    let stack = stack.with_mailbox(move || mails(mail_store.clone()));
     seed(&stack.app()).await;
 
     print!("{}", screen(&catalog, &cloud, port));
@@ -72,11 +72,11 @@ pub(crate) async fn run() -> Result<(), String> {
     served.map_err(|error| error.to_string())
 }
 
-/// Fails if no emulator listens at `host`. Firestore's client would retry and log each failure.
+/// Fails if nothing listens at `host`. The Firestore client would retry, and log each failure.
 async fn expect_firestore(host: &str) -> Result<(), String> {
-    let late = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
     let connected = timeout(Duration::from_secs(4), TcpStream::connect(host)).await;
-    connected.map_err(late).flatten().map(drop).map_err(|error| {
+    connected.map_err(timed_out).flatten().map(drop).map_err(|error| {
         format!(
             "no answer from the Firestore emulator at {host}, which FIRESTORE_EMULATOR_HOST names: {error}"
         )
@@ -86,7 +86,8 @@ async fn expect_firestore(host: &str) -> Result<(), String> {
 type Apps = Vec<(ServiceName, Router)>;
 type Routes = Vec<(ServiceName, Vec<Route>)>;
 
-/// Every service, ready to serve, and the list of its routes. Only this machine reaches them.
+/// Every service as an app, and the list of its routes. Their pushes need no token, because only this machine
+/// can reach them.
 fn apps(ports: &Ports) -> Result<(Apps, Routes), String> {
     let services = systems::configured(ports)?.into_iter().flat_map(|system| system.services);
     let app = |service: Service| {
@@ -96,15 +97,15 @@ fn apps(ports: &Ports) -> Result<(Apps, Routes), String> {
     Ok(services.map(app).unzip())
 }
 
-/// Gives the shop something to sell.
+/// Puts products into the stock of the shop.
 async fn seed(app: &Router) {
     for (path, body) in shop::SEED {
-        // On the emulators the next start finds what this one has left, and does not put it again.
+        // The emulators outlive this process. Because of the key, the next start adds no second stock.
         let request = Request::put(path).header("idempotency-key", "seed").body(Body::from(body));
         let Ok(request) = request else { continue };
         let answer = app.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         if !answer.status().is_success() {
-            tracing::warn!(path, status = answer.status().as_u16(), "not seeded");
+            tracing::warn!(path, status = answer.status().as_u16(), "cannot seed the shop");
         }
     }
 }
@@ -112,7 +113,7 @@ async fn seed(app: &Router) {
 /// The local mailbox, the newest mail first.
 async fn mails(store: Arc<dyn Store>) -> Vec<Mail> {
     let found = all_mails(&*store).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "the local mailbox cannot be read");
+        tracing::warn!(%error, "cannot read the local mailbox");
         Vec::new()
     });
     let attachment = |file: effects::mail::Attachment| Attachment {
@@ -136,7 +137,7 @@ async fn mails(store: Arc<dyn Store>) -> Vec<Mail> {
     mails
 }
 
-/// They come in the order of their ids, so the newest are known only once all are read.
+/// Reads all pages. They are in the order of the mails' ids, so any page can have the newest mail.
 async fn all_mails(store: &dyn Store) -> Result<Vec<LocalMail>, StoreError> {
     const PAGE: usize = 300;
     let mut mails: Vec<LocalMail> = Vec::new();
@@ -151,11 +152,11 @@ async fn all_mails(store: &dyn Store) -> Result<Vec<LocalMail>, StoreError> {
     }
 }
 
-/// What a newcomer sees: what there is, where it is, and what to try first.
+/// The text that the start prints: the URLs of the services, and commands to try first.
 fn screen(catalog: &Catalog, cloud: &Cloud, port: u16) -> String {
     let base = format!("http://localhost:{port}");
-    let place = |emulator: &Option<String>, otherwise: &str| {
-        emulator.as_ref().map_or(otherwise.to_owned(), |host| format!("the emulator at {host}"))
+    let place = |emulator: &Option<String>, default: &str| {
+        emulator.as_ref().map_or(default.to_owned(), |host| format!("the emulator at {host}"))
     };
     let mut screen = format!("\n  {base}   services, events, dead letters, mails\n\n");
     for service in &catalog.services {
@@ -165,7 +166,7 @@ fn screen(catalog: &Catalog, cloud: &Cloud, port: u16) -> String {
         "
   events: {}, documents: {}
 
-  Sign somebody up:
+  Sign a user up:
 
     curl -X POST {base}/user-service/users -H 'Content-Type: application/json' \\
       -d '{{\"email\":\"ada@example.com\",\"name\":\"Ada Lovelace\"}}'
@@ -176,7 +177,7 @@ fn screen(catalog: &Catalog, cloud: &Cloud, port: u16) -> String {
       gcloud pubsub topics publish user-events \\
       --message '{{\"userId\":\"test-123\",\"email\":\"manual@test.com\",\"name\":\"Manual Test\",\"event\":\"user.created\"}}'
 
-  Ctrl-C ends it.
+  Ctrl-C stops the stack.
 
 ",
         place(&cloud.pubsub_emulator, "the broker in this process"),

@@ -1,4 +1,4 @@
-//! The one binary: every service, the local stack, the catalog, and the doctor.
+//! The binary `functions`: every service, the local stack, the catalog and the doctor.
 
 mod catalog;
 mod doctor;
@@ -21,16 +21,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs all services in one process, with a broker and a page (this is the default)
+    /// Runs all services in one process, with a broker and a page (the default)
     Local,
     /// Runs one service, as Cloud Run does
     Serve {
-        /// Its name, such as crm-service
+        /// The name of the service, such as crm-service
         service: String,
     },
-    /// Prints the list of services, events, topics and subscriptions as JSON
+    /// Prints the catalog as JSON: services, events, topics and subscriptions
     Catalog(catalog::Options),
-    /// Looks for what silently breaks event systems, in the catalog and in a Terraform plan or state
+    /// Checks the catalog, and a Terraform plan or state, for faults that break event systems silently
     Doctor(doctor::Options),
 }
 
@@ -52,5 +52,5 @@ fn main() -> ExitCode {
 
 fn block_on(run: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(run)
+    runtime.map_err(|error| format!("cannot start the async runtime: {error}"))?.block_on(run)
 }

@@ -1,4 +1,4 @@
-//! One service, as Cloud Run runs it.
+//! `functions serve`: runs one service, as Cloud Run does.
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
     let catalog = systems::catalog()?;
     let no_such_service = || {
         let names: Vec<_> = catalog.services.iter().map(|service| service.name.as_str()).collect();
-        format!("there is no service {name}; there are {}", names.join(", "))
+        format!("there is no service {name}; the services are {}", names.join(", "))
     };
     let entry = catalog.services.iter().find(|entry| entry.name == name).ok_or_else(no_such_service)?;
 
@@ -32,7 +32,7 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
         .map_err(|error| format!("cannot listen on port {port}: {error}"))?;
     if let Some(host) = &cloud.pubsub_emulator {
         let emulator = Emulator::new(host, &cloud.project).map_err(|error| error.to_string())?;
-        tokio::spawn(wire(emulator, catalog.clone().only(name), format!("http://localhost:{port}/")));
+        tokio::spawn(provision(emulator, catalog.clone().only(name), format!("http://localhost:{port}/")));
     }
     tracing::info!(service = name, port, "listening");
     let background = ports.background.clone();
@@ -44,11 +44,11 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
     serve(listener, app, background).await.map_err(|error| error.to_string())
 }
 
-/// Nobody runs Terraform for an emulator, so the service makes its own topics and subscriptions;
-/// again and again, since a dependency that is down never stops a start.
-async fn wire(emulator: Emulator, catalog: Catalog, endpoint: String) {
+/// Creates the service's topics and subscriptions on an emulator, which Terraform does not manage. Retries
+/// until it succeeds, because a dependency that is down must not stop the start.
+async fn provision(emulator: Emulator, catalog: Catalog, endpoint: String) {
     while let Err(error) = emulator.provision(&catalog, |_| endpoint.clone()).await {
-        tracing::warn!(%error, "no topics and subscriptions yet");
+        tracing::warn!(%error, "cannot create topics and subscriptions yet");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     tracing::info!("topics and subscriptions are there");

@@ -1,4 +1,4 @@
-//! The systems that there are.
+//! The list of all systems.
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ pub(crate) fn configured(ports: &Ports) -> Result<Vec<System>, String> {
     Ok(all(signup))
 }
 
-/// The catalog. It is the same in every environment, and needs none.
+/// The catalog of all systems. It does not depend on the environment.
 pub(crate) fn catalog() -> Result<Catalog, String> {
-    // These are never used.
+    // The systems require these adapters, but the catalog calls none of them.
     let (store, clock) = (Arc::new(Memory::default()), Clock::system());
     let signup = signup::Config {
         mailer: Mailer::local(store.clone(), clock.clone()),
@@ -35,7 +35,7 @@ pub(crate) fn catalog() -> Result<Catalog, String> {
     Ok(Catalog::of(&all(signup)))
 }
 
-/// The shop sends its mails and takes its money as signup does.
+/// The shop shares the mailer and the payment gateway of signup.
 fn all(signup: signup::Config) -> Vec<System> {
     let shop = shop::Config {
         mailer: signup.mailer.clone(),

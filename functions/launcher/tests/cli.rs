@@ -1,4 +1,4 @@
-//! The command line: what is wrong with the environment is said by name, at the start.
+//! The command line. A missing or malformed variable stops the start, and the message names it.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -17,34 +17,34 @@ fn functions(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         .expect("the binary runs")
 }
 
-/// Starts a service with these variables set, over those that it needs (unset where empty), and on a
-/// port that is taken: what is wrong must be found before anybody listens.
-fn start(service: &str, variables: &[(&str, &str)]) -> String {
+/// Starts a service that must fail, and returns its errors. The variables override a valid set; an empty one
+/// counts as not set. The port is taken, so every other error must come before the service listens.
+fn failed_start(service: &str, variables: &[(&str, &str)]) -> String {
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
-    let needed = [("GOOGLE_CLOUD_PROJECT", "my-project"), ("PUSH_AUTH", "iam"), ("PORT", port.as_str())];
-    let output = functions(&["serve", service], &[&needed, variables].concat());
+    let valid = [("GOOGLE_CLOUD_PROJECT", "my-project"), ("PUSH_AUTH", "iam"), ("PORT", port.as_str())];
+    let output = functions(&["serve", service], &[&valid, variables].concat());
     assert_eq!(output.status.code(), Some(1), "{service} with {variables:?}: {output:?}");
     String::from_utf8(output.stderr).expect("text")
 }
 
-/// Starts it with each of these settings, one a line, and expects it to say `parts`.
+/// Starts a service with the settings of each case, one on each line, and expects all parts in its errors.
 fn check(service: &str, cases: &[(&str, &[&str])]) {
     for (settings, parts) in cases {
         let variables: Vec<_> = settings.split('\n').filter_map(|setting| setting.split_once('=')).collect();
-        let said = start(service, &variables);
+        let errors = failed_start(service, &variables);
         for part in *parts {
-            assert!(said.contains(part), "{service} with {settings}: {part:?} is not in: {said}");
+            assert!(errors.contains(part), "{service} with {settings}: {part:?} is not in: {errors}");
         }
-        // The settings with this word may hold a secret.
-        assert!(!said.contains("secret!"), "{service} with {settings}: {said}");
+        // Stands for a secret in the settings. No message may show it.
+        assert!(!errors.contains("secret!"), "{service} with {settings}: {errors}");
     }
 }
 
 const EMULATORS: &str = "PUBSUB_EMULATOR_HOST=localhost:8085\nFIRESTORE_EMULATOR_HOST=localhost:8086";
 
 #[test]
-fn a_service_with_good_settings_gets_as_far_as_its_port() {
+fn a_service_with_valid_settings_reaches_its_port() {
     let started: &[&str] = &["cannot listen on port"];
     check(
         "crm-service",
@@ -54,7 +54,7 @@ fn a_service_with_good_settings_gets_as_far_as_its_port() {
             ("FIRESTORE_DATABASE=(default)\nGOOGLE_CLOUD_PROJECT=example.com:my-project", started),
             ("LOG=warn, pushbox=debug,firestore::db=off", started),
             (&format!("{EMULATORS}\nPUSH_AUTH=none\nGOOGLE_CLOUD_PROJECT=local"), started),
-            // As a test that reads the logs starts it.
+            // The end-to-end tests start it in this way, to read its logs.
             (&format!("{EMULATORS}\nPUSH_AUTH=none\nK_SERVICE=crm-service"), started),
             ("CORS_ALLOWED_ORIGINS=https://example.com, http://localhost:3000", started),
         ],
@@ -66,7 +66,7 @@ fn a_service_with_good_settings_gets_as_far_as_its_port() {
 }
 
 #[test]
-fn a_missing_or_malformed_variable_stops_the_start_by_name() {
+fn names_the_missing_or_malformed_variable() {
     let project = "It is the id of the project";
     let prefix = "for example NAMES_PREFIX='staging-'";
     let database = "for example FIRESTORE_DATABASE='(default)'";
@@ -103,7 +103,7 @@ fn a_missing_or_malformed_variable_stops_the_start_by_name() {
                 "FIRESTORE_EMULATOR_HOST=localhost:",
                 &["FIRESTORE_EMULATOR_HOST='localhost:' is malformed", "='localhost:8086'"],
             ),
-            ("LOG=inof", &["LOG='inof' is malformed. It is which lines to log", log]),
+            ("LOG=inof", &["LOG='inof' is malformed. It is the log filter", log]),
             ("LOG=info,", &["LOG='info,' is malformed", log]),
             ("LOG=info,pushbox=debgu", &["LOG='info,pushbox=debgu' is malformed", log]),
             ("CORS_ALLOWED_ORIGINS=*", &["CORS_ALLOWED_ORIGINS='*' is malformed", "public routes", origins]),
@@ -111,7 +111,7 @@ fn a_missing_or_malformed_variable_stops_the_start_by_name() {
                 "CORS_ALLOWED_ORIGINS=example.com",
                 &["CORS_ALLOWED_ORIGINS='example.com' is malformed", origins],
             ),
-            // None of these is what a browser sends.
+            // A browser sends an origin in none of these forms.
             ("CORS_ALLOWED_ORIGINS=https://a.example/", &["'https://a.example/' is malformed", origins]),
             (
                 "CORS_ALLOWED_ORIGINS=https://a.example:443",
@@ -138,12 +138,12 @@ fn a_missing_or_malformed_variable_stops_the_start_by_name() {
 }
 
 #[test]
-fn a_service_does_not_start_without_a_check_of_its_pushes() {
-    let ways_out = "PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST";
+fn a_service_does_not_start_without_push_authentication() {
+    let variables = "PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST";
     check(
         "crm-service",
         &[
-            ("PUSH_AUTH=", &["PUSH_AUTH is not set. It is how pushes are authenticated", "PUSH_AUTH='oidc'"]),
+            ("PUSH_AUTH=", &["PUSH_AUTH is not set. It is the authentication of pushes", "PUSH_AUTH='oidc'"]),
             ("PUSH_AUTH=basic", &["PUSH_AUTH='basic' is malformed", "PUSH_AUTH='oidc'"]),
             ("PUSH_AUTH=oidc", &["PUSH_AUDIENCE is not set", "PUSH_AUDIENCE='user-service"]),
             ("PUSH_AUTH=oidc\nPUSH_AUDIENCE=a b", &["PUSH_AUDIENCE='a b' is malformed"]),
@@ -155,9 +155,9 @@ fn a_service_does_not_start_without_a_check_of_its_pushes() {
                 "PUSH_AUTH=oidc\nPUSH_AUDIENCE=https://a.example.com\nPUSH_SERVICE_ACCOUNT=pusher",
                 &["PUSH_SERVICE_ACCOUNT='pusher' is malformed", "PUSH_SERVICE_ACCOUNT='deliver-"],
             ),
-            ("PUSH_AUTH=none", &["PUSH_AUTH=none is for your own machine", ways_out, "oidc or iam"]),
-            ("PUSH_AUTH=none\nPUBSUB_EMULATOR_HOST=localhost:8085", &[ways_out, "oidc or iam"]),
-            ("PUSH_AUTH=none\nFIRESTORE_EMULATOR_HOST=localhost:8086", &[ways_out, "oidc or iam"]),
+            ("PUSH_AUTH=none", &["PUSH_AUTH=none is for your own machine", variables, "oidc or iam"]),
+            ("PUSH_AUTH=none\nPUBSUB_EMULATOR_HOST=localhost:8085", &[variables, "oidc or iam"]),
+            ("PUSH_AUTH=none\nFIRESTORE_EMULATOR_HOST=localhost:8086", &[variables, "oidc or iam"]),
             (
                 "PUSH_AUTH=none\nK_SERVICE=crm-service",
                 &["PUSH_AUTH=none is for your own machine", "oidc or iam"],
@@ -170,7 +170,7 @@ fn a_service_does_not_start_without_a_check_of_its_pushes() {
 }
 
 #[test]
-fn an_unknown_service_is_refused_before_all_else() {
+fn rejects_an_unknown_service_before_it_reads_the_environment() {
     let known = [
         "there is no service crn-service",
         "user-service",
@@ -183,7 +183,7 @@ fn an_unknown_service_is_refused_before_all_else() {
 }
 
 #[test]
-fn the_catalog_is_json_in_every_environment() {
+fn prints_the_catalog_as_json_in_every_environment() {
     let output = functions(&["catalog"], &[("SIGNUP_PRICE", "malformed"), ("MAIL_URL", "malformed")]);
     assert!(output.status.success(), "{output:?}");
     let catalog: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -196,20 +196,20 @@ fn the_catalog_is_json_in_every_environment() {
 }
 
 #[test]
-fn what_is_made_from_the_catalog_has_not_drifted() {
+fn generated_files_match_the_catalog() {
     let output = functions(&["catalog", "--check"], &[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
-fn the_doctor_finds_nothing_in_the_catalog_and_says_what_it_cannot_read() {
+fn the_exit_code_of_the_doctor_tells_findings_from_unreadable_input() {
     let fixtures = "shared/doctor/tests/doctor/fixtures";
     let sound = functions(&["doctor"], &[]);
     assert_eq!(sound.status.code(), Some(0), "{sound:?}");
     let (catalog, plan) = (format!("{fixtures}/catalog.json"), format!("{fixtures}/plan.json"));
-    let of_plan = functions(&["doctor", "--catalog", &catalog, &plan], &[]);
-    assert_eq!(of_plan.status.code(), Some(0), "{of_plan:?}");
-    // The plan deploys other systems than this binary has.
+    let sound_plan = functions(&["doctor", "--catalog", &catalog, &plan], &[]);
+    assert_eq!(sound_plan.status.code(), Some(0), "{sound_plan:?}");
+    // This plan comes from another catalog than this binary's.
     let foreign = functions(&["doctor", &plan], &[]);
     assert_eq!(foreign.status.code(), Some(1), "{foreign:?}");
     for (arguments, expected) in [
@@ -218,9 +218,9 @@ fn the_doctor_finds_nothing_in_the_catalog_and_says_what_it_cannot_read() {
         (&["doctor", &catalog], "catalog.json cannot be checked"),
     ] {
         let output = functions(arguments, &[]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{expected}: {said}");
-        assert!(said.contains(expected), "{said} is not: {expected}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{expected}: {errors}");
+        assert!(errors.contains(expected), "{expected:?} is not in: {errors}");
     }
     let list = functions(&["doctor", "--list"], &[]);
     let list = String::from_utf8_lossy(&list.stdout).into_owned();

@@ -1,4 +1,4 @@
-//! `functions local`: the whole system in one process, which needs nothing else.
+//! `functions local`: all services in one process, without a cloud or an emulator.
 
 mod harness;
 
@@ -15,31 +15,31 @@ use harness::{FUNCTIONS, Process, eventually, expect, free_port, readme, start_l
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-/// Says so when there is no gcloud; in CI there must be one.
+/// Whether gcloud is installed. If not, the test is skipped with a note; in CI it fails.
 fn has_gcloud() -> bool {
     let found = Command::new("gcloud").arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
         let in_ci = env::var("CI").is_ok_and(|value| value == "true");
         assert!(!in_ci, "gcloud is missing: https://cloud.google.com/sdk/docs/install");
-        // Not by println!, which a test that passes keeps to itself.
+        // Cargo hides the `println!` output of a test that passes.
         let skipped = "skipped: gcloud is missing: https://cloud.google.com/sdk/docs/install";
-        writeln!(io::stderr(), "{skipped}").expect("standard error is there");
+        writeln!(io::stderr(), "{skipped}").expect("standard error is open");
     }
     found
 }
 
 #[tokio::test]
-async fn the_readmes_own_commands_work_on_the_local_stack() {
+async fn readme_commands_work_on_the_local_stack() {
     if !has_gcloud() {
         return;
     }
     let (url, _stack) = start_local_stack("readme", &[]).await;
-    readme::follow(readme::Reached::local_stack(&url)).await;
+    readme::follow(readme::Endpoints::local_stack(&url)).await;
 }
 
-/// What a person does who wants to see what flows.
+/// A developer watches the messages of a topic.
 #[tokio::test]
-async fn gcloud_watches_a_topic() {
+async fn gcloud_can_create_and_pull_a_subscription() {
     if !has_gcloud() {
         return;
     }
@@ -52,11 +52,11 @@ async fn gcloud_watches_a_topic() {
         command.env("CLOUDSDK_CORE_DISABLE_PROMPTS", "true");
         command.env("CLOUDSDK_CONFIG", concat!(env!("CARGO_TARGET_TMPDIR"), "/gcloud-watches"));
         let output = command.output().expect("gcloud runs");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "gcloud pubsub {arguments}: {said}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "gcloud pubsub {arguments}: {errors}");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     };
-    for (arguments, answer) in [
+    for (arguments, expected) in [
         ("topics list --format=value(name)", "projects/local/topics/user-events"),
         ("topics describe user-events --format=value(name)", "projects/local/topics/user-events"),
         (
@@ -71,33 +71,33 @@ async fn gcloud_watches_a_topic() {
         ("subscriptions pull mine --format=value(message.data)", "hello"),
         ("subscriptions delete mine", ""),
     ] {
-        let said = gcloud(arguments);
-        assert!(said.contains(answer), "gcloud pubsub {arguments}: {said}");
+        let printed = gcloud(arguments);
+        assert!(printed.contains(expected), "gcloud pubsub {arguments}: {printed}");
     }
 }
 
 #[tokio::test]
-async fn every_route_that_a_service_lists_is_there() {
+async fn every_listed_route_exists() {
     let (url, _stack) = start_local_stack("routes", &[]).await;
     let client = Client::new();
     let state: Value = get(&client, &format!("{url}/_local/state")).await;
-    let mut own = BTreeSet::new();
+    let mut listed = BTreeSet::new();
     for service in state["services"].as_array().expect("services") {
         let name = service["name"].as_str().expect("a name");
         let list: Value = get(&client, &format!("{url}/{name}")).await;
         for route in list["routes"].as_array().expect("routes") {
             let (method, path) =
                 (route["method"].as_str().expect("text"), route["path"].as_str().expect("text"));
-            own.insert(format!("{method} {path}"));
+            listed.insert(format!("{method} {path}"));
             let method = method.parse::<Method>().expect("a method");
-            // What stands for a parameter names nothing that is there.
+            // The id that replaces a parameter does not exist.
             let answer = client.request(method, format!("{url}{}", path.replace(['{', '}'], "-")));
             let answer = answer.send().await.expect("an answer");
             let status = answer.status();
-            let said = answer.text().await.expect("a body");
-            let is_there =
-                status != StatusCode::METHOD_NOT_ALLOWED && !said.contains("There is nothing at this path");
-            assert!(is_there, "{route}: {status} {said}");
+            let body = answer.text().await.expect("a body");
+            let exists =
+                status != StatusCode::METHOD_NOT_ALLOWED && !body.contains("There is nothing at this path");
+            assert!(exists, "{route}: {status} {body}");
         }
     }
     for route in [
@@ -109,7 +109,7 @@ async fn every_route_that_a_service_lists_is_there() {
         "POST /order-api/relay",
         "GET /cancel-service/healthz",
     ] {
-        assert!(own.contains(route), "{route} is not among {own:?}");
+        assert!(listed.contains(route), "{route} is not in {listed:?}");
     }
 }
 
@@ -119,7 +119,7 @@ async fn get(client: &Client, url: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_invoice_can_be_read_on_the_page() {
+async fn the_page_shows_the_mail_with_the_invoice() {
     let (url, _stack) = start_local_stack("invoice", &[]).await;
     let client = Client::new();
     let order = json!({
@@ -145,7 +145,7 @@ async fn the_invoice_can_be_read_on_the_page() {
 }
 
 #[test]
-fn a_firestore_emulator_that_is_not_there_is_said_once() {
+fn reports_an_unreachable_firestore_emulator_once() {
     let output = Command::new(FUNCTIONS)
         .env_clear()
         .env("PORT", free_port().to_string())
@@ -153,13 +153,13 @@ fn a_firestore_emulator_that_is_not_there_is_said_once() {
         .output()
         .expect("it runs");
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let errors = String::from_utf8_lossy(&output.stderr);
     let start = "functions: no answer from the Firestore emulator at 127.0.0.1:1, which FIRESTORE_EMULATOR_HOST names";
-    assert!(said.starts_with(start) && said.lines().count() == 1, "{said}");
+    assert!(errors.starts_with(start) && errors.lines().count() == 1, "{errors}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 }
 
-/// An emulator where the subscriptions are there and push elsewhere.
+/// A Pub/Sub emulator on which every subscription exists and pushes to another address.
 async fn occupied_emulator() -> String {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let host = listener.local_addr().expect("an address").to_string();
@@ -175,7 +175,7 @@ async fn occupied_emulator() -> String {
 }
 
 #[tokio::test]
-async fn a_second_serve_says_whose_pushes_it_takes() {
+async fn serve_warns_if_it_redirects_the_pushes_of_another_process() {
     let host = occupied_emulator().await;
     let port = free_port();
     let mut command = Command::new(FUNCTIONS);
@@ -183,37 +183,37 @@ async fn a_second_serve_says_whose_pushes_it_takes() {
     command.env("GOOGLE_CLOUD_PROJECT", "local").env("PUBSUB_EMULATOR_HOST", host);
     command.env("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1");
     let output = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("second-serve-{port}"));
-    // It may be there from another run.
+    // An earlier run may have left it.
     let _ = std::fs::remove_file(&output);
     let process = Process::spawn(&mut command, output);
     eventually("the warning", async || {
-        let said = process.output();
+        let log = process.output();
         let names_both = |line: &str| {
             line.contains("this subscription pushed to another address")
                 && line.contains("http://localhost:1/other")
                 && line.contains(&format!("http://localhost:{port}/"))
         };
-        if said.lines().any(names_both) { Ok(()) } else { Err(said) }
+        if log.lines().any(names_both) { Ok(()) } else { Err(log) }
     })
     .await;
 }
 
 #[tokio::test]
-async fn the_readmes_own_orders_work_on_the_local_stack() {
+async fn readme_orders_work_on_the_local_stack() {
     let (url, _stack) = start_local_stack("readme-shop", &[]).await;
-    readme::follow_shop(readme::Reached::local_stack(&url)).await;
+    readme::follow_shop(readme::Endpoints::local_stack(&url)).await;
 }
 
-/// One command signs a user up while crm-service is stopped, and one publishes what no service can
+/// One command signs a user up while crm-service is stopped. Another publishes a message that no service can
 /// read.
 #[tokio::test]
-async fn the_readmes_own_ways_to_break_it_work_on_the_local_stack() {
+async fn readme_faults_work_on_the_local_stack() {
     let (url, _stack) = start_local_stack("readme-break", &[]).await;
-    let stack = readme::Reached::local_stack(&url);
+    let stack = readme::Endpoints::local_stack(&url);
     let printed = stack.run("<!-- test: break -->");
     assert!(printed.contains("crm-service is stopped"), "{printed}");
     let http = Client::builder().no_proxy().build().expect("an HTTP client");
-    eventually("crm-service has caught up, and each consumer has parked the poison", async || {
+    eventually("crm-service has caught up, and each consumer has a dead letter", async || {
         let contacts = stack.get(&http, "crm-service", "/contacts").await?;
         expect("contact", &contacts["items"][0]["email"], &"grace@example.com".into())?;
         let state = stack.get(&http, "local", "/_local/state").await?;
@@ -223,7 +223,7 @@ async fn the_readmes_own_ways_to_break_it_work_on_the_local_stack() {
 }
 
 #[tokio::test]
-async fn it_says_where_everything_is_and_ends_on_ctrl_c() {
+async fn prints_the_urls_and_stops_on_ctrl_c() {
     let (url, stack) = start_local_stack("screen", &[]).await;
     let screen = stack.output();
     for service in ["user-service", "email-service", "analytics-service", "crm-service", "billing-service"] {
@@ -237,11 +237,11 @@ async fn it_says_where_everything_is_and_ends_on_ctrl_c() {
 }
 
 #[test]
-fn a_taken_port_is_said_by_number() {
+fn the_error_about_a_taken_port_has_its_number() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let port = taken.local_addr().expect("an address").port();
     let output = Command::new(FUNCTIONS).env_clear().env("PORT", port.to_string()).output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains(&format!("port {port}")), "{said}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains(&format!("port {port}")), "{errors}");
 }

@@ -1,5 +1,5 @@
-//! Customers order in worlds full of faults. No stock is lost or sold twice, each
-//! order ends once, and each customer is charged, mailed and invoiced at most once.
+//! Customers order in worlds full of faults. No stock is lost or sold twice, each order ends once, and
+//! each customer is charged, mailed and invoiced at most once.
 
 #[path = "simulation/checks.rs"]
 mod checks;

@@ -25,7 +25,7 @@ struct Contact {
 async fn create_contact(user: UserCreated, cx: Context) -> Result<(), Failure> {
     let contact =
         Contact { user_id: user.user_id, email: user.email, name: user.name, since: cx.occurred_at() };
-    // Another event about the same user, for example published by hand, changes nothing.
+    // Another event about the same user changes nothing. (A duplicate of this event is not committed.)
     let (Created::New | Created::Exists) = cx.create(&contact);
     Ok(())
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use pushbox::wire::{attribute, limit};
 
-/// A filter that passes these types, and messages without a type. If it would be too long for Pub/Sub, it
-/// passes all types with the same first words; the service acknowledges the types that it does not handle.
+/// A filter that passes these types, and messages without a type. If it is too long for Pub/Sub, a shorter
+/// one passes all types with the same first words. The service acknowledges the types that it does not
+/// handle.
 pub(crate) fn filter(types: &[String]) -> String {
     let untyped = format!("NOT attributes:\"{}\"", attribute::TYPE);
     let exact = types.iter().map(|name| format!("attributes.\"{}\" = \"{name}\"", attribute::TYPE));
@@ -25,7 +26,7 @@ fn any(first: &str, others: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_filter_is_never_too_long() {
+    fn shortens_a_filter_that_is_too_long() {
         let filter =
             |types: &[&str]| super::filter(&types.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
         assert_eq!(

@@ -17,21 +17,21 @@ use pushbox::{Declaration, System, Timing, store, wire};
 
 use self::filter::filter;
 
-/// What there is, and how it is wired.
+/// All services, events, topics and subscriptions, and the rules that they share.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Catalog {
     /// The deadlines that Terraform and the doctor compare.
     pub timing: Deadlines,
-    /// How Pub/Sub delivers, keeps and gives up.
+    /// How Pub/Sub retries, and how long it keeps messages.
     pub delivery: DeliveryRules,
-    /// How long a receipt tells that something was handled.
+    /// Where and how long receipts are kept.
     pub receipts: ReceiptRules,
-    /// By name.
+    /// Ordered by name.
     pub topics: Vec<Topic>,
-    /// By system, in the order in which the system lists them.
+    /// Ordered by system; within a system, in the order of its list.
     pub services: Vec<ServiceEntry>,
-    /// By type.
+    /// Ordered by type.
     pub events: Vec<EventEntry>,
 }
 
@@ -46,7 +46,7 @@ pub struct Deadlines {
     pub request_timeout_seconds: u64,
 }
 
-/// How Pub/Sub delivers, keeps and gives up.
+/// How Pub/Sub retries, and how long it keeps messages.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "the names of the fields of `pushbox::Timing`, which are documented")]
@@ -58,21 +58,21 @@ pub struct DeliveryRules {
     pub dead_letter_retention_seconds: u64,
 }
 
-/// Where receipts are, and how long.
+/// Where and how long receipts are kept.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReceiptRules {
-    /// The collection of each service that holds them.
+    /// The collection in which each service keeps its receipts.
     pub collection: String,
-    /// The field that Firestore removes them by.
+    /// The field of Firestore's TTL policy.
     pub ttl_field: String,
-    /// How long they are kept.
+    /// How long a receipt is kept.
     pub keep_seconds: u64,
     /// The fields that no query filters by, which need no index.
     pub unindexed: Vec<String>,
 }
 
-/// A topic and what it carries.
+/// A topic and its events.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Topic {
     /// Its short name.
@@ -81,7 +81,7 @@ pub struct Topic {
     pub events: Vec<String>,
 }
 
-/// A service and its wiring.
+/// A service, its events and its subscriptions.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceEntry {
@@ -91,9 +91,9 @@ pub struct ServiceEntry {
     pub system: String,
     /// What it does.
     pub about: String,
-    /// Everybody may reach it.
+    /// Whether anyone may call it.
     pub public: bool,
-    /// `POST /relay` must be called now and then.
+    /// Whether a job must call its `POST /relay` from time to time.
     pub relays: bool,
     /// Its own routes, such as `GET /contacts`.
     #[serde(default)]
@@ -102,13 +102,13 @@ pub struct ServiceEntry {
     pub publishes: Vec<String>,
     /// The topics that it publishes to.
     pub publishes_to: Vec<String>,
-    /// One for each topic that it listens to.
+    /// One for each topic with events that it handles.
     pub subscriptions: Vec<Subscription>,
     /// Where its dead letters go.
     pub dead_letter_topic: String,
     /// The environment variables that hold secrets.
     pub secrets: Vec<Secret>,
-    /// Firestore's composite indexes that its queries need.
+    /// The composite indexes of Firestore that its queries need.
     pub indexes: Vec<Value>,
 }
 
@@ -120,9 +120,9 @@ pub struct Subscription {
     pub name: String,
     /// The topic's short name.
     pub topic: String,
-    /// The types of the events that it passes.
+    /// The types of the events that the service handles.
     pub handles: Vec<String>,
-    /// Passes those types, and messages that somebody published by hand without attributes.
+    /// Passes at least these types, and messages without attributes, such as those published by hand.
     pub filter: String,
     /// Where its dead letters go.
     pub dead_letter_topic: String,
@@ -137,7 +137,7 @@ pub struct Secret {
     pub secret: String,
 }
 
-/// An event, who publishes it and who handles it.
+/// An event, its publishers and its handlers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventEntry {
@@ -214,7 +214,7 @@ impl Catalog {
         }
     }
 
-    /// All topics, and this service alone.
+    /// Keeps only this service, and all topics.
     #[must_use]
     pub fn only(mut self, service: &str) -> Self {
         self.services.retain(|entry| entry.name == service);
@@ -245,7 +245,8 @@ impl ServiceEntry {
             system: system.to_owned(),
             about: service.about.to_owned(),
             public: service.public,
-            // The events of a command can stay in its receipt. A redelivery relays those of a consumer.
+            // The events of a command can stay in its receipt, and then only the job relays them. For a
+            // consumer, a redelivery relays them.
             relays: !service.routes.is_empty() && !service.publishes.is_empty(),
             routes: service.routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect(),
             publishes: service.publishes.iter().map(|event| event.name.to_owned()).collect(),

@@ -7,20 +7,20 @@ use serde_json::{Map, Value, json};
 
 use crate::{Catalog, ServiceEntry};
 
-/// The documents with parts between `<!-- catalog: … -->` and `<!-- /catalog -->`.
-const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "functions/shop/README.md"];
+/// The documents with generated parts between `<!-- catalog: … -->` and `<!-- /catalog -->`.
+const DOCUMENTS: [&str; 1] = ["README.md"];
 
-/// The catalog as it is stored and printed.
+/// The JSON form for files and for the terminal: indented, with a newline at the end.
 ///
 /// # Errors
-/// If the value is not JSON.
+/// If the value has no JSON form.
 pub fn json(value: &impl Serialize) -> Result<String, String> {
     let json = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
     Ok(json + "\n")
 }
 
-/// Every file that the catalog determines, with its content. Paths are relative to the repository's
-/// root, which must be the current directory.
+/// The path and the content of every generated file. Paths are relative to the current directory, which must
+/// be the root of the repository.
 ///
 /// # Errors
 /// If a document cannot be read, or a marker in it is malformed.
@@ -37,7 +37,7 @@ pub fn files(catalog: &Catalog) -> Result<Vec<(String, String)>, String> {
     Ok(files)
 }
 
-/// Terraform cannot make outputs in a loop, so each service has its own.
+/// One output for each service, because Terraform cannot create outputs in a loop.
 fn service_urls(catalog: &Catalog) -> Value {
     let output = |service: &ServiceEntry| {
         let name = &service.name;
@@ -50,7 +50,7 @@ fn service_urls(catalog: &Catalog) -> Value {
     json!({ "output": catalog.services.iter().map(output).collect::<Map<_, _>>() })
 }
 
-/// Replaces the text between the markers.
+/// Replaces the text between the markers with generated text.
 fn fill(text: &str, catalog: &Catalog) -> Result<String, String> {
     const BEGIN: &str = "<!-- catalog: ";
     const END: &str = "<!-- /catalog -->";
@@ -78,8 +78,8 @@ fn diagram(catalog: &Catalog, system: &str) -> String {
         lines.push(format!("    {0}{open}{0}{close}", service.name));
     }
     for event in &catalog.events {
-        for publisher in of_system(catalog, system, &event.published_by) {
-            for handler in of_system(catalog, system, &event.handled_by) {
+        for publisher in names_in_system(catalog, system, &event.published_by) {
+            for handler in names_in_system(catalog, system, &event.handled_by) {
                 lines.push(format!("    {publisher} -- {} --> {handler}", event.r#type));
             }
         }
@@ -92,7 +92,7 @@ fn events(catalog: &Catalog, system: &str) -> String {
     let mut lines =
         vec!["| event | topic | published by | handled by |".to_owned(), "|---|---|---|---|".to_owned()];
     for event in &catalog.events {
-        let names = |services: &[String]| of_system(catalog, system, services).join(", ");
+        let names = |services: &[String]| names_in_system(catalog, system, services).join(", ");
         let (published_by, handled_by) = (names(&event.published_by), names(&event.handled_by));
         if !published_by.is_empty() || !handled_by.is_empty() {
             let line = format!("| `{}` | `{}` | {published_by} | {handled_by} |", event.r#type, event.topic);
@@ -117,7 +117,7 @@ fn members<'a>(catalog: &'a Catalog, system: &str) -> impl Iterator<Item = &'a S
     catalog.services.iter().filter(move |service| service.system == system)
 }
 
-fn of_system<'a>(catalog: &Catalog, system: &str, names: &'a [String]) -> Vec<&'a str> {
+fn names_in_system<'a>(catalog: &Catalog, system: &str, names: &'a [String]) -> Vec<&'a str> {
     let is_member = |name: &&String| members(catalog, system).any(|service| service.name == **name);
     names.iter().filter(is_member).map(String::as_str).collect()
 }

@@ -13,17 +13,17 @@ use std::fmt;
 use catalog::Catalog;
 
 use self::{
-    checks::{Finding, OF_CATALOG, OF_PLAN},
+    checks::{CATALOG_CHECKS, Finding, PLAN_CHECKS},
     plan::Plan,
 };
 
-/// The name of each check, and what it finds.
+/// The name of each check, and its description: the end of the sentence "It finds …".
 pub fn checks() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let of_catalog = OF_CATALOG.iter().map(|check| (check.name, check.finds));
-    of_catalog.chain(OF_PLAN.iter().map(|check| (check.name, check.finds)))
+    let catalog_checks = CATALOG_CHECKS.iter().map(|check| (check.name, check.description));
+    catalog_checks.chain(PLAN_CHECKS.iter().map(|check| (check.name, check.description)))
 }
 
-/// The findings, as [`Display`](fmt::Display) prints them for people.
+/// The findings. [`Display`](fmt::Display) prints them for people.
 pub struct Report {
     /// Each with the name of its check.
     findings: Vec<(&'static str, Finding)>,
@@ -38,21 +38,20 @@ impl Report {
     }
 }
 
-/// Checks a catalog and, if given, a plan: its name, and the output of `terraform show -json`, which may
-/// be of a state, too.
+/// Checks a catalog and, if given, a plan or a state: its name, and the output of `terraform show -json`.
 ///
 /// # Errors
 /// If the plan cannot be read.
 pub fn examine(catalog: &Catalog, plan: Option<(&str, &str)>) -> Result<Report, String> {
     let mut findings = Vec::new();
-    for check in OF_CATALOG {
+    for check in CATALOG_CHECKS {
         findings.extend((check.run)(catalog).into_iter().map(|finding| (check.name, finding)));
     }
     let mut checked = format!("the catalog ({})", count(catalog));
     if let Some((name, json)) = plan {
         let plan = Plan::read(json, catalog).map_err(|error| format!("{name} cannot be checked: {error}"))?;
         let expected = plan.expected(catalog);
-        for check in OF_PLAN {
+        for check in PLAN_CHECKS {
             findings.extend((check.run)(&expected, &plan).into_iter().map(|finding| (check.name, finding)));
         }
         checked += &format!(" and {name} ({}, {})", plan.kind, count(&expected));
@@ -62,12 +61,12 @@ pub fn examine(catalog: &Catalog, plan: Option<(&str, &str)>) -> Result<Report, 
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (check, Finding { what, why, remedy }) in &self.findings {
-            writeln!(f, "{check}: {what}\n    why: {why}\n    do:  {remedy}\n")?;
+        for (check, Finding { problem, consequence, remedy }) in &self.findings {
+            writeln!(f, "{check}: {problem}\n    why: {consequence}\n    do:  {remedy}\n")?;
         }
         let checked = &self.checked;
         match self.findings.len() {
-            0 => writeln!(f, "Checked {checked}: nothing to find."),
+            0 => writeln!(f, "Checked {checked}: no findings."),
             1 => writeln!(f, "Checked {checked}: 1 finding."),
             many => writeln!(f, "Checked {checked}: {many} findings."),
         }
@@ -81,6 +80,6 @@ fn count(catalog: &Catalog) -> String {
         (catalog.topics.len(), "topic"),
         (subscriptions, "subscription"),
     ];
-    let count = |(count, what): (usize, &str)| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let count = |(count, noun): (usize, &str)| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     counts.map(count).join(", ")
 }

@@ -1,5 +1,5 @@
-//! What a plan or a state holds of what a catalog asks for. It is read once; whatever a check needs
-//! is here, by name, and no check looks at Terraform's JSON.
+//! The resources of a Terraform plan or state that the checks need. They are read once, so no check reads
+//! Terraform's JSON.
 
 mod grants;
 mod read;
@@ -9,42 +9,41 @@ use std::collections::BTreeMap;
 use catalog::Catalog;
 use serde_json::Value;
 
-pub(super) use self::grants::{Grant, Member, On};
+pub(super) use self::grants::{Grant, GrantTarget, Member};
 use super::terraform::Document;
 
-/// For names that a plan cannot tell.
-pub(super) const UNKNOWN: &str = "what nobody knows before it is applied";
+/// Stands for a name that a plan does not know. Terraform uses the same words.
+pub(super) const UNKNOWN: &str = "(known after apply)";
 
 pub(super) struct Plan {
-    /// Whether it is a plan or a state.
+    /// "a plan" or "a state".
     pub(super) kind: &'static str,
-    /// What all names of this copy begin with.
+    /// The prefix of all names of this deployment.
     pub(super) prefix: String,
-    /// The systems that were asked for, if the plan tells.
+    /// The systems to deploy, if the plan has that variable.
     systems: Option<Vec<String>>,
-    pub(super) services: Vec<Run>,
+    pub(super) services: Vec<CloudRunService>,
     pub(super) topics: Vec<Topic>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) jobs: Vec<Job>,
     pub(super) grants: Vec<Grant>,
-    /// Addresses of grants that take a role from everybody else.
+    /// Addresses of grants that remove a role from all other members.
     pub(super) authoritative: Vec<String>,
     pub(super) fields: Vec<Field>,
     pub(super) alerts: Vec<Alert>,
 }
 
-/// A Cloud Run service.
-pub(super) struct Run {
+pub(super) struct CloudRunService {
     pub(super) name: String,
     /// The service of the catalog that its container runs.
     pub(super) serves: Option<String>,
     pub(super) account: Option<String>,
     pub(super) timeout_seconds: u64,
     pub(super) env: BTreeMap<String, String>,
-    /// Audiences that Cloud Run accepts besides its own addresses.
+    /// Audiences that Cloud Run accepts besides the service's URLs.
     pub(super) custom_audiences: Vec<String>,
     pub(super) urls: Vec<String>,
-    /// Whether it lets callers in without looking at grants.
+    /// Whether anyone may call it without a grant.
     pub(super) is_open: bool,
 }
 
@@ -55,7 +54,7 @@ pub(super) struct Topic {
 
 pub(super) struct Subscription {
     pub(super) name: String,
-    /// `None` if the plan cannot tell; so is every name below.
+    /// `None` if the plan does not know it. This holds for every optional name below.
     pub(super) topic: Option<String>,
     pub(super) filter: String,
     pub(super) ack_deadline_seconds: u64,
@@ -63,7 +62,7 @@ pub(super) struct Subscription {
     pub(super) expires: bool,
     pub(super) push: Option<Delivery>,
     pub(super) dead_letters: Option<DeadLetters>,
-    /// The shortest and the longest pause before the next delivery.
+    /// The minimum and the maximum.
     pub(super) backoff_seconds: Option<(u64, u64)>,
 }
 
@@ -80,10 +79,10 @@ pub(super) struct Job {
     pub(super) delivery: Delivery,
 }
 
-/// Where requests go, and whose token they carry.
+/// The destination of requests, and the token that they carry.
 pub(super) struct Delivery {
     pub(super) service: Option<String>,
-    /// A first plan knows no path.
+    /// `None` in the plan of a first deployment, which knows no URLs.
     pub(super) path: Option<String>,
     pub(super) token: Option<Token>,
 }
@@ -107,7 +106,7 @@ pub(super) struct Alert {
     pub(super) filters: Vec<String>,
 }
 
-impl Run {
+impl CloudRunService {
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.env.get(name).map(String::as_str)
     }
@@ -126,7 +125,7 @@ impl Delivery {
         self.service.as_deref() == Some(service) && self.path.as_deref().is_none_or(|known| known == path)
     }
 
-    pub(super) fn shown(&self) -> String {
+    pub(super) fn destination(&self) -> String {
         match (&self.service, &self.path) {
             (Some(service), Some(path)) => format!("{path} of {service}"),
             (Some(service), None) => service.clone(),
@@ -139,7 +138,8 @@ impl Plan {
     pub(super) fn read(json: &str, catalog: &Catalog) -> Result<Self, String> {
         let document = Document::read(json)?;
         let reader = read::Reader { document: &document, catalog };
-        let services: Vec<Run> = document.of_kind("google_cloud_run_v2_service").map(read::run).collect();
+        let services: Vec<CloudRunService> =
+            document.of_kind("google_cloud_run_v2_service").map(read::service).collect();
         let systems = document.variable("systems").map(|systems| match systems.as_array() {
             Some(systems) => systems.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
             None => catalog.services.iter().map(|service| service.system.clone()).collect(),
@@ -147,7 +147,7 @@ impl Plan {
         let (grants, authoritative) = grants::read(&reader);
         Ok(Self {
             kind: if document.is_plan { "a plan" } else { "a state" },
-            prefix: services.iter().find_map(Run::prefix).unwrap_or_default(),
+            prefix: services.iter().find_map(CloudRunService::prefix).unwrap_or_default(),
             systems,
             topics: document.of_kind("google_pubsub_topic").map(read::topic).collect(),
             subscriptions: (document.of_kind("google_pubsub_subscription"))
@@ -164,7 +164,7 @@ impl Plan {
         })
     }
 
-    /// What of the catalog ought to be there, under the names that it ought to have there.
+    /// The part of the catalog that this plan must contain, with the prefix on its names.
     pub(super) fn expected(&self, catalog: &Catalog) -> Catalog {
         let mut expected = catalog.clone();
         let rename = |name: &mut String| name.insert_str(0, &self.prefix);
@@ -178,13 +178,13 @@ impl Plan {
                 rename(&mut subscription.dead_letter_topic);
             }
         });
-        // A state does not say which systems were asked for, nor does a plan that has all this in a
-        // module: those that a service is there of. If there is none at all, everything is missing.
-        let there: Vec<String> = (expected.services.iter())
+        // A state does not name the systems to deploy, nor does a plan whose resources are in a module.
+        // Then a system counts if at least one of its services exists. If no service exists, all are missing.
+        let deployed: Vec<String> = (expected.services.iter())
             .filter(|service| self.service(&service.name).is_some())
             .map(|service| service.system.clone())
             .collect();
-        let systems = self.systems.as_ref().unwrap_or(&there);
+        let systems = self.systems.as_ref().unwrap_or(&deployed);
         if !systems.is_empty() {
             expected.services.retain(|service| systems.contains(&service.system));
         }
@@ -198,7 +198,7 @@ impl Plan {
         expected
     }
 
-    pub(super) fn service(&self, name: &str) -> Option<&Run> {
+    pub(super) fn service(&self, name: &str) -> Option<&CloudRunService> {
         self.services.iter().find(|service| service.name == name)
     }
 
@@ -210,7 +210,7 @@ impl Plan {
         self.subscriptions.iter().find(|subscription| subscription.name == name)
     }
 
-    /// What keeps the messages of a dead-letter topic until somebody looks.
+    /// The pull subscriptions that keep the messages of a dead-letter topic.
     pub(super) fn holders(&self, topic: &str) -> impl Iterator<Item = &Subscription> {
         self.subscriptions
             .iter()
@@ -221,9 +221,9 @@ impl Plan {
         self.jobs.iter().filter(move |job| job.posts && job.delivery.reaches(service, "/relay"))
     }
 
-    pub(super) fn is_granted(&self, on: &On, roles: &[&str], member: &Member) -> bool {
-        self.grants
-            .iter()
-            .any(|grant| grant.on == *on && grant.member == *member && roles.contains(&grant.role.as_str()))
+    pub(super) fn is_granted(&self, target: &GrantTarget, roles: &[&str], member: &Member) -> bool {
+        self.grants.iter().any(|grant| {
+            grant.target == *target && grant.member == *member && roles.contains(&grant.role.as_str())
+        })
     }
 }

@@ -1,14 +1,14 @@
-//! What `terraform show -json` prints, of a plan or of a state.
+//! The output of `terraform show -json`, for a plan or a state.
 //! <https://developer.hashicorp.com/terraform/internals/json-format>
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// The resources that there are, or that there will be.
+/// The resources that exist (a state), or that will exist (a plan).
 pub(super) struct Document {
     pub(super) is_plan: bool,
-    /// The variables of a plan; a state does not tell them.
+    /// Only a plan has them.
     variables: Value,
     pub(super) resources: Vec<Resource>,
 }
@@ -17,25 +17,25 @@ pub(super) struct Document {
 pub(super) struct Resource {
     pub(super) kind: String,
     address: String,
-    /// Its key in `for_each`, or its number.
+    /// The key in `for_each`, or the number in `count`.
     index: Option<String>,
     values: Value,
-    /// What the values are computed from; a plan tells, a state does not.
+    /// The expressions that the values come from. Only a plan has them.
     expressions: Value,
 }
 
 impl Document {
     pub(super) fn read(json: &str) -> Result<Self, String> {
         let root: Value = serde_json::from_str(json)
-            .map_err(|error| format!("it is not what `terraform show -json` prints: {error}"))?;
+            .map_err(|error| format!("it is not the output of `terraform show -json`: {error}"))?;
         let version = root["format_version"].as_str().unwrap_or_default();
         if !version.starts_with("1.") {
             return Err(format!(
-                "it is not what `terraform show -json` prints: format_version is \"{version}\", not 1.x"
+                "it is not the output of `terraform show -json`: format_version is \"{version}\", not 1.x"
             ));
         }
         if root["errored"] == true {
-            return Err("it is a plan that failed, which holds a part only".to_owned());
+            return Err("it is a plan that failed, so it is incomplete".to_owned());
         }
         let is_plan = !root["planned_values"].is_null();
         let values = if is_plan { &root["planned_values"] } else { &root["values"] };
@@ -44,7 +44,7 @@ impl Document {
         let mut resources = Vec::new();
         collect_resources(&values["root_module"], &expressions, &mut resources);
         if resources.is_empty() {
-            return Err("it holds no resource: nothing is deployed".to_owned());
+            return Err("it has no resources: nothing is deployed".to_owned());
         }
         Ok(Self { is_plan, variables: root["variables"].clone(), resources })
     }
@@ -57,10 +57,10 @@ impl Document {
         self.resources.iter().filter(move |resource| resource.kind == kind)
     }
 
-    /// The resource that a value will come from, where the plan does not know the value yet.
+    /// The resource that will determine a value which the plan does not know yet.
     ///
-    /// The configuration says `google_pubsub_topic.events[each.value.topic]`, but not what
-    /// `each.value` is. `each_value` tells, from the resource's key and the field.
+    /// The configuration has an expression such as `google_pubsub_topic.events[each.value.topic]`, but not
+    /// the value of `each.value`. `each_value` returns it for the resource's key and the field.
     pub(super) fn source_of(
         &self,
         resource: &Resource,
@@ -112,22 +112,22 @@ impl Resource {
         self.value(pointer)?.as_u64()
     }
 
-    /// Such as `"604800s"`.
+    /// Parses a duration such as `"604800s"`.
     pub(super) fn seconds(&self, pointer: &str) -> Option<u64> {
         let text = self.text(pointer)?.strip_suffix('s')?;
         text.split('.').next()?.parse().ok()
     }
 
-    /// Blocks are lists too.
+    /// A list or the blocks of one kind, which are lists, too.
     pub(super) fn list(&self, pointer: &str) -> &[Value] {
         self.value(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 }
 
-fn collect_resources(module: &Value, expressions: &BTreeMap<String, Value>, into: &mut Vec<Resource>) {
+fn collect_resources(module: &Value, expressions: &BTreeMap<String, Value>, resources: &mut Vec<Resource>) {
     for resource in entries(&module["resources"]).filter(|resource| resource["mode"] == "managed") {
         let address = resource["address"].as_str().unwrap_or_default();
-        into.push(Resource {
+        resources.push(Resource {
             kind: resource["type"].as_str().unwrap_or_default().to_owned(),
             address: address.to_owned(),
             index: match &resource["index"] {
@@ -140,17 +140,17 @@ fn collect_resources(module: &Value, expressions: &BTreeMap<String, Value>, into
         });
     }
     for child in entries(&module["child_modules"]) {
-        collect_resources(child, expressions, into);
+        collect_resources(child, expressions, resources);
     }
 }
 
-fn collect_expressions(module: &Value, path: &str, into: &mut BTreeMap<String, Value>) {
+fn collect_expressions(module: &Value, path: &str, expressions: &mut BTreeMap<String, Value>) {
     for resource in entries(&module["resources"]) {
         let address = resource["address"].as_str().unwrap_or_default();
-        into.insert(format!("{path}{address}"), resource["expressions"].clone());
+        expressions.insert(format!("{path}{address}"), resource["expressions"].clone());
     }
     for (name, call) in module["module_calls"].as_object().into_iter().flatten() {
-        collect_expressions(&call["module"], &format!("{path}module.{name}."), into);
+        collect_expressions(&call["module"], &format!("{path}module.{name}."), expressions);
     }
 }
 
@@ -158,7 +158,7 @@ fn entries(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-/// `module.a["b"].google_x.y["z"]` is `module.a.google_x.y`.
+/// Returns `module.a.google_x.y` for `module.a["b"].google_x.y["z"]`.
 fn without_keys(address: &str) -> String {
     let mut kept = String::new();
     let (mut in_key, mut in_quotes) = (false, false);
@@ -174,7 +174,7 @@ fn without_keys(address: &str) -> String {
     kept
 }
 
-/// `module.a.` of `module.a["b"].google_x.y`.
+/// Returns `module.a.` for `module.a["b"].google_x.y`.
 fn module(address: &str) -> String {
     let address = without_keys(address);
     match address.rfind("google_") {

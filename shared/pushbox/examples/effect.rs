@@ -34,6 +34,7 @@ impl Event for UserCreated {
 struct Greeting {
     user_id: String,
     text: String,
+    is_sent: bool,
 }
 
 impl Document for Greeting {
@@ -57,9 +58,10 @@ impl Effect for Greet {
 
     /// Runs in a transaction: decides what to call for.
     async fn claim(&self, user: UserCreated, cx: Context) -> Result<Option<Self::Call>, Failure> {
-        // `None` ends the handling: another event about this user was handled before.
-        let known = cx.get::<Greeting>(&user.user_id).await?.is_some();
-        Ok((!known).then(|| (user.user_id, format!("Hello, {}!", user.name))))
+        let text = format!("Hello, {}!", user.name);
+        let greeting = Greeting { user_id: user.user_id.clone(), text: text.clone(), is_sent: false };
+        // `None` ends the handling: another event about this user came first.
+        Ok(cx.create(&greeting).is_new().then_some((user.user_id, text)))
     }
 
     /// Makes the call. `key` stays the same if the call is repeated after a crash.
@@ -70,12 +72,13 @@ impl Effect for Greet {
 
     /// Runs in a transaction: records the outcome.
     async fn complete(&self, (user_id, text): Self::Call, (): (), cx: Context) -> Result<(), Failure> {
-        cx.put(&Greeting { user_id, text });
+        cx.put(&Greeting { user_id, text, is_sent: true });
         Ok(())
     }
 
     /// Runs in a transaction if `perform` rejects the call: undoes what `claim` staged.
-    async fn abandon(&self, _: Self::Call, _: Context) -> Result<(), Failure> {
+    async fn abandon(&self, (user_id, _): Self::Call, cx: Context) -> Result<(), Failure> {
+        cx.delete::<Greeting>(user_id);
         Ok(())
     }
 }

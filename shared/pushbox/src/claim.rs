@@ -12,7 +12,7 @@ use crate::{
     receipt::{self, About, Claim, Found, Phase, Receipt, State},
     reject,
     store::{CommitError, Precondition, Version, Write},
-    transaction::{Sealed, commit, transact},
+    transaction::{Sealed, commit, missing_version, transact},
 };
 
 /// What a delivery does next.
@@ -52,7 +52,7 @@ pub(crate) async fn claim(
                 key: key.clone(),
                 call,
                 phase: Phase::Performing,
-                is_repeated: false,
+                may_have_called: false,
             };
             Ok(State::Claimed { claim })
         }
@@ -62,9 +62,9 @@ pub(crate) async fn claim(
         Sealed::Ours(Receipt { about, state }, version) => match state {
             State::Done(done) => Ok(Claimed::Over(done.events, Outcome::Handled)),
             State::Claimed { claim } => Ok(Claimed::Held(Box::new(Held { about, claim, version, since }))),
-            State::Abandoned => Err(abandoned()),
+            State::Abandoned { reason } => Err(Failure::Reject(reason)),
         },
-        Sealed::Theirs(found) => wait(runtime, subject, &token, since, found).await,
+        Sealed::Existing(found) => wait(runtime, subject, &token, since, found).await,
     }
 }
 
@@ -80,15 +80,23 @@ async fn wait(
     let path = receipt::path(subject.service, &subject.key);
     let mut poll = Duration::from_millis(50);
     loop {
-        let Found { receipt: Receipt { about, state }, version, age } = found;
+        let Found { receipt: Receipt { mut about, state }, version, age } = found;
         let mut claim = match state {
             State::Done(done) => return Ok(Claimed::Over(done.events, Outcome::Duplicate)),
             State::Claimed { claim } => claim,
-            State::Abandoned => return Err(abandoned()),
+            // Another delivery of this event was refused. Only a replay calls again.
+            State::Abandoned { reason } => return Err(Failure::Reject(reason)),
         };
         match &claim.phase {
             Phase::Performed(_) => {
                 return Ok(Claimed::Held(Box::new(Held { about, claim, version, since })));
+            }
+            // It abandons, which the holder could not do.
+            Phase::Refused(_) if !claim.may_have_called => {
+                return Ok(Claimed::Held(Box::new(Held { about, claim, version, since })));
+            }
+            Phase::Refused(reason) if !about.may_be_replayed(subject) => {
+                return Err(Failure::Reject(reason.clone()));
             }
             // The answer to our own commit was lost.
             Phase::Performing if claim.token == token => {
@@ -98,15 +106,16 @@ async fn wait(
                 tokio::time::sleep(poll).await;
                 poll = (poll * 2).min(Duration::from_millis(500));
             }
-            Phase::Performing | Phase::Released => {
+            Phase::Performing | Phase::Released | Phase::Refused(_) => {
+                claim.may_have_called |= matches!(claim.phase, Phase::Performing);
                 token.clone_into(&mut claim.token);
-                claim.is_repeated = true;
                 since = Instant::now();
+                about.message_id.clone_from(&subject.message_id);
                 let mut held = Held { about, claim, version, since };
                 let write = held.enter(subject, Phase::Performing)?;
                 match commit(store, &[write]).await {
                     Ok(versions) => {
-                        held.version = versions.first().copied().unwrap_or(version);
+                        held.version = versions.first().copied().ok_or_else(missing_version)?;
                         return Ok(Claimed::Held(Box::new(held)));
                     }
                     Err(CommitError::Conflict) => {}
@@ -115,7 +124,8 @@ async fn wait(
                 }
             }
         }
-        found = Receipt::read(store, &path).await?.ok_or_else(abandoned)?;
+        let gone = || Failure::Retry("the receipt has expired".to_owned());
+        found = Receipt::read(store, &path).await?.ok_or_else(gone)?;
     }
 }
 
@@ -129,8 +139,4 @@ impl Held {
         let path = receipt::path(subject.service, &subject.key);
         Ok(Write { path, change, only_if: Precondition::At(self.version) })
     }
-}
-
-fn abandoned() -> Failure {
-    Failure::Retry("the claim was abandoned".to_owned())
 }

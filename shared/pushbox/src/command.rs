@@ -123,7 +123,7 @@ impl<T> Command<T> {
         Fut: Future<Output = Result<Reply, Problem>>,
     {
         let Self { runtime, key, fingerprint, trace, .. } = self;
-        let subject = runtime.subject(key, None, None, trace);
+        let subject = runtime.subject(key, None, false, None, trace);
         let sealed = transact(
             &runtime,
             &subject,
@@ -139,7 +139,7 @@ impl<T> Command<T> {
         let sealed = timeout(runtime.timing().command, sealed).await.map_err(late)??;
         let (receipt, version) = match sealed {
             Sealed::Ours(receipt, version) => (receipt, version),
-            Sealed::Theirs(found) => (found.receipt, found.version),
+            Sealed::Existing(found) => (found.receipt, found.version),
         };
         let State::Done(Done { answer: Some(answer), pending, .. }) = receipt.state.clone() else {
             return Err(no_answer());

@@ -27,7 +27,7 @@ pub(crate) async fn consume(runtime: &Runtime, delivery: &Delivery, trace: Trace
         Err(Failure::Reject(reason)) => match dead_letter(runtime, delivery, &reason).await {
             Ok(()) => Outcome::Rejected(reason),
             Err(Failure::Retry(error) | Failure::Reject(error)) => {
-                Outcome::Retry(format!("{reason}; and it could not be parked: {error}"))
+                Outcome::Retry(format!("{reason}; and the dead letter could not be published: {error}"))
             }
         },
     }
@@ -41,7 +41,7 @@ async fn handle(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Result<
     let Some(handler) = runtime.handler(&event_type) else { return Ok(Outcome::Ignored) };
     let data = delivery.data.as_ref().map_err(|reason| Failure::Reject((*reason).to_owned()))?;
     let message_id = Some(delivery.message_id.clone());
-    let subject = runtime.subject(delivery.key(), message_id, delivery.time(), trace);
+    let subject = runtime.subject(delivery.key(), message_id, delivery.is_replay(), delivery.time(), trace);
     match handler {
         Handler::Transaction(step) => {
             let late = |_| Failure::Retry("the handler's deadline passed".to_owned());
@@ -58,12 +58,12 @@ async fn run(runtime: &Runtime, step: &Step, subject: &Subject, data: &[u8]) -> 
         match transact(runtime, subject, Precondition::Absent, |cx| step(data, cx), seal).await? {
             Sealed::Ours(receipt, _) => (receipt.state, Outcome::Handled),
             // The first delivery may have died before its relay, so a duplicate relays, too.
-            Sealed::Theirs(found) => (found.receipt.state, Outcome::Duplicate),
+            Sealed::Existing(found) => (found.receipt.state, Outcome::Duplicate),
         };
     fault::point("committed").await;
     match state {
         State::Done(done) => runtime.relay(&done.events).await.map(|()| outcome),
-        State::Claimed { .. } | State::Abandoned => {
+        State::Claimed { .. } | State::Abandoned { .. } => {
             Err(Failure::Retry("an earlier release has claimed this event".to_owned()))
         }
     }

@@ -56,6 +56,8 @@ pub(crate) struct Subject {
     pub(crate) key: Key,
     /// The message; none for a command.
     pub(crate) message_id: Option<String>,
+    /// The message is the replay of a dead letter.
+    pub(crate) is_replay: bool,
     pub(crate) occurred_at: Timestamp,
     pub(crate) trace: Trace,
 }

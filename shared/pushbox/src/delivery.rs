@@ -269,6 +269,11 @@ impl Delivery {
         self.attribute(attribute::DEAD_LETTER_MESSAGE_ID).unwrap_or(&self.message_id)
     }
 
+    /// Whether the message is the replay of a dead letter.
+    pub(crate) fn is_replay(&self) -> bool {
+        self.attribute(attribute::DEAD_LETTER_MESSAGE_ID).is_some()
+    }
+
     /// The event's type; `None` if neither the attributes nor the data name it.
     pub(crate) fn event_type(&self) -> Result<Option<Cow<'_, str>>, &'static str> {
         if let Some(ce_type) = self.attribute(attribute::TYPE) {

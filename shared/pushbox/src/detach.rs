@@ -9,23 +9,28 @@ use futures::{FutureExt, future::BoxFuture};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use crate::Failure;
+
 /// Runs a future in place. If this is dropped before the future's end, the future continues in the
 /// background.
-pub(crate) struct DetachOnDrop<T: Send + 'static> {
-    future: Option<BoxFuture<'static, T>>,
+pub(crate) struct DetachOnDrop {
+    future: Option<BoxFuture<'static, Result<(), Failure>>>,
     background: TaskTracker,
 }
 
-impl<T: Send + 'static> DetachOnDrop<T> {
-    pub(crate) fn new(background: &TaskTracker, future: impl Future<Output = T> + Send + 'static) -> Self {
+impl DetachOnDrop {
+    pub(crate) fn new(
+        background: &TaskTracker,
+        future: impl Future<Output = Result<(), Failure>> + Send + 'static,
+    ) -> Self {
         Self { future: Some(future.boxed()), background: background.clone() }
     }
 }
 
-impl<T: Send + 'static> Future for DetachOnDrop<T> {
-    type Output = T;
+impl Future for DetachOnDrop {
+    type Output = Result<(), Failure>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // A future that panics is not put back, because it must not be polled again.
         let Some(mut future) = self.future.take() else { return Poll::Pending };
         let polled = future.poll_unpin(cx);
@@ -36,11 +41,15 @@ impl<T: Send + 'static> Future for DetachOnDrop<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for DetachOnDrop<T> {
+impl Drop for DetachOnDrop {
     fn drop(&mut self) {
         // Without a runtime, the process is about to end.
         if let (Some(future), Ok(_)) = (self.future.take(), Handle::try_current()) {
-            self.background.spawn(future.map(drop));
+            self.background.spawn(future.map(|result| {
+                if let Err(Failure::Retry(reason) | Failure::Reject(reason)) = result {
+                    tracing::warn!(reason, "an effect failed after its caller hung up");
+                }
+            }));
         }
     }
 }

@@ -17,6 +17,14 @@ use crate::{Context, Event, Failure, service::decode};
 /// the record of its outcome, another delivery takes the claim over after the
 /// [lease](crate::Timing::lease). It makes the same call with the same idempotency key. Each such failure
 /// adds at most one call.
+///
+/// A duplicate finds the receipt, and what it does depends on the receipt:
+/// - The event is handled: it publishes the events once more and answers 204.
+/// - Another delivery holds the claim: it waits for the outcome, at most [`claim`](crate::Timing::claim),
+///   and then answers 503.
+/// - The claim keeps an outcome: it completes.
+/// - The lease has ended, or the holder has given up: it takes the claim over.
+/// - The call was refused: it is rejected with the same reason, unless it is a replay.
 pub trait Effect: Send + Sync + 'static {
     /// The event that it handles.
     type Event: Event;
@@ -58,7 +66,7 @@ pub trait Effect: Send + Sync + 'static {
 
     /// Undoes the writes of `claim` after `perform` has rejected the call. The same commit abandons the
     /// claim, so a replay of the dead letter begins with `claim`. This does not run if an earlier attempt
-    /// may have made the call: then the claim keeps its key for the replay.
+    /// may have made the call: then the claim keeps its key for the replay. It must not publish.
     fn abandon(&self, call: Self::Call, cx: Context) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 

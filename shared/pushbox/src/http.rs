@@ -58,11 +58,11 @@ pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
     let push = |State(runtime): State<Runtime>, request: Request| push(runtime, budget, request);
     routes
         .route(RELAY, post(relay))
-        .layer(from_fn_with_state(runtime.clone(), log_request))
-        .route("/healthz", get(|| async { "ok" }))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn_with_state(runtime.clone(), deadline))
         .layer(CatchPanicLayer::custom(|_| panicked().into_response()))
+        .layer(from_fn_with_state(runtime.clone(), log_request))
+        .route("/healthz", get(|| async { "ok" }))
         .layer(from_fn(problem::for_every_error))
         // The layers do not apply to it, because each costs allocations, and `push` does their work itself.
         .route("/", post(push).fallback(|| async { Problem::wrong_method() }))
@@ -248,12 +248,11 @@ fn late() -> Problem {
 pub async fn serve(listener: TcpListener, app: Router, background: TaskTracker) -> io::Result<()> {
     let (stop, mut stopped) = watch::channel(());
     let shutdown = async move {
-        let result = told_to_stop().await;
-        drop(stop);
-        if let Err(error) = result {
+        if let Err(error) = told_to_stop().await {
             tracing::error!(%error, "cannot listen for signals");
             pending::<()>().await;
         }
+        drop(stop);
     };
     let finished = async {
         axum::serve(listener, app).with_graceful_shutdown(shutdown).await?;

@@ -1,8 +1,12 @@
 //! A runtime for services that handle Pub/Sub push messages: delivered at least once, handled once.
 //!
-//! A consumer is a function from an event and a [`Context`] to `Result<(), Failure>`. The runtime commits
-//! the writes that it staged in one Firestore commit. The same commit creates the *receipt*: the proof that
-//! the event is handled, with the events to publish. A duplicate finds the receipt and changes nothing.
+//! A consumer is a function from an event and a [`Context`] to `Result<(), Failure>`. The runtime commits the
+//! function's staged writes in one commit. The same commit creates the *receipt* of the event, which holds
+//! the events to publish.
+//!
+//! For a duplicate, the function runs again, but the commit is refused because the receipt exists. The runtime
+//! then publishes the events of the receipt once more and answers 204. [`Effect`] explains duplicates of
+//! calls to the outside. A [`Command`] with a known idempotency key gets the first reply; a 4xx is not stored.
 //!
 //! | to | see |
 //! |---|---|

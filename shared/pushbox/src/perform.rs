@@ -27,7 +27,11 @@ pub(crate) async fn handle(
     data: &[u8],
 ) -> Result<Outcome, Failure> {
     let claimed = timeout(runtime.timing().claim, claim(&**effect, runtime, &subject, data)).await;
-    let late = || Failure::Retry("another delivery held the claim for too long".to_owned());
+    let late = || {
+        Failure::Retry(
+            "claiming, or waiting for another delivery that holds the claim, took too long".to_owned(),
+        )
+    };
     let held = match claimed.map_err(|_| late())?? {
         Claimed::Held(held) => held,
         Claimed::Over(events, outcome) => {
@@ -51,16 +55,20 @@ impl Performing {
     async fn settle(self, mut held: Held) -> Result<(), Failure> {
         let completion = match &held.claim.phase {
             Phase::Performed(outcome) => self.complete(&held, outcome).await,
+            Phase::Refused(reason) => {
+                self.abandon(&held, reason).await?;
+                return Err(Failure::Reject(reason.clone()));
+            }
             Phase::Performing | Phase::Released => {
                 fault::point("claimed").await;
                 let outcome = self.perform(&mut held).await?;
                 fault::point("performed").await;
                 match self.complete(&held, &outcome).await {
                     completion @ (Completion::Failed(_) | Completion::Panicked(_)) => {
-                        if self.keep(&mut held, &outcome).await {
+                        if self.keep(&mut held, Phase::Performed(outcome.clone())).await {
                             completion
                         } else {
-                            // The outcome has no other place than the completion.
+                            // The claim cannot keep the outcome, so this tries once more to complete.
                             self.complete(&held, &outcome).await
                         }
                     }
@@ -87,15 +95,20 @@ impl Performing {
         match timeout(self.runtime.timing().call_cut_off, call).await {
             Ok(Ok(outcome)) => Ok(outcome),
             Ok(Err(Failure::Retry(reason))) => {
+                held.claim.may_have_called = true;
                 self.release(held).await;
                 Err(Failure::Retry(reason))
             }
             Ok(Err(Failure::Reject(reason))) => {
-                if held.claim.is_repeated {
-                    // An earlier attempt may have made the call, so a replay must use the same key.
-                    self.release(held).await;
-                } else {
-                    self.abandon(held).await?;
+                // If an earlier attempt may have made the call, a replay must use the same key.
+                let abandoned = match held.claim.may_have_called {
+                    true => Err(Failure::Reject(reason.clone())),
+                    false => self.abandon(held, &reason).await,
+                };
+                if let Err(failure) = abandoned {
+                    // The next delivery makes no second call.
+                    self.keep(held, Phase::Refused(reason)).await;
+                    return Err(failure);
                 }
                 Err(Failure::Reject(reason))
             }
@@ -115,7 +128,7 @@ impl Performing {
             |(), events| Ok(State::done(events)),
         );
         let receipt = match guard(Instant::now() + self.runtime.timing().completion, completed).await {
-            Guarded::Done(Ok(Sealed::Ours(receipt, _) | Sealed::Theirs(Found { receipt, .. }))) => receipt,
+            Guarded::Done(Ok(Sealed::Ours(receipt, _) | Sealed::Existing(Found { receipt, .. }))) => receipt,
             Guarded::Done(Err(failure)) => return Completion::Failed(failure),
             Guarded::Panicked(panic) => return Completion::Panicked(panic),
             Guarded::Late => {
@@ -125,17 +138,15 @@ impl Performing {
         };
         match receipt.state {
             State::Done(done) => Completion::Recorded(done.events),
-            State::Claimed { .. } | State::Abandoned => Completion::TakenOver,
+            State::Claimed { .. } | State::Abandoned { .. } => Completion::TakenOver,
         }
     }
 
-    /// Keeps the outcome in the claim, so that the call is not made again. It tries until the store accepts
+    /// Keeps the outcome or the refusal in the claim, so that the call is not made again. It tries until the store accepts
     /// the write or another delivery has taken the claim over, at most for
     /// [`keep_trying`](crate::Timing::keep_trying). Returns whether the outcome is kept.
-    async fn keep(&self, held: &mut Held, outcome: &str) -> bool {
-        let Ok(write) = held.enter(&self.subject, Phase::Performed(outcome.to_owned())) else {
-            return false;
-        };
+    async fn keep(&self, held: &mut Held, phase: Phase) -> bool {
+        let Ok(write) = held.enter(&self.subject, phase) else { return false };
         let mut attempt = 0;
         while held.since.elapsed() < self.runtime.timing().keep_trying {
             match commit(&*self.runtime.ports().store, std::slice::from_ref(&write)).await {
@@ -174,14 +185,14 @@ impl Performing {
     }
 
     /// Abandons the claim, and undoes the writes that were committed with it.
-    async fn abandon(&self, held: &Held) -> Result<(), Failure> {
+    async fn abandon(&self, held: &Held, reason: &str) -> Result<(), Failure> {
         let abandoned = transact(
             &self.runtime,
             &self.subject,
             Precondition::At(held.version),
             |cx| self.effect.abandon(&held.claim.call, cx),
             |(), events| match events.is_empty() {
-                true => Ok(State::Abandoned),
+                true => Ok(State::Abandoned { reason: reason.to_owned() }),
                 false => Err(Failure::Retry("a claim published while it was abandoned".to_owned())),
             },
         );
@@ -189,7 +200,9 @@ impl Performing {
         let abandoned = timeout(self.runtime.timing().completion, abandoned).await.map_err(|_| late())?;
         match abandoned? {
             Sealed::Ours(..) => Ok(()),
-            Sealed::Theirs(_) => Err(taken_over()),
+            // The answer to our own commit was lost: a takeover never abandons.
+            Sealed::Existing(Found { receipt: Receipt { state: State::Abandoned { .. }, .. }, .. }) => Ok(()),
+            Sealed::Existing(_) => Err(taken_over()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The receipt: the document that proves that a service has handled a key. It also holds the outgoing
+//! The receipt: the document that records how far a service has handled a key. It also holds the outgoing
 //! events, so it is inbox and outbox in one.
 
 use std::time::Duration;
@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Path, Reply, ServiceName, json,
+    Path, Reply, ServiceName,
+    context::Subject,
+    json,
     key::Key,
     message::Outgoing,
     store::{Change, Fields, RECEIPTS, Store, StoreError, Version, fields},
@@ -25,7 +27,7 @@ pub(crate) struct Receipt {
     pub(crate) state: State,
 }
 
-/// The part of a receipt that never changes.
+/// The part of a receipt that does not depend on its state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct About {
@@ -33,7 +35,7 @@ pub(crate) struct About {
     key: String,
     /// The message that was handled; absent for a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    message_id: Option<String>,
+    pub(crate) message_id: Option<String>,
     created_at: Timestamp,
     pub(crate) expire_at: Timestamp,
 }
@@ -46,10 +48,10 @@ pub(crate) enum State {
     Claimed { claim: Claim },
     /// It is handled.
     Done(Done),
-    /// The outside refused the call for good, and the claim's writes are undone. A later delivery handles
-    /// the event as if it were the first. The receipt stays, because without it a commit of the claim that
-    /// the store applies late would succeed.
-    Abandoned,
+    /// The outside refused the call for good, with this reason, and the claim's writes are undone. A replay of
+    /// the dead letter begins anew. Any other delivery is rejected with the same reason, because a second
+    /// call might have another result.
+    Abandoned { reason: String },
 }
 
 /// The right to make one call to the outside.
@@ -64,9 +66,9 @@ pub(crate) struct Claim {
     /// changed meanwhile: Stripe refuses an idempotency key with another amount.
     pub(crate) call: String,
     pub(crate) phase: Phase,
-    /// Another delivery held the claim before, and may have made the call.
+    /// An earlier holder may have made the call.
     #[serde(default)]
-    pub(crate) is_repeated: bool,
+    pub(crate) may_have_called: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,6 +78,9 @@ pub(crate) enum Phase {
     Performing,
     /// The holder has given up. Any delivery may take the claim over.
     Released,
+    /// The outside refused the call for good, with this reason. If an earlier holder may have made the call,
+    /// the claim keeps its key for a replay. Otherwise only the abandonment is missing.
+    Refused(String),
     /// The call was made, with this outcome as JSON. It is never made again. Only the completion is
     /// missing.
     Performed(String),
@@ -137,13 +142,15 @@ impl Receipt {
     pub(crate) fn events(&self) -> &[Outgoing] {
         match &self.state {
             State::Done(done) => &done.events,
-            State::Claimed { .. } | State::Abandoned => &[],
+            State::Claimed { .. } | State::Abandoned { .. } => &[],
         }
     }
 
-    /// Whether a delivery may replace it as if it did not exist. TTL deletes expired receipts late.
-    pub(crate) fn is_void(&self, now: Timestamp) -> bool {
-        self.about.expire_at <= now || matches!(self.state, State::Abandoned)
+    /// Whether the first step of a delivery may replace it as if it did not exist. TTL deletes expired
+    /// receipts late. A replay may replace an abandoned one, once.
+    pub(crate) fn is_void(&self, subject: &Subject, now: Timestamp) -> bool {
+        let is_abandoned = matches!(self.state, State::Abandoned { .. });
+        self.about.expire_at <= now || (is_abandoned && self.about.may_be_replayed(subject))
     }
 
     /// The receipt of a command after its events are published.
@@ -163,6 +170,11 @@ impl About {
             created_at: now,
             expire_at: now.saturating_add(retention).unwrap_or(Timestamp::MAX),
         }
+    }
+
+    /// Whether the delivery replays a message that was refused. A redelivery of that message does not.
+    pub(crate) fn may_be_replayed(&self, subject: &Subject) -> bool {
+        subject.is_replay && self.message_id != subject.message_id
     }
 }
 
@@ -188,7 +200,7 @@ mod tests {
             (json!({ "state": "claimed", "claim": claim }), Ok("claimed")),
             (json!({ "state": "claimed", "claim": of_later_release }), Err(())),
             (json!({ "state": "claimed", "claim": of_earlier_release, "events": [] }), Err(())),
-            (json!({ "state": "abandoned" }), Ok("abandoned")),
+            (json!({ "state": "abandoned", "reason": "no" }), Ok("abandoned")),
             (json!({ "state": "later" }), Err(())),
             (json!({ "events": [] }), Err(())),
         ] {
@@ -199,7 +211,7 @@ mod tests {
             let found = Receipt::of(all).map_err(|_| ()).map(|receipt| match receipt.state {
                 State::Claimed { .. } => "claimed",
                 State::Done(_) => "done",
-                State::Abandoned => "abandoned",
+                State::Abandoned { .. } => "abandoned",
             });
             assert_eq!(found, expected, "{fields}");
         }

@@ -132,6 +132,7 @@ impl Runtime {
         &self,
         key: Key,
         message_id: Option<String>,
+        is_replay: bool,
         occurred_at: Option<Timestamp>,
         trace: Trace,
     ) -> Subject {
@@ -140,6 +141,7 @@ impl Runtime {
             publishes: self.0.publishes.clone(),
             key,
             message_id,
+            is_replay,
             occurred_at: occurred_at.unwrap_or_else(|| self.now()),
             trace,
         }

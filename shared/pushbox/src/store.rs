@@ -40,8 +40,8 @@ pub const TTL_FIELD: &str = "expireAt";
 
 /// All fields of a receipt but `pending`. No query filters by them, and an index on a time that only grows
 /// is a hotspot.
-pub const UNINDEXED_RECEIPT_FIELDS: [&str; 8] =
-    ["answer", "claim", "createdAt", "events", "expireAt", "key", "messageId", "state"];
+pub const UNINDEXED_RECEIPT_FIELDS: [&str; 9] =
+    ["answer", "claim", "createdAt", "events", "expireAt", "key", "messageId", "reason", "state"];
 
 /// A document database with atomic commits guarded by preconditions.
 ///

@@ -5,7 +5,8 @@ use std::time::Duration;
 /// All deadlines and retention times of a service. The defaults fit together:
 /// handler < lease < ack deadline <= request timeout.
 ///
-/// A service does not start with values for which [`check`](Self::check) fails.
+/// A service does not start with values for which [`check`](Self::check) fails. The adapters and the catalog
+/// use the defaults: pass other deadlines to `with_deadline` of the adapters, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timing {
@@ -150,6 +151,12 @@ impl Timing {
         }
         if millis(self.push) >= millis(self.ack_deadline) {
             return Err("push < ack deadline");
+        }
+        if millis(self.body) > millis(self.request) || millis(self.body) > millis(self.push) {
+            return Err("body <= request and push");
+        }
+        if millis(self.command) + millis(self.relay_patience) > millis(self.request) {
+            return Err("command + relay patience <= request");
         }
         if relay > millis(self.request) {
             return Err("relay budget + publish + store <= request");

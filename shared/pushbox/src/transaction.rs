@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::{
-    Context, Failure, Path, Runtime,
+    Context, Failure, Runtime,
     context::{Known, Subject},
     failure::Refusal,
     message::Outgoing,
     receipt::{self, About, Found, Receipt, State},
     reject,
-    store::{Change, CommitError, Precondition, Store, StoreError, Version, Write},
+    store::{Change, CommitError, Precondition, Store, Version, Write},
 };
 
 /// The most runs of a handler. After that, a later delivery handles the event.
@@ -24,8 +22,9 @@ const MAX_SENDS: u32 = 3;
 pub(crate) enum Sealed {
     /// This run's receipt, with its version.
     Ours(Receipt, Version),
-    /// Another delivery's receipt, or this delivery's if the answer to its commit was lost.
-    Theirs(Found),
+    /// The receipt that existed before: another delivery's, or this delivery's if the answer to its commit
+    /// was lost.
+    Existing(Found),
 }
 
 /// Runs `run` and commits its staged writes together with a receipt in the state that `seal` returns. The
@@ -41,7 +40,12 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
     let path = receipt::path(subject.service, &subject.key);
     let store = &runtime.ports().store;
     let nonce = runtime.ports().random.nonce();
-    let may_replace_void = only_if == Precondition::Absent;
+    // The first step of a key creates its receipt. It may replace one that is void.
+    let is_first_step = only_if == Precondition::Absent;
+    let is_existing = |found: &Found, only_if: Precondition| {
+        let is_void = is_first_step && found.receipt.is_void(subject, runtime.now());
+        only_if != Precondition::At(found.version) && !is_void
+    };
     let mut known = Known::default();
     for attempt in 0..MAX_RUNS {
         let now = runtime.now();
@@ -64,10 +68,10 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
             Err(error) => {
                 // The handler may have failed because an earlier delivery of this event succeeded. Then
                 // its events may still wait for their relay, and there is nothing to reject.
-                match theirs(&**store, &path, only_if, now).await {
-                    Ok(Some(found)) => return Ok(Sealed::Theirs(found)),
+                match Receipt::read(&**store, &path).await {
+                    Ok(Some(found)) if is_existing(&found, only_if) => return Ok(Sealed::Existing(found)),
                     Err(unknown) if error.is_final() => return Err(Failure::from(unknown).into()),
-                    Ok(None) | Err(_) => {}
+                    Ok(_) | Err(_) => {}
                 }
                 let mut writes = staged.into_verification();
                 if writes.is_empty() || !error.is_final() {
@@ -87,29 +91,15 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
             Err(error) => return Err(Failure::from(error).into()),
         }
         match Receipt::read(&**store, &path).await.map_err(Failure::from)? {
-            Some(found) if only_if != Precondition::At(found.version) => {
-                if !(may_replace_void && found.receipt.is_void(now)) {
-                    return Ok(Sealed::Theirs(found));
-                }
-                only_if = Precondition::At(found.version);
-            }
-            _ => {}
+            Some(found) if is_existing(&found, only_if) => return Ok(Sealed::Existing(found)),
+            Some(found) if is_first_step => only_if = Precondition::At(found.version),
+            None if is_first_step => only_if = Precondition::Absent,
+            Some(_) | None => {}
         }
         known = Known::recheck(&**store, &writes[1..]).await.map_err(Failure::from)?;
         pause(attempt).await;
     }
     Err(Failure::Retry(format!("lost the race for a document {MAX_RUNS} times")).into())
-}
-
-/// The receipt of another delivery, if there is one.
-async fn theirs(
-    store: &dyn Store,
-    path: &Path,
-    only_if: Precondition,
-    now: Timestamp,
-) -> Result<Option<Found>, StoreError> {
-    let found = Receipt::read(store, path).await?;
-    Ok(found.filter(|found| only_if != Precondition::At(found.version) && !found.receipt.is_void(now)))
 }
 
 /// Commits. If the commit fails or its answer is lost, it is sent again. The preconditions tell whether the
@@ -132,6 +122,6 @@ pub(crate) async fn pause(attempt: u32) {
     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..longest))).await;
 }
 
-fn missing_version() -> Failure {
+pub(crate) fn missing_version() -> Failure {
     Failure::Retry("the store gave no version".to_owned())
 }

@@ -1,4 +1,4 @@
-//! The store contract, in memory. `emulators.rs` runs it on Firestore.
+//! The store contract, in memory. `emulators/firestore.rs` runs it on Firestore.
 
 use pushbox::store::Memory;
 

@@ -1,4 +1,4 @@
-//! Each form in which a message may arrive, and what becomes of it.
+//! The forms in which a message can arrive, and the outcome of each.
 
 use std::io;
 
@@ -12,10 +12,10 @@ use pushbox::wire::attribute;
 use pushbox::{Context, Service};
 use serde_json::{Value, json};
 
-use crate::suite::{Placed, Pushed, Refusal, Running, Shipped, World, count, push_of, request, service};
+use crate::suite::{Placed, Pushed, Refusal, Running, Shipped, World, count, push_request, request, service};
 
-/// Notes the order that it was given.
-fn noting() -> Service {
+/// Records the quantity of each order.
+fn recording() -> Service {
     service().on(|placed: Placed, cx: Context| async move {
         cx.put(&count(&placed.order, i64::from(placed.quantity)));
         Ok(())
@@ -30,44 +30,45 @@ const ORDER: &str = r#"{"order":"a","quantity":2,"event":"order.placed"}"#;
 const STRUCTURED: &str = r#"{"specversion":"1.0","id":"7","source":"//other","type":"order.placed",
     "time":"2026-11-20T11:59:00Z","data":{"order":"a","quantity":2}}"#;
 
-/// What a push leads to.
+/// The expected outcome of a push.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Becomes {
-    /// The order is noted, with a receipt for this key.
+enum Outcome {
+    /// The order is recorded, with a receipt for this key.
     Handled(&'static str),
     Ignored,
-    /// A dead letter, with this reason.
+    /// The message becomes a dead letter with this reason.
     Rejected(&'static str),
+    /// The answer has this status.
     Refused(u16),
-    /// 400, with this in its detail.
+    /// The answer is 400 and contains this text.
     Unreadable(&'static str),
 }
 
-async fn check(case: &str, push: Request<Body>, expected: Becomes) {
+async fn check(case: &str, push: Request<Body>, expected: Outcome) {
     let world = World::new();
-    let answer = world.run(noting()).send(push).await;
+    let answer = world.run(recording()).send(push).await;
     let receipts = world.documents("receipts").await;
     let found = match (answer.status, receipts.first(), world.published.messages().first()) {
         (204, Some(_), None) => {
             assert_eq!(world.counts().await.get("a"), Some(&2), "{case}");
-            let Becomes::Handled(key) = &expected else { panic!("{case}: it was handled") };
+            let Outcome::Handled(key) = &expected else { panic!("{case}: the message was handled") };
             assert_eq!(receipts[0]["key"], *key, "{case}");
             return;
         }
-        (204, None, None) => Becomes::Ignored,
+        (204, None, None) => Outcome::Ignored,
         (204, None, Some(letter)) => {
             assert_eq!(letter.topic, "test-service-dead-letter", "{case}");
-            let Becomes::Rejected(reason) = &expected else { panic!("{case}: it was rejected") };
+            let Outcome::Rejected(reason) = &expected else { panic!("{case}: the message was rejected") };
             assert_eq!(letter.attributes[attribute::DEAD_LETTER_REASON], *reason, "{case}");
             return;
         }
         (status, None, None) => {
-            answer.is_problem(status);
-            if let (400, Becomes::Unreadable(reason)) = (status, &expected) {
+            answer.assert_problem(status);
+            if let (400, Outcome::Unreadable(reason)) = (status, &expected) {
                 assert!(answer.text.contains(reason), "{case}: {answer:?}");
                 return;
             }
-            Becomes::Refused(status)
+            Outcome::Refused(status)
         }
         other => panic!("{case}: {other:?}"),
     };
@@ -75,145 +76,146 @@ async fn check(case: &str, push: Request<Body>, expected: Becomes) {
 }
 
 #[tokio::test]
-async fn wrapped_pushes() {
+async fn wrapped_pushes_lead_to_the_expected_outcome() {
     let subscription = "projects/p/subscriptions/s";
     let ce = json!({ "ce-id": "7", "ce-source": "//other", "ce-type": "order.placed" });
     let plain = r#"{"order":"a","quantity":2}"#;
     let cases = [
         (
-            "by hand, without attributes",
+            "published by hand, without attributes",
             json!({ "data": base64(ORDER), "messageId": "1" }),
-            Becomes::Handled("projects/p/subscriptions/s 1"),
+            Outcome::Handled("projects/p/subscriptions/s 1"),
         ),
         (
-            "the other spelling",
+            "the message id in snake case",
             json!({ "data": base64(ORDER), "message_id": "1" }),
-            Becomes::Handled("projects/p/subscriptions/s 1"),
+            Outcome::Handled("projects/p/subscriptions/s 1"),
         ),
         (
-            "both spellings",
+            "members in camel case and in snake case",
             json!({ "data": base64(ORDER), "messageId": "1", "message_id": "1", "publishTime": "2026-11-20T11:59:00Z", "publish_time": "2026-11-20T11:59:00Z" }),
-            Becomes::Handled("projects/p/subscriptions/s 1"),
+            Outcome::Handled("projects/p/subscriptions/s 1"),
         ),
         (
             "unknown members",
             json!({ "data": base64(ORDER), "messageId": "1", "orderingKey": "k", "new": [1] }),
-            Becomes::Handled("projects/p/subscriptions/s 1"),
+            Outcome::Handled("projects/p/subscriptions/s 1"),
         ),
         (
             "empty attributes",
             json!({ "data": base64(ORDER), "messageId": "1", "attributes": {} }),
-            Becomes::Handled("projects/p/subscriptions/s 1"),
+            Outcome::Handled("projects/p/subscriptions/s 1"),
         ),
         (
             "null attributes",
             json!({ "data": base64(ORDER), "messageId": "1", "attributes": null }),
-            Becomes::Handled("projects/p/subscriptions/s 1"),
+            Outcome::Handled("projects/p/subscriptions/s 1"),
         ),
         (
             "a CloudEvent",
             json!({ "data": base64(plain), "messageId": "1", "attributes": ce }),
-            Becomes::Handled("//other 7"),
+            Outcome::Handled("//other 7"),
         ),
         (
             "a structured CloudEvent",
             json!({ "data": base64(STRUCTURED), "messageId": "1", "attributes": { "content-type": "application/cloudevents+json; charset=utf-8" } }),
-            Becomes::Handled("//other 7"),
+            Outcome::Handled("//other 7"),
         ),
         (
-            "a structured CloudEvent, with capitals",
+            "a structured CloudEvent, its media type with capitals",
             json!({ "data": base64(STRUCTURED), "messageId": "1", "attributes": { "Content-Type": "Application/CloudEvents+JSON" } }),
-            Becomes::Handled("//other 7"),
+            Outcome::Handled("//other 7"),
         ),
         (
             "a structured CloudEvent without attributes",
             json!({ "data": base64(STRUCTURED), "messageId": "1" }),
-            Becomes::Handled("//other 7"),
+            Outcome::Handled("//other 7"),
         ),
         (
-            "data with a field of the same name as a CloudEvent's",
+            "data with a field named like a CloudEvents attribute",
             json!({ "data": base64(&ORDER.replace('{', r#"{"specversion":2,"#)), "messageId": "1" }),
-            Becomes::Handled("projects/p/subscriptions/s 1"),
+            Outcome::Handled("projects/p/subscriptions/s 1"),
         ),
         (
             "a CloudEvent without a source",
             json!({ "data": base64(plain), "messageId": "1", "attributes": { "ce-id": "7", "ce-type": "order.placed" } }),
-            Becomes::Handled("projects/p/subscriptions/s 1"),
+            Outcome::Handled("projects/p/subscriptions/s 1"),
         ),
         (
             "an unknown type",
             json!({ "data": base64("not even JSON"), "messageId": "1", "attributes": { "ce-type": "other" } }),
-            Becomes::Ignored,
+            Outcome::Ignored,
         ),
         (
             "an unknown type in the data",
             json!({ "data": base64(r#"{"event":"other"}"#), "messageId": "1" }),
-            Becomes::Ignored,
+            Outcome::Ignored,
         ),
         (
-            "nothing at all",
+            "neither data nor attributes",
             json!({ "messageId": "1" }),
-            Becomes::Rejected("neither the attribute ce-type nor the field `event` says what this is"),
+            Outcome::Rejected("neither the attribute ce-type nor the field `event` says what this is"),
         ),
         (
             "no data for a known type",
             json!({ "messageId": "1", "attributes": ce }),
-            Becomes::Rejected("not a order.placed: EOF while parsing a value"),
+            Outcome::Rejected("not a order.placed: EOF while parsing a value"),
         ),
         (
             "not base64",
             json!({ "data": "%%%", "messageId": "1" }),
-            Becomes::Rejected("the data is not base64"),
+            Outcome::Rejected("the data is not base64"),
         ),
         (
             "not JSON",
             json!({ "data": base64("nonsense"), "messageId": "1" }),
-            Becomes::Rejected("the data is not a JSON object with a text field `event`"),
+            Outcome::Rejected("the data is not a JSON object with a text field `event`"),
         ),
         (
             "a list",
             json!({ "data": base64(r#"["order.placed"]"#), "messageId": "1" }),
-            Becomes::Rejected("the data is not a JSON object with a text field `event`"),
+            Outcome::Rejected("the data is not a JSON object with a text field `event`"),
         ),
         (
-            "a type that is no text",
+            "a type that is not text",
             json!({ "data": base64(r#"{"event":5}"#), "messageId": "1" }),
-            Becomes::Rejected("the data is not a JSON object with a text field `event`"),
+            Outcome::Rejected("the data is not a JSON object with a text field `event`"),
         ),
         (
             "a missing field",
             json!({ "data": base64(r#"{"event":"order.placed"}"#), "messageId": "1" }),
-            Becomes::Rejected("not a order.placed: missing field `order`"),
+            Outcome::Rejected("not a order.placed: missing field `order`"),
         ),
         (
             "a wrong type",
             json!({ "data": base64(r#"{"event":"order.placed","order":"a","quantity":"secret"}"#), "messageId": "1" }),
-            Becomes::Rejected("not a order.placed: invalid type, expected u32 at /quantity"),
+            Outcome::Rejected("not a order.placed: invalid type, expected u32 at /quantity"),
         ),
         (
-            "a list for an event",
+            "a list as the event",
             json!({ "data": base64(r#"["a",2]"#), "messageId": "1", "attributes": ce }),
-            Becomes::Rejected("not a order.placed: not an object"),
+            Outcome::Rejected("not a order.placed: not an object"),
         ),
         (
             "not a structured CloudEvent",
             json!({ "data": base64("{}"), "messageId": "1", "attributes": { "content-type": "application/cloudevents+json" } }),
-            Becomes::Rejected("the data is not a structured CloudEvent"),
+            Outcome::Rejected("the data is not a structured CloudEvent"),
         ),
         (
-            "not a structured CloudEvent, with capitals",
+            "not a structured CloudEvent, its media type with capitals",
             json!({ "data": base64(ORDER), "messageId": "1", "attributes": { "Content-Type": "Application/CloudEvents+JSON" } }),
-            Becomes::Rejected("the data is not a structured CloudEvent"),
+            Outcome::Rejected("the data is not a structured CloudEvent"),
         ),
-        ("no message id", json!({ "data": base64(ORDER) }), Becomes::Refused(400)),
+        ("no message id", json!({ "data": base64(ORDER) }), Outcome::Refused(400)),
         (
-            "attributes of another form",
+            "attributes in a list",
             json!({ "data": base64(ORDER), "messageId": "1", "attributes": ["a"] }),
-            Becomes::Refused(400),
+            Outcome::Refused(400),
         ),
     ];
     for (case, message, expected) in cases {
-        check(case, push_of(&json!({ "subscription": subscription, "message": message })), expected).await;
+        check(case, push_request(&json!({ "subscription": subscription, "message": message })), expected)
+            .await;
     }
     let array =
         json!({ "subscription": subscription, "message": [base64(ORDER), {}, "1", null, null, null] });
@@ -221,18 +223,22 @@ async fn wrapped_pushes() {
         ("no message", json!({ "data": "e30=" })),
         ("a list", json!([])),
         ("null", Value::Null),
-        ("a list for a message", array),
+        ("a list as the message", array),
     ] {
-        check(case, push_of(&body), Becomes::Refused(400)).await;
+        check(case, push_request(&body), Outcome::Refused(400)).await;
     }
-    let without_metadata = push_of(&serde_json::from_str(ORDER).expect("JSON"));
-    check("unwrapped without metadata", without_metadata, Becomes::Unreadable("writeMetadata")).await;
-    check("not JSON at all", request(axum::http::Method::POST, "/", &[], "nonsense"), Becomes::Refused(400))
-        .await;
+    let without_metadata = push_request(&serde_json::from_str(ORDER).expect("JSON"));
+    check("unwrapped without metadata", without_metadata, Outcome::Unreadable("writeMetadata")).await;
+    check(
+        "a body that is not JSON",
+        request(axum::http::Method::POST, "/", &[], "nonsense"),
+        Outcome::Refused(400),
+    )
+    .await;
 }
 
 #[tokio::test]
-async fn pushes_with_attributes_as_headers() {
+async fn pushes_with_attributes_in_headers_lead_to_the_expected_outcome() {
     let unwrapped = [
         ("x-goog-pubsub-message-id", "1"),
         ("x-goog-pubsub-subscription-name", "projects/p/subscriptions/s"),
@@ -248,68 +254,78 @@ async fn pushes_with_attributes_as_headers() {
     let encoded = STRUCTURED
         .replace(r#""data":{"order":"a","quantity":2}"#, &format!(r#""data_base64":"{}""#, base64(ORDER)));
     for (case, headers, body, expected) in [
-        ("unwrapped, by hand", &unwrapped[..], ORDER, Becomes::Handled("projects/p/subscriptions/s 1")),
-        ("unwrapped", &both, ORDER, Becomes::Handled("//other 7")),
+        (
+            "unwrapped, published by hand",
+            &unwrapped[..],
+            ORDER,
+            Outcome::Handled("projects/p/subscriptions/s 1"),
+        ),
+        ("unwrapped", &both, ORDER, Outcome::Handled("//other 7")),
         (
             "unwrapped and empty",
             &unwrapped,
             "",
-            Becomes::Rejected("neither the attribute ce-type nor the field `event` says what this is"),
+            Outcome::Rejected("neither the attribute ce-type nor the field `event` says what this is"),
         ),
-        ("binary mode", &binary, ORDER, Becomes::Handled("//other 7")),
-        ("structured mode", &structured, STRUCTURED, Becomes::Handled("//other 7")),
-        ("structured mode in base64", &structured, &encoded, Becomes::Handled("//other 7")),
-        ("structured mode with capitals", &capitals, STRUCTURED, Becomes::Handled("//other 7")),
+        ("binary mode", &binary, ORDER, Outcome::Handled("//other 7")),
+        ("structured mode", &structured, STRUCTURED, Outcome::Handled("//other 7")),
+        ("structured mode, data in base64", &structured, &encoded, Outcome::Handled("//other 7")),
         (
-            "structured, with base64 that is none",
+            "structured mode, its media type with capitals",
+            &capitals,
+            STRUCTURED,
+            Outcome::Handled("//other 7"),
+        ),
+        (
+            "structured mode, invalid base64",
             &structured,
             &broken,
-            Becomes::Rejected("data_base64 is not base64"),
+            Outcome::Rejected("data_base64 is not base64"),
         ),
-        ("not structured after all", &structured, "[]", Becomes::Unreadable("not a structured CloudEvent")),
-        ("structured, without all", &structured, "{}", Becomes::Unreadable("no specversion")),
+        ("structured mode, a list", &structured, "[]", Outcome::Unreadable("not a structured CloudEvent")),
+        ("structured mode, an empty object", &structured, "{}", Outcome::Unreadable("no specversion")),
         (
-            "structured, another version",
+            "structured mode, another version",
             &structured,
             &other_version,
-            Becomes::Unreadable("another specversion"),
+            Outcome::Unreadable("another specversion"),
         ),
-        ("structured, without a source", &structured, &sourceless, Becomes::Unreadable("no source")),
+        ("structured mode, without a source", &structured, &sourceless, Outcome::Unreadable("no source")),
         (
-            "binary, another version",
+            "binary mode, another version",
             &[&binary[..3], &[("ce-specversion", "0.3")]].concat(),
             ORDER,
-            Becomes::Unreadable("another specversion"),
+            Outcome::Unreadable("another specversion"),
         ),
-        ("binary, without a version", &binary[..3], ORDER, Becomes::Unreadable("no specversion")),
-        ("binary, without an id", &binary[1..], ORDER, Becomes::Unreadable("no id")),
+        ("binary mode, without a version", &binary[..3], ORDER, Outcome::Unreadable("no specversion")),
+        ("binary mode, without an id", &binary[1..], ORDER, Outcome::Unreadable("no id")),
         (
-            "binary, without a source",
+            "binary mode, without a source",
             &[&binary[..1], &binary[2..]].concat(),
             ORDER,
-            Becomes::Unreadable("no source"),
+            Outcome::Unreadable("no source"),
         ),
         (
-            "binary, without a type",
+            "binary mode, without a type",
             &[&binary[..2], &binary[3..]].concat(),
             ORDER,
-            Becomes::Unreadable("no type"),
+            Outcome::Unreadable("no type"),
         ),
         (
-            "binary, with an empty source",
+            "binary mode, with an empty source",
             &[&binary[..], &[("ce-source", "")]].concat(),
             ORDER,
-            Becomes::Unreadable("no source"),
+            Outcome::Unreadable("no source"),
         ),
-        ("data alone", &[], ORDER, Becomes::Refused(400)),
+        ("data without metadata", &[], ORDER, Outcome::Refused(400)),
     ] {
         check(case, request(axum::http::Method::POST, "/", headers, body.to_owned()), expected).await;
     }
 }
 
-/// Its data is what Pub/Sub would have pushed itself.
+/// The data of the Eventarc event is the body of a Pub/Sub push.
 #[tokio::test]
-async fn eventarc_deliveries_are_unfolded() {
+async fn an_eventarc_delivery_is_decoded_as_the_push_inside_it() {
     let published = "google.cloud.pubsub.topic.v1.messagePublished";
     let binary = [
         ("ce-id", "outer"),
@@ -322,21 +338,21 @@ async fn eventarc_deliveries_are_unfolded() {
     let ce = json!({ "ce-id": "7", "ce-source": "//other", "ce-type": "order.placed" });
     for (case, data, expected) in [
         (
-            "by hand",
+            "published by hand",
             json!({ "message": { "data": base64(ORDER), "messageId": "1" }, "subscription": "projects/p/subscriptions/s" }),
-            Becomes::Handled("projects/p/subscriptions/s 1"),
+            Outcome::Handled("projects/p/subscriptions/s 1"),
         ),
         (
-            "a CloudEvent in it",
+            "a CloudEvent inside",
             json!({ "message": { "data": base64(ORDER), "messageId": "1", "attributes": ce }, "subscription": "s" }),
-            Becomes::Handled("//other 7"),
+            Outcome::Handled("//other 7"),
         ),
         (
-            "a structured CloudEvent in it",
+            "a structured CloudEvent inside",
             json!({ "message": { "data": base64(STRUCTURED), "messageId": "1" }, "subscription": "s" }),
-            Becomes::Handled("//other 7"),
+            Outcome::Handled("//other 7"),
         ),
-        ("no message in it", json!({ "subscription": "s" }), Becomes::Refused(400)),
+        ("no message inside", json!({ "subscription": "s" }), Outcome::Refused(400)),
     ] {
         let event = json!({ "specversion": "1.0", "id": "outer", "source": "//pubsub", "type": published, "data": data });
         let forms = [
@@ -350,7 +366,7 @@ async fn eventarc_deliveries_are_unfolded() {
 }
 
 #[tokio::test]
-async fn one_event_has_one_key_in_both_modes() {
+async fn an_event_has_the_same_key_in_structured_and_binary_mode() {
     let event = json!({
         "specversion": "1.0", "id": "a b", "source": "//other/100% \"€\"", "type": "order.placed",
         "data": { "order": "a", "quantity": 2 },
@@ -358,7 +374,7 @@ async fn one_event_has_one_key_in_both_modes() {
     let key = "//other/100% \"€\" a b";
     let structured =
         request(Method::POST, "/", &[("content-type", "application/cloudevents+json")], event.to_string());
-    check("structured", structured, Becomes::Handled(key)).await;
+    check("structured", structured, Outcome::Handled(key)).await;
     for (id, source) in [
         ("a%20b", "//other/100%25%20%22%E2%82%AC%22"),
         ("a b", "//other/100%25%20%22%e2%82%ac%22"),
@@ -366,25 +382,25 @@ async fn one_event_has_one_key_in_both_modes() {
     ] {
         let headers =
             [("ce-specversion", "1.0"), ("ce-id", id), ("ce-source", source), ("ce-type", "order.placed")];
-        check(source, request(Method::POST, "/", &headers, ORDER), Becomes::Handled(key)).await;
+        check(source, request(Method::POST, "/", &headers, ORDER), Outcome::Handled(key)).await;
     }
-    // Pub/Sub writes attributes into headers as they are.
+    // Pub/Sub writes attributes into headers without percent-encoding.
     let headers = [
         ("x-goog-pubsub-message-id", "1"),
         ("ce-id", "7"),
         ("ce-source", "//100%25"),
         ("ce-type", "order.placed"),
     ];
-    check("unwrapped", request(Method::POST, "/", &headers, ORDER), Becomes::Handled("//100%25 7")).await;
+    check("unwrapped", request(Method::POST, "/", &headers, ORDER), Outcome::Handled("//100%25 7")).await;
 }
 
 #[tokio::test]
-async fn a_dead_letter_of_a_structured_event_can_be_replayed() {
+async fn a_structured_event_becomes_a_dead_letter_in_binary_mode() {
     let world = World::new();
-    let running = world.run(noting());
+    let running = world.run(recording());
     let structured = STRUCTURED.replace(r#""quantity":2"#, r#""quantity":-2"#);
     let message = json!({ "data": base64(&structured), "messageId": "1" });
-    let push = push_of(&json!({ "subscription": "s", "message": message }));
+    let push = push_request(&json!({ "subscription": "s", "message": message }));
     assert_eq!(running.send(push).await.status, 204);
     let letter = world.published.only();
     assert_eq!(letter.attributes["content-type"], "application/json");
@@ -393,11 +409,11 @@ async fn a_dead_letter_of_a_structured_event_can_be_replayed() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_the_message_and_the_reason() {
+async fn a_dead_letter_holds_the_message_and_the_reason() {
     let world = World::new();
     let mut pushed = Pushed::order("a").with("mine", "kept");
     pushed.data = br#"{"order":"secret@example.com","quantity":"secret"}"#.to_vec();
-    assert_eq!(world.run(noting()).push(&pushed).await, 204);
+    assert_eq!(world.run(recording()).push(&pushed).await, 204);
     let letter = world.published.only();
     assert_eq!(letter.data, pushed.data);
     assert!(pushed.attributes.iter().all(|(name, value)| letter.attributes.get(name) == Some(value)));
@@ -411,42 +427,42 @@ async fn a_dead_letter_is_the_message_and_the_reason() {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_parked_is_not_acked() {
+async fn a_push_fails_if_its_dead_letter_cannot_be_published() {
     let world = World::new();
     world.published.next(&[Refusal::Fails]);
     let pushed = Pushed { data: b"nonsense".to_vec(), ..Pushed::order("a") };
-    let running = world.run(noting());
+    let running = world.run(recording());
     assert_eq!(running.push(&pushed).await, 503);
     assert_eq!(running.push(&pushed).await, 204);
     assert_eq!(world.published.len(), 1);
 }
 
 #[tokio::test]
-async fn ten_megabytes_pass_and_more_than_a_push_can_be_does_not() {
+async fn accepts_a_message_of_10_mib_and_refuses_one_of_14_mib() {
     let world = World::new();
-    let running = world.run(noting());
+    let running = world.run(recording());
     let order = |filler: usize| {
         let data = format!(r#"{{"order":"a","quantity":2,"filler":"{}"}}"#, "x".repeat(filler));
         Pushed { data: data.into_bytes(), ..Pushed::order("a") }
     };
     assert_eq!(running.push(&order(10 << 20)).await, 204);
     assert_eq!(world.counts().await.get("a"), Some(&2));
-    running.send(order(14 << 20).request()).await.is_problem(413);
+    running.send(order(14 << 20).request()).await.assert_problem(413);
 }
 
 #[tokio::test]
-async fn a_compressed_push_is_refused() {
+async fn refuses_a_compressed_push() {
     for (encoding, status) in [("gzip", 415), ("br", 415), ("Identity", 204)] {
         let mut push = Pushed::order("a").request();
         push.headers_mut().insert("content-encoding", encoding.parse().expect("a header"));
-        assert_eq!(World::new().run(noting()).send(push).await.status, status, "{encoding}");
+        assert_eq!(World::new().run(recording()).send(push).await.status, status, "{encoding}");
     }
 }
 
-/// While the largest bodies arrive, what comes on top of the limit waits at Pub/Sub.
+/// Above the limit a push gets 503, so its message waits at Pub/Sub.
 #[tokio::test]
-async fn pushes_in_flight_hold_no_more_than_64_mib() {
-    let running = World::new().run(noting());
+async fn pushes_in_flight_hold_at_most_64_mib() {
+    let running = World::new().run(recording());
     let (reads, mut read) = tokio::sync::mpsc::unbounded_channel();
     let arriving: Vec<_> = (0..4)
         .map(|_| {
@@ -463,11 +479,11 @@ async fn pushes_in_flight_hold_no_more_than_64_mib() {
         read.recv().await.expect("a body that is being read");
     }
     let refused = running.send(Pushed::order("a").request()).await;
-    refused.is_problem(503);
+    refused.assert_problem(503);
     assert!(refused.header("retry-after").is_some());
-    // A body that would be too large if it came is not read either.
-    let unread = stream::once(async { panic!("it was read") }).map(|()| io::Result::Ok(""));
-    running.send(request(Method::POST, "/", &[], Body::from_stream(unread))).await.is_problem(503);
+    // The body of a refused push is not read.
+    let unread = stream::once(async { panic!("the body was read") }).map(|()| io::Result::Ok(""));
+    running.send(request(Method::POST, "/", &[], Body::from_stream(unread))).await.assert_problem(503);
     for push in arriving {
         push.abort();
         let _ = push.await;
@@ -480,15 +496,15 @@ async fn the_answer_names_the_outcome() {
     let world = World::new();
     let running = world.run(service().on(|placed: Placed, _: Context| async move {
         match placed.order.as_str() {
-            "panic" => panic!("told to"),
-            "retry" => Err(io::Error::other("told to"))?,
+            "panic" => panic!("injected"),
+            "retry" => Err(io::Error::other("injected"))?,
             _ => Ok(()),
         }
     }));
     let garbage = Pushed { data: b"nonsense".to_vec(), ..Pushed::order("garbage") };
     for (message, status, outcome) in [
         (Pushed::order("a"), 204, Some("handled")),
-        (Pushed::order("a").again("2"), 204, Some("duplicate")),
+        (Pushed::order("a").republished("2"), 204, Some("duplicate")),
         (Pushed::order("b").with("ce-type", "other"), 204, Some("ignored")),
         (Pushed::order("retry"), 503, Some("retry")),
         (Pushed::order("panic"), 500, Some("panicked")),
@@ -501,9 +517,8 @@ async fn the_answer_names_the_outcome() {
     }
 }
 
-/// A consumer's events go on in the trace of what it handles.
 #[tokio::test]
-async fn a_trace_goes_on_from_the_message_else_from_the_request() {
+async fn a_published_event_continues_the_trace_of_the_message_or_else_of_the_request() {
     let [of_message, of_request] = ["4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"];
     let other = "1af7651916cd43dd8448eb211c80319c";
     let traceparent = |trace: &str| format!("00-{trace}-00f067aa0ba902b7-01");
@@ -540,13 +555,13 @@ async fn a_trace_goes_on_from_the_message_else_from_the_request() {
         assert_eq!(world.run(shipping()).send(push).await.status, 204);
         let published = &world.published.only().attributes["traceparent"];
         assert!(published.contains(expected) && published.ends_with("-01"), "{published}");
-        assert!(!published.contains("00f067aa0ba902b7"), "its own span: {published}");
+        assert!(!published.contains("00f067aa0ba902b7"), "the span is not new: {published}");
     }
 }
 
-/// As [W3C](https://www.w3.org/TR/trace-context/) demands.
+/// [W3C Trace Context](https://www.w3.org/TR/trace-context/) requires this.
 #[tokio::test]
-async fn a_trace_state_is_passed_on_and_two_traces_are_none() {
+async fn a_tracestate_is_passed_on_only_with_a_single_traceparent() {
     let shipping = || {
         service().publishes::<Shipped>().on(|placed: Placed, cx: Context| async move {
             cx.publish(&Shipped { order: placed.order });
@@ -557,7 +572,7 @@ async fn a_trace_state_is_passed_on_and_two_traces_are_none() {
     let parent = &*format!("00-{id}-00f067aa0ba902b7-01");
     let ce =
         [("ce-id", "7"), ("ce-source", "//other"), ("ce-type", "order.placed"), ("ce-specversion", "1.0")];
-    for (headers, goes_on, state) in [
+    for (headers, continues, state) in [
         (&[("traceparent", parent), ("tracestate", "a=1,b=2")][..], true, Some("a=1,b=2")),
         (&[("traceparent", parent), ("tracestate", "a=1"), ("tracestate", "b=2")], true, Some("a=1,b=2")),
         (&[("ce-traceparent", parent), ("ce-tracestate", "a=1,b=2")], true, Some("a=1,b=2")),
@@ -568,32 +583,32 @@ async fn a_trace_state_is_passed_on_and_two_traces_are_none() {
         let push = request(Method::POST, "/", &[&ce[..], headers].concat(), ORDER);
         assert_eq!(world.run(shipping()).send(push).await.status, 204);
         let attributes = world.published.only().attributes;
-        assert_eq!(attributes["traceparent"].contains(id), goes_on, "{headers:?}");
+        assert_eq!(attributes["traceparent"].contains(id), continues, "{headers:?}");
         assert_eq!(attributes.get("tracestate").map(String::as_str), state, "{headers:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_push_that_cannot_be_read_gets_an_answer_all_the_same() {
-    let running = World::new().run(noting());
+async fn a_push_with_an_unreadable_body_gets_an_answer() {
+    let running = World::new().run(recording());
     let never = stream::pending::<io::Result<&str>>();
-    let breaks = stream::once(async { Err::<&str, _>(io::Error::other("told to")) });
-    let panics = stream::once(async { panic!("told to") }).map(|()| io::Result::Ok(""));
+    let breaks = stream::once(async { Err::<&str, _>(io::Error::other("injected")) });
+    let panics = stream::once(async { panic!("injected") }).map(|()| io::Result::Ok(""));
     for (status, body) in
         [(408, Body::from_stream(never)), (400, Body::from_stream(breaks)), (500, Body::from_stream(panics))]
     {
-        running.send(request(Method::POST, "/", &[], body)).await.is_problem(status);
+        running.send(request(Method::POST, "/", &[], body)).await.assert_problem(status);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_handler_cannot_do_now_is_delivered_again() {
+async fn a_failed_handler_causes_a_redelivery_and_commits_nothing() {
     let world = World::new();
     let failing: Running = world.run(service().on(|placed: Placed, _: Context| async move {
         match placed.order.as_str() {
-            "panic" => panic!("told to"),
+            "panic" => panic!("injected"),
             "slow" => std::future::pending().await,
-            _ => Err(std::io::Error::other("told to"))?,
+            _ => Err(std::io::Error::other("injected"))?,
         }
         Ok(())
     }));

@@ -1,4 +1,5 @@
-//! The runtime, seen from outside: one program, since each one would link everything once more.
+//! Tests of the runtime through its public API. They are one binary, because each binary links all
+//! dependencies again.
 
 mod contract;
 mod intake;

@@ -1,4 +1,4 @@
-//! Who may push: tokens of a local issuer, whose keys are fetched over HTTP.
+//! The check of push tokens. A local issuer signs them and serves its keys over HTTP.
 
 use std::sync::{
     Arc, Mutex,
@@ -24,12 +24,12 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use pushbox::{Context, Oidc, PushAuth, Service};
 use serde_json::{Value, json};
 
-use crate::suite::{Placed, Pushed, Running, World, at_once, request, service};
+use crate::suite::{Placed, Pushed, Running, World, concurrently, request, service};
 
 const AUDIENCE: &str = "user-service.us-central1.my-project";
 const ACCOUNT: &str = "user-service-push@my-project.iam.gserviceaccount.com";
 
-/// A key with its id, as the issuer signs with it and publishes it.
+/// A key of the issuer: its id, the private key and the published JSON Web Key.
 struct Key {
     id: &'static str,
     pem: String,
@@ -55,12 +55,12 @@ impl Key {
     }
 }
 
-/// Publishes keys, and counts how often they are fetched.
+/// Serves the published keys and counts the fetches.
 #[derive(Clone, Default)]
 struct Issuer {
     published: Arc<Mutex<Vec<Value>>>,
     down: Arc<Mutex<bool>>,
-    /// How long the keys may be used: an hour, or no longer than for one token.
+    /// Whether the keys may be used for one token only. Otherwise they may be used for an hour.
     short_lived: bool,
     fetches: Arc<AtomicUsize>,
 }
@@ -76,7 +76,7 @@ impl Issuer {
         *self.published.lock().expect("a lock") = keys.iter().map(|key| key.public.clone()).collect();
     }
 
-    /// A service that takes this issuer's tokens.
+    /// A service that accepts the tokens of this issuer.
     async fn guard(&self, world: &World) -> Running {
         let keys = |State(issuer): State<Self>| async move {
             issuer.fetches.fetch_add(1, Ordering::SeqCst);
@@ -106,7 +106,7 @@ fn guarded() -> Service {
     service().on(|_: Placed, _: Context| async { Ok(()) }).get("/open", || async { "for everybody" })
 }
 
-/// What a good token says, with these changes.
+/// The claims of a valid token, with these changes.
 fn claims(changes: Value) -> Value {
     let now = jiff::Timestamp::now().as_second();
     let mut claims = json!({
@@ -119,8 +119,8 @@ fn claims(changes: Value) -> Value {
     claims
 }
 
-/// The authorization of a good token.
-fn good(key: &Key) -> String {
+/// The `Authorization` header with a valid token.
+fn valid_authorization(key: &Key) -> String {
     format!("Bearer {}", key.sign(&claims(json!({}))))
 }
 
@@ -130,7 +130,7 @@ async fn push(running: &Running, authorization: &str) -> u16 {
     let headers = if authorization.is_empty() { &headers[1..] } else { &headers };
     let answer = running.send(request(Method::POST, "/", headers, body)).await;
     if answer.status != 204 {
-        answer.is_problem(answer.status);
+        answer.assert_problem(answer.status);
     }
     assert_eq!(answer.header("www-authenticate"), (answer.status == 401).then_some("Bearer"));
     assert_eq!(answer.header("retry-after").is_some(), answer.status == 503);
@@ -138,14 +138,14 @@ async fn push(running: &Running, authorization: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn only_the_right_token_gets_through() {
+async fn accepts_only_a_valid_token_of_the_push_account() {
     let (key, stranger) = (Key::new("k1"), Key::new("k1"));
     let issuer = Issuer::of(&[&key]);
     let running = issuer.guard(&World::new()).await;
     let now = jiff::Timestamp::now().as_second();
     let bearer = |changes: Value| format!("Bearer {}", key.sign(&claims(changes)));
 
-    // A key of the issuer's, taken for the secret of another algorithm.
+    // HS256 with the issuer's public key as the secret.
     let public = serde_json::to_vec(&key.public).expect("JSON");
     let header = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::HS256) };
     let confused = jsonwebtoken::encode(&header, &claims(json!({})), &EncodingKey::from_secret(&public));
@@ -155,10 +155,10 @@ async fn only_the_right_token_gets_through() {
     let unsigned = unsigned.rsplit_once('.').expect("a signature").0;
 
     for (case, authorization, status) in [
-        ("good", bearer(json!({})), 204),
+        ("a valid token", bearer(json!({})), 204),
         ("the short issuer", bearer(json!({ "iss": "accounts.google.com" })), 204),
         ("another spelling of the scheme", bearer(json!({})).replace("Bearer", "bearer"), 204),
-        ("none", String::new(), 401),
+        ("no token", String::new(), 401),
         ("another scheme", bearer(json!({})).replace("Bearer", "Basic"), 401),
         ("garbage", "Bearer garbage".to_owned(), 401),
         ("wrong audience", bearer(json!({ "aud": "crm-service.us-central1.my-project" })), 401),
@@ -167,9 +167,9 @@ async fn only_the_right_token_gets_through() {
         ("not yet valid", bearer(json!({ "nbf": now + 60 })), 401),
         ("issued in the future", bearer(json!({ "iat": now + 60 })), 401),
         ("without expiry", bearer(json!({ "exp": null })), 401),
-        ("somebody else's", bearer(json!({ "email": "eve@my-project.iam.gserviceaccount.com" })), 403),
+        ("another account", bearer(json!({ "email": "eve@my-project.iam.gserviceaccount.com" })), 403),
         ("an unverified address", bearer(json!({ "email_verified": false })), 403),
-        ("no word of verification", bearer(json!({ "email_verified": null })), 403),
+        ("no email_verified", bearer(json!({ "email_verified": null })), 403),
         ("no address", bearer(json!({ "email": null })), 403),
         ("another key with the same id", format!("Bearer {}", stranger.sign(&claims(json!({})))), 401),
         ("HS256 with the public key", format!("Bearer {}", confused.expect("a token")), 401),
@@ -182,67 +182,73 @@ async fn only_the_right_token_gets_through() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_is_looked_for_once() {
+async fn unknown_key_ids_cause_no_repeated_fetch() {
     let (known, unknown) = (Key::new("known"), Key::new("unknown"));
     let issuer = Issuer::of(&[&known]);
     let running = issuer.guard(&World::new()).await;
     for key in [&unknown, &unknown, &known, &unknown] {
         let expected = if key.id == "known" { 204 } else { 401 };
-        assert_eq!(push(&running, &good(key)).await, expected);
+        assert_eq!(push(&running, &valid_authorization(key)).await, expected);
     }
-    assert_eq!(issuer.fetches(), 1, "made-up key ids must not make us ask again and again");
+    assert_eq!(issuer.fetches(), 1, "unknown key ids must not cause repeated fetches");
 }
 
 #[tokio::test]
-async fn keys_rotate() {
+async fn a_key_rotation_takes_effect() {
     let (old, new) = (Key::new("old"), Key::new("new"));
     let issuer = Issuer { short_lived: true, ..Issuer::of(&[&old]) };
     let running = issuer.guard(&World::new()).await;
-    assert_eq!(push(&running, &good(&old)).await, 204);
+    assert_eq!(push(&running, &valid_authorization(&old)).await, 204);
     issuer.publish(&[&old, &new]);
-    assert_eq!((push(&running, &good(&old)).await, push(&running, &good(&new)).await), (204, 204));
+    assert_eq!(
+        (push(&running, &valid_authorization(&old)).await, push(&running, &valid_authorization(&new)).await),
+        (204, 204)
+    );
     issuer.publish(&[&new]);
-    assert_eq!((push(&running, &good(&old)).await, push(&running, &good(&new)).await), (401, 204));
+    assert_eq!(
+        (push(&running, &valid_authorization(&old)).await, push(&running, &valid_authorization(&new)).await),
+        (401, 204)
+    );
 }
 
 #[tokio::test]
-async fn while_there_are_no_keys_pub_sub_tries_again() {
+async fn answers_503_before_any_keys_can_be_fetched() {
     let key = Key::new("k1");
     let issuer = Issuer::of(&[&key]);
     *issuer.down.lock().expect("a lock") = true;
     let running = issuer.guard(&World::new()).await;
-    assert_eq!(push(&running, &good(&key)).await, 503);
+    assert_eq!(push(&running, &valid_authorization(&key)).await, 503);
 }
 
-/// Anybody can make up a token with an unknown key, so it must not look like an outage.
+/// Anybody can forge a token with an unknown key id, so the answer must not look like an outage.
 #[tokio::test]
-async fn made_up_keys_are_refused_while_no_keys_can_be_fetched() {
+async fn answers_401_to_unknown_key_ids_while_no_keys_can_be_fetched() {
     let (known, unknown) = (Key::new("known"), Key::new("unknown"));
     let issuer = Issuer { short_lived: true, ..Issuer::of(&[&known]) };
     let running = issuer.guard(&World::new()).await;
-    assert_eq!(push(&running, &good(&known)).await, 204);
+    assert_eq!(push(&running, &valid_authorization(&known)).await, 204);
     *issuer.down.lock().expect("a lock") = true;
-    let forged = good(&unknown);
-    let statuses = at_once(64, |_| {
+    let forged = valid_authorization(&unknown);
+    let statuses = concurrently(64, |_| {
         let (running, forged) = (running.clone(), forged.clone());
         Box::pin(async move { push(&running, &forged).await })
     });
     assert_eq!(statuses.await, vec![401; 64]);
-    assert_eq!(issuer.fetches(), 2, "one for all of them");
-    // It is not the token's fault that its key is too old to be used.
-    assert_eq!(push(&running, &good(&known)).await, 503);
+    assert_eq!(issuer.fetches(), 2, "one fetch for all forged tokens");
+    // A token of the known key gets 503: it may be valid, but the cached key is too old.
+    assert_eq!(push(&running, &valid_authorization(&known)).await, 503);
     assert_eq!(issuer.fetches(), 2);
 }
 
-/// Tokens with made-up keys wait for the keys, and nobody else does.
+/// Only tokens with unknown key ids wait for a fetch.
 #[tokio::test]
-async fn a_flood_of_made_up_keys_does_not_hold_back_good_tokens() {
+async fn unknown_key_ids_do_not_block_valid_tokens() {
     let (known, unknown) = (Key::new("known"), Key::new("unknown"));
     let issuer = Issuer::of(&[&known]);
     let running = issuer.guard(&World::new()).await;
-    let (good, forged) = (good(&known), good(&unknown));
-    let statuses = at_once(64, |n| {
-        let (running, token) = (running.clone(), if n % 2 == 0 { &forged } else { &good }.clone());
+    let (valid, forged) = (valid_authorization(&known), valid_authorization(&unknown));
+    let statuses = concurrently(64, |n| {
+        let (running, token) = (running.clone(), if n % 2 == 0 { &forged } else { &valid }.clone());
         Box::pin(async move { push(&running, &token).await })
     });
     assert_eq!(statuses.await, [401, 204].repeat(32));
@@ -250,12 +256,12 @@ async fn a_flood_of_made_up_keys_does_not_hold_back_good_tokens() {
 }
 
 #[tokio::test]
-async fn many_at_once_fetch_the_keys_once() {
+async fn concurrent_pushes_fetch_the_keys_once() {
     let key = Key::new("k1");
     let issuer = Issuer::of(&[&key]);
     let running = issuer.guard(&World::new()).await;
-    let authorization = good(&key);
-    let statuses = at_once(64, |_| {
+    let authorization = valid_authorization(&key);
+    let statuses = concurrently(64, |_| {
         let (running, authorization) = (running.clone(), authorization.clone());
         Box::pin(async move { push(&running, &authorization).await })
     });
@@ -264,7 +270,7 @@ async fn many_at_once_fetch_the_keys_once() {
 }
 
 #[tokio::test]
-async fn it_guards_pushes_and_the_relay_and_nothing_else() {
+async fn guards_only_pushes_and_the_relay() {
     let running = Issuer::of(&[]).guard(&World::new()).await;
     for (method, path, status) in [
         (Method::POST, "/", 401),

@@ -1,4 +1,4 @@
-//! A service's own routes: errors, lists and limits.
+//! A service's own routes: errors, lists, limits and CORS.
 
 use std::collections::BTreeSet;
 
@@ -42,20 +42,20 @@ async fn list(documents: Documents, page: PageQuery) -> Result<Json<Page<Count>>
 }
 
 #[derive(Deserialize)]
-struct Which {
+struct Filter {
     id: Option<String>,
     at: Option<jiff::Timestamp>,
 }
 
-async fn filtered(documents: Documents, page: PageQuery<Which>) -> Result<Json<Page<Count>>, Problem> {
-    let Which { id, at } = &page.filter;
+async fn filtered(documents: Documents, page: PageQuery<Filter>) -> Result<Json<Page<Count>>, Problem> {
+    let Filter { id, at } = &page.filter;
     assert!(at.is_none_or(|at| at.as_second() > 0));
     let id = id.as_ref().map(|id| ("id", id.as_str().into()));
     documents.page(id.into_iter().collect(), &page).await.map(Json)
 }
 
 async fn panics() -> String {
-    panic!("told to")
+    panic!("injected")
 }
 
 fn counts() -> Service {
@@ -69,7 +69,7 @@ fn counts() -> Service {
 }
 
 #[tokio::test]
-async fn every_error_is_a_problem() {
+async fn every_error_has_a_problem_body() {
     let running = World::new().run(counts());
     for (method, path, status) in [
         (Method::GET, "/nowhere", 404),
@@ -93,14 +93,14 @@ async fn every_error_is_a_problem() {
     ] {
         let answer = running.send(request(method.clone(), path, &[], "")).await;
         assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
-        answer.is_problem(status);
+        answer.assert_problem(status);
         assert_eq!(answer.header("allow").is_some(), status == 405, "{method} {path}");
     }
     assert_eq!(running.get("/healthz").await.text, "ok");
 }
 
 #[tokio::test]
-async fn a_bad_body_is_told_field_by_field() {
+async fn an_invalid_body_gets_an_error_for_each_field() {
     let running = World::new().run(counts());
     for (body, status, pointers) in [
         ("nonsense", 400, vec!["#"]),
@@ -111,7 +111,7 @@ async fn a_bad_body_is_told_field_by_field() {
         (r#"{"id":"","n":"x"}"#, 422, vec!["#/id", "#/n"]),
     ] {
         let answer = running.send(request(Method::POST, "/counts", &[], body)).await;
-        answer.is_problem(status);
+        answer.assert_problem(status);
         let errors = answer.body["errors"].as_array().cloned().unwrap_or_default();
         let found: Vec<&str> = errors.iter().filter_map(|error| error["pointer"].as_str()).collect();
         assert_eq!(found, pointers, "{body}");
@@ -121,12 +121,12 @@ async fn a_bad_body_is_told_field_by_field() {
         );
     }
     let large = json!({ "id": "x".repeat(300 << 10), "n": "1" });
-    running.post("/counts", &[], &large).await.is_problem(413);
+    running.post("/counts", &[], &large).await.assert_problem(413);
 }
 
-/// Firestore would refuse these with an error that looks like an outage.
+/// Firestore refuses such queries with an error that looks like an outage.
 #[tokio::test]
-async fn refuses_queries_that_no_document_can_match() {
+async fn refuses_cursors_and_filter_values_that_no_document_can_have() {
     let running = World::new().run(counts());
     let cursor = |id: &str| format!("/counts?cursor={}", URL_SAFE_NO_PAD.encode(id));
     let value = |length: usize| format!("/filtered?id={}", "x".repeat(length));
@@ -147,7 +147,7 @@ async fn refuses_queries_that_no_document_can_match() {
 }
 
 #[tokio::test]
-async fn a_query_error_names_the_parameter_and_no_value() {
+async fn a_query_error_names_the_parameter_but_not_its_value() {
     let running = World::new().run(counts());
     for (query, detail) in [
         ("Limit=2", "The query parameter Limit is unknown."),
@@ -166,7 +166,7 @@ async fn a_query_error_names_the_parameter_and_no_value() {
 }
 
 #[tokio::test]
-async fn takes_json_and_nothing_else() {
+async fn accepts_only_uncompressed_json() {
     let running = World::new().run(counts());
     for (name, value, status) in [
         ("content-type", "application/json", 201),
@@ -183,7 +183,7 @@ async fn takes_json_and_nothing_else() {
         let answer = running.post("/counts", &[(name, value)], &body).await;
         assert_eq!(answer.status, status, "{name}: {value}");
         if status == 415 {
-            answer.is_problem(415);
+            answer.assert_problem(415);
         }
     }
 }
@@ -192,11 +192,11 @@ async fn takes_json_and_nothing_else() {
 async fn a_body_that_never_arrives_times_out() {
     let body = Body::from_stream(futures::stream::pending::<std::io::Result<&str>>());
     let answer = World::new().run(counts()).send(request(Method::POST, "/counts", &[], body)).await;
-    answer.is_problem(408);
+    answer.assert_problem(408);
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_need_a_permission() {
+async fn only_allowed_origins_get_the_cors_header() {
     let running = World::new().run(counts());
     let origins: Origins = "https://shop.example,http://localhost:3000".parse().expect("origins");
     let open = Running { app: origins.allow(running.app.clone()) };
@@ -217,12 +217,12 @@ async fn pages_of_other_origins_need_a_permission() {
         assert_eq!(preflight.header("access-control-allow-origin"), allowed, "{origin}");
         let answer = running.send(request(Method::GET, "/counts/none", &headers[..1], "")).await;
         assert_eq!(answer.header("access-control-allow-origin"), allowed, "{origin}");
-        answer.is_problem(404);
+        answer.assert_problem(404);
     }
 }
 
 #[tokio::test]
-async fn a_list_is_read_page_by_page() {
+async fn the_pages_of_a_list_contain_each_item_once() {
     let running = World::new().run(counts());
     let ids: BTreeSet<String> = (0..7).map(|n| format!("c{n}")).collect();
     for id in &ids {

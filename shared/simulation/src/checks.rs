@@ -46,19 +46,14 @@ pub(crate) fn check(ledger: &Ledger, catalog: &Catalog, heard: &Heard) -> Result
     Ok(())
 }
 
-/// A parked message may keep its claim, and with it the idempotency key, in two cases. Another attempt may
-/// have made the call before the outside rejected it. Or the message was handled again, and that was
-/// interrupted.
+/// A call that is rejected after another attempt may have made it keeps its claim, and with it the
+/// idempotency key. The message is parked.
 pub(crate) fn is_kept_for_a_replay(ledger: &Ledger, receipt: &Receipt) -> bool {
-    let event = receipt.message_id.as_deref().and_then(|id| ledger.event_of(id));
-    let is_parked = ledger
-        .parked()
-        .any(|(service, parked, _)| service == receipt.service && Some(&parked) == event.as_ref());
-    let was_interrupted = ledger.requests.iter().any(|request| {
-        let is_about_it = request.service == receipt.service && request.event == event;
-        is_about_it && (request.has_no_answer || request.store_failures > 0)
-    });
-    is_parked && (receipt.is_released || was_interrupted)
+    let is_this = |(service, parked, _): (String, String, String)| {
+        service == receipt.service && Some(&parked) == receipt.event.as_ref()
+    };
+    let is_parked = ledger.parked().any(is_this);
+    is_parked && receipt.is_refused
 }
 
 /// Each subscriber handles each event exactly once, or parks it.
@@ -103,10 +98,11 @@ pub(crate) fn event_type(published: &Published) -> Option<String> {
     published.message.attributes.get("ce-type").cloned().or_else(from_data)
 }
 
-/// A call is repeated only in two cases. Either the process died, or could not reach the store
-/// ([`OUTAGE`]), between the call and its record. Or repeats are harmless and there was no answer.
+/// A call is repeated only in these cases. The process died, or could not reach the store ([`OUTAGE`]),
+/// between the call and its record. The store refused the record of a refused call. Repeats are harmless and
+/// there was no answer. Or a person replays a dead letter.
 fn calls(ledger: &Ledger) -> Result<(), String> {
-    let mut by_event = BTreeMap::<(&str, &str), Vec<&Call>>::new();
+    let mut by_event = BTreeMap::<(&str, &str, usize), Vec<&Call>>::new();
     for call in &ledger.calls {
         let Some(request) = call.request.map(|id| &ledger.requests[id]) else {
             return Err(format!("each call belongs to an event: {} does not", call.key));
@@ -114,13 +110,19 @@ fn calls(ledger: &Ledger) -> Result<(), String> {
         let Some(event) = &request.event else {
             return Err(format!("each call belongs to an event: {} does not", call.key));
         };
-        by_event.entry((&request.service, event)).or_default().push(call);
+        if call.refused_before > 0 && !request.is_replay {
+            return Err(format!(
+                "only a replay calls again after a refusal: {} for {event}",
+                request.service
+            ));
+        }
+        by_event.entry((&request.service, event, call.refused_before)).or_default().push(call);
     }
     let mut keys = BTreeMap::<&str, (&str, &str)>::new();
     for (of, calls) in by_event {
         let about = || format!("{} for {}: {}", of.0, of.1, describe(&calls, ledger));
         for call in &calls {
-            if *keys.entry(&call.key).or_insert(of) != of {
+            if *keys.entry(&call.key).or_insert((of.0, of.1)) != (of.0, of.1) {
                 return Err(format!("two events never share an idempotency key: {}", about()));
             }
             if call.key != calls[0].key {
@@ -145,8 +147,12 @@ fn calls(ledger: &Ledger) -> Result<(), String> {
             let before = calls[index - 1];
             let request = before.request.map(|id| &ledger.requests[id]);
             let was_lost = request.is_some_and(|it| it.was_cut || it.store_failures >= OUTAGE);
+            // The store refused to record that the outside refused the call.
+            let is_unrecorded = request.is_some_and(|it| it.was_refused)
+                && ledger.parked().any(|(service, event, _)| service == of.0 && event == of.1);
             let is_harmless = call.repeats == Repeats::Harmless && !before.was_answered;
-            if !was_lost && !is_harmless {
+            let is_replay = call.request.is_some_and(|id| ledger.requests[id].is_replay);
+            if !was_lost && !is_harmless && !is_replay && !is_unrecorded {
                 let rule = match call.repeats {
                     Repeats::Harmless => "a call is not repeated after its answer",
                     Repeats::Harmful => "a call is repeated only after a crash",

@@ -30,6 +30,8 @@ pub(crate) struct Ledger {
     pub(crate) receipts: BTreeMap<Path, Receipt>,
     /// One for each commit that marked an event as handled.
     pub(crate) handled: Vec<Handled>,
+    /// One for each commit that records that the outside refused the call for an event.
+    refused: Vec<Handled>,
     /// The rules that were broken along the way.
     pub(crate) violations: Vec<String>,
 }
@@ -39,12 +41,14 @@ pub(crate) struct Request {
     pub(crate) service: String,
     /// For a delivery, the event: see [`Published::event`].
     pub(crate) event: Option<String>,
+    /// It delivers the replay of a dead letter.
+    pub(crate) is_replay: bool,
     /// The process died during the request.
     pub(crate) was_cut: bool,
-    /// The process died, or the caller hung up.
-    pub(crate) has_no_answer: bool,
     /// How many store calls of the request failed.
     pub(crate) store_failures: usize,
+    /// The store refused a commit of the request for good.
+    pub(crate) was_refused: bool,
 }
 
 /// A call that has reached the outside.
@@ -59,6 +63,8 @@ pub(crate) struct Call {
     pub(crate) was_answered: bool,
     /// The service had handled the event before the call.
     pub(crate) was_recorded: bool,
+    /// How often the outside had refused the call before. After that, only a replay calls.
+    pub(crate) refused_before: usize,
 }
 
 pub(crate) struct Published {
@@ -75,12 +81,13 @@ pub(crate) struct Handled {
 pub(crate) struct Receipt {
     pub(crate) service: String,
     is_done: bool,
-    /// The claim waits for a delivery that takes it over.
-    pub(crate) is_released: bool,
+    /// The outside refused the call.
+    pub(crate) is_refused: bool,
     pub(crate) is_pending: bool,
     created_at: String,
     expire_at: Option<Timestamp>,
-    pub(crate) message_id: Option<String>,
+    message_id: Option<String>,
+    pub(crate) event: Option<String>,
 }
 
 impl Receipt {
@@ -90,11 +97,12 @@ impl Receipt {
         Some(Self {
             service: service.to_owned(),
             is_done: fields.get("state").is_some_and(|state| state == "done"),
-            is_released: fields.get("claim").is_some_and(|claim| claim["phase"] == "released"),
+            is_refused: fields.get("claim").is_some_and(|claim| !claim["phase"]["refused"].is_null()),
             is_pending: fields.get("pending") == Some(&Value::Bool(true)),
             created_at: text("createdAt").unwrap_or_default(),
             expire_at: text("expireAt").and_then(|time| time.parse().ok()),
             message_id: text("messageId"),
+            event: None,
         })
     }
 
@@ -123,14 +131,15 @@ pub(crate) fn event(attributes: &BTreeMap<String, String>, message_id: &str) -> 
 }
 
 impl Ledger {
-    pub(crate) fn request(&mut self, service: &str, event: Option<String>) -> RequestId {
+    pub(crate) fn request(&mut self, service: &str, event: Option<String>, is_replay: bool) -> RequestId {
         let service = service.to_owned();
         self.requests.push(Request {
             service,
             event,
             was_cut: false,
-            has_no_answer: false,
             store_failures: 0,
+            was_refused: false,
+            is_replay,
         });
         self.requests.len() - 1
     }
@@ -141,11 +150,17 @@ impl Ledger {
             if let Change::Set(fields) = change
                 && let Some(receipt) = Receipt::of(path, fields)
             {
-                if fields.get("state").is_some_and(|state| state == "abandoned") {
-                    // The event may arrive again, as if for the first time.
+                let is_abandoned = fields.get("state").is_some_and(|state| state == "abandoned");
+                let is_refused = receipt.is_refused;
+                self.receipt(path, receipt, now);
+                if is_abandoned || is_refused {
+                    let receipt = &self.receipts[path];
+                    let (service, event) = (receipt.service.clone(), receipt.event.clone());
+                    self.refused.extend(event.map(|event| Handled { service, event }));
+                }
+                if is_abandoned {
+                    // A replay handles the event as if for the first time.
                     self.receipts.remove(path);
-                } else {
-                    self.receipt(path, receipt, now);
                 }
             }
             if !self.paths.contains(path) {
@@ -154,15 +169,18 @@ impl Ledger {
         }
     }
 
-    fn receipt(&mut self, path: &Path, receipt: Receipt, now: Timestamp) {
+    fn receipt(&mut self, path: &Path, mut receipt: Receipt, now: Timestamp) {
         let before = self.receipts.get(path);
+        // The ledger does not know a message that is delivered again after days.
+        let event = receipt.message_id.as_deref().and_then(|id| self.event_of(id));
+        receipt.event = event.or_else(|| before?.event.clone());
         let was_done = before.is_some_and(|before| before.is_done);
         let is_new = before.is_none_or(|before| before.created_at != receipt.created_at);
         // The clock of a process may be wrong by this much.
         let skew = |expire_at: Timestamp| expire_at.saturating_sub(MOST_SKEW).unwrap_or_default();
         let was_expired =
             before.and_then(|before| before.expire_at).is_some_and(|expire_at| skew(expire_at) <= now);
-        let event = receipt.message_id.as_deref().and_then(|id| self.event_of(id));
+        let event = receipt.event.clone();
         if was_done && !was_expired && (receipt.is_claimed() || is_new) {
             self.violations.push(format!(
                 "a receipt that is done stays as it is: {} handles {event:?} again",
@@ -178,13 +196,18 @@ impl Ledger {
         self.receipts.insert(path.clone(), receipt);
     }
 
-    pub(crate) fn event_of(&self, message_id: &str) -> Option<String> {
+    fn event_of(&self, message_id: &str) -> Option<String> {
         let published = self.published.iter().find(|published| published.id == message_id)?;
         Some(published.event())
     }
 
     pub(crate) fn has_handled(&self, service: &str, event: &str) -> bool {
         self.handled.iter().any(|handled| handled.service == service && handled.event == event)
+    }
+
+    pub(crate) fn times_refused(&self, service: &str, event: &str) -> usize {
+        let is_it = |refused: &&Handled| refused.service == service && refused.event == event;
+        self.refused.iter().filter(is_it).count()
     }
 
     /// How many receipts of the service have unpublished events.

@@ -92,8 +92,14 @@ fn reach(
             let request = &ledger.requests[id];
             request.event.as_ref().is_some_and(|event| ledger.has_handled(&request.service, event))
         });
+        let refused_before = request.map_or(0, |id| {
+            let request = &ledger.requests[id];
+            request.event.as_ref().map_or(0, |event| ledger.times_refused(&request.service, event))
+        });
         let (ended_at, was_answered) = (None, false);
-        ledger.calls.push(Call { request, key, payload, repeats, at, ended_at, was_answered, was_recorded });
+        let call =
+            Call { request, key, payload, repeats, at, ended_at, was_answered, was_recorded, refused_before };
+        ledger.calls.push(call);
         let _ = arrived.set(ledger.calls.len() - 1);
     }
 }

@@ -147,7 +147,9 @@ impl Wire {
             && matches!(step, Step::Get | Step::List | Step::Commit)
             && let Some(id) = request()
         {
-            self.shared.ledger().requests[id].store_failures += 1;
+            let request = &mut self.shared.ledger().requests[id];
+            request.store_failures += 1;
+            request.was_refused |= fault == Some(Fault::Refused);
         }
         let pause = choice.pause();
         self.advance(pause).await;

@@ -100,6 +100,7 @@ struct Sent<'a> {
     idempotency_key: Option<&'a str>,
     body: String,
     event: Option<String>,
+    is_replay: bool,
 }
 
 impl World {
@@ -155,12 +156,12 @@ impl World {
         body: &Value,
     ) -> Option<Answer> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.send(Sent { service, method, path, idempotency_key, body, event: None }).await
+        self.send(Sent { service, method, path, idempotency_key, body, event: None, is_replay: false }).await
     }
 
     async fn send(&self, sent: Sent<'_>) -> Option<Answer> {
         let process = self.process(sent.service);
-        let id = self.shared().ledger().request(sent.service, sent.event);
+        let id = self.shared().ledger().request(sent.service, sent.event, sent.is_replay);
         let mut request = Request::builder().method(sent.method).uri(sent.path);
         if let Some(key) = sent.idempotency_key {
             request = request.header("idempotency-key", key);
@@ -173,7 +174,7 @@ impl World {
             let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
             Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() }
         });
-        let answer = tokio::select! {
+        tokio::select! {
             biased;
             () = process.dead.cancelled() => {
                 self.shared().ledger().requests[id].was_cut = true;
@@ -189,9 +190,7 @@ impl World {
                 None
             }
             answer = answer => Some(answer),
-        };
-        self.shared().ledger().requests[id].has_no_answer = answer.is_none();
-        answer
+        }
     }
 
     /// Posts `body` until the answer is final, as a caller with an idempotency key may do. It also
@@ -484,6 +483,7 @@ impl World {
             idempotency_key: None,
             body: delivery.envelope(),
             event: Some(ledger::event(&message.attributes, &message.id())),
+            is_replay: message.attributes.contains_key(attribute::DEAD_LETTER_MESSAGE_ID),
         };
         let answer = self.send(sent).await;
         let fault = choice.fault(Step::Answer, &delivery.service, false);

@@ -253,14 +253,14 @@ impl Effect for Tell {
     }
 
     async fn perform(&self, deposited: Deposited, key: String) -> Result<Told, Failure> {
-        if deposited.amount == REFUSED {
-            return Err(reject("the outside refuses this deposit"));
-        }
         let payload = Fields::from_iter([("amount".to_owned(), deposited.amount.into())]);
         match self.outside.call(Repeats::Harmful, &key, payload).await {
+            Err(NoAnswer::NotReached) => Err(Failure::Retry("the outside is not reachable".to_owned())),
+            Ok(()) | Err(NoAnswer::Unknown) if deposited.amount == REFUSED => {
+                Err(reject("the outside refuses this deposit"))
+            }
             Ok(()) => Ok(Told::Yes),
             Err(NoAnswer::Unknown) => Ok(Told::Perhaps),
-            Err(NoAnswer::NotReached) => Err(Failure::Retry("the outside is not reachable".to_owned())),
         }
     }
 

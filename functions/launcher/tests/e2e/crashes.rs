@@ -1,6 +1,6 @@
-//! Processes are killed at the worst moments; the next ones finish what they began.
+//! Kills processes at the worst moments. The next process finishes the work.
 //!
-//! With `FAULT_POINT` a process of a debug build holds at that point for ever, and says so.
+//! With `FAULT_POINT`, a process of a debug build logs that it has reached that point, and hangs there.
 
 use futures::future::join_all;
 use reqwest::StatusCode;
@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn what_a_killed_process_began_is_finished_once() {
+async fn the_work_of_a_killed_process_takes_effect_once() {
     let consumers = [
         ("billing-service", "claimed"),
         ("billing-service", "performed"),
@@ -22,7 +22,7 @@ async fn what_a_killed_process_began_is_finished_once() {
         ("analytics-service", "committed"),
     ];
     let consumers = join_all(consumers.map(|(service, point)| consumer_killed_at(service, point)));
-    // Side by side, since each of them waits for a lease to run out.
+    // They run concurrently, because each one waits for the end of a lease.
     tokio::join!(consumers, producer_killed_between_commit_and_relay());
 }
 
@@ -43,7 +43,7 @@ async fn consumer_killed_at(service: &'static str, point: &'static str) {
     users.push(world.sign_up("bob@example.com", "Bob").await);
     world.start_service(service).await;
     world.each_is_handled_once(&users).await;
-    // Ann's event is delivered again, and Bob's for the first time.
+    // This is a redelivery of Ann's event, and the first delivery of Bob's.
     if point == "committed" {
         world.delivered(service, "duplicate", 1).await;
         world.delivered(service, "handled", 1).await;
@@ -66,11 +66,11 @@ async fn producer_killed_between_commit_and_relay() {
     assert!(first.is_err(), "{first:?}");
     world.start_service("user-service").await;
 
-    // What Cloud Scheduler does each minute.
+    // Cloud Scheduler makes this call each minute.
     let ann = eventually("the event is published", async || {
         world.post("user-service", "/relay").send().await.map_err(|error| error.to_string())?;
         let contacts = world.get_json("crm-service", "/contacts").await?;
-        contacts["items"].get(0).map(User::from).ok_or_else(|| "it is not".to_owned())
+        contacts["items"].get(0).map(User::from).ok_or_else(|| "there is no contact".to_owned())
     });
     let ann = ann.await;
     world.each_is_handled_once(std::slice::from_ref(&ann)).await;

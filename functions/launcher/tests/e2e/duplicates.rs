@@ -1,4 +1,4 @@
-//! Every event comes more than once, and counts once.
+//! Every event is delivered more than once and handled once.
 
 use futures::future::join_all;
 use reqwest::StatusCode;
@@ -10,11 +10,11 @@ use crate::{
 };
 
 #[tokio::test]
-async fn repeats_change_nothing() {
+async fn duplicates_change_nothing() {
     let world = World::start("duplicates").await;
     world.pubsub.keep_events().await;
 
-    // The relay publishes again what it is not sure to have published: another message, the same event.
+    // A relay that did not get an answer publishes again: another message with the same event.
     let ann = world.sign_up("ann@example.com", "Ann").await;
     let mut event = published(&world).await;
     world.each_is_handled_once(std::slice::from_ref(&ann)).await;
@@ -23,7 +23,7 @@ async fn repeats_change_nothing() {
         world.delivered(service, "duplicate", 1).await;
     }
 
-    // Pub/Sub delivers again what was acknowledged.
+    // Pub/Sub can deliver a message again that was acknowledged.
     let mut by_hand = |name: &str| {
         let user = User { id: format!("user-{name}"), email: format!("{name}@example.com") };
         event.attributes.insert("ce-id".to_owned(), format!("event-{name}"));
@@ -31,14 +31,14 @@ async fn repeats_change_nothing() {
         let event = Message { attributes: event.attributes.clone(), ..Message::new(text) };
         (user, event)
     };
-    let (bob, event_of_bob) = by_hand("bob");
+    let (bob, bobs_event) = by_hand("bob");
     for _ in 0..2 {
-        join_all(CONSUMERS.map(|service| push(&world, service, &event_of_bob, "message-of-bob"))).await;
+        join_all(CONSUMERS.map(|service| push(&world, service, &bobs_event, "message-of-bob"))).await;
     }
-    let (cy, event_of_cy) = by_hand("cy");
+    let (cy, cys_event) = by_hand("cy");
     let at_once = |service| (0..50).map(move |_| service);
     let pushes = CONSUMERS.into_iter().flat_map(at_once);
-    join_all(pushes.map(|service| push(&world, service, &event_of_cy, "message-of-cy"))).await;
+    join_all(pushes.map(|service| push(&world, service, &cys_event, "message-of-cy"))).await;
 
     world.each_is_handled_once(&[ann, bob, cy]).await;
     for service in CONSUMERS {
@@ -47,10 +47,10 @@ async fn repeats_change_nothing() {
     }
 }
 
-/// The event that is on `user-events`.
+/// The event on the topic `user-events`.
 async fn published(world: &World) -> Message {
     eventually("the event is published", async || {
-        world.pubsub.kept_events().await.pop().ok_or_else(|| "it is not".to_owned())
+        world.pubsub.kept_events().await.pop().ok_or_else(|| "there is no message".to_owned())
     })
     .await
 }

@@ -7,10 +7,10 @@ use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What `scripts/emulators -- …` says.
+/// A variable that `scripts/emulators -- …` sets.
 pub(crate) fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set; run: scripts/emulators -- cargo test -p launcher --test e2e")
+        panic!("{name} is not set; run: scripts/emulators -- cargo test --workspace --test e2e")
     })
 }
 
@@ -21,7 +21,7 @@ pub(crate) struct PubSub {
     pub(crate) http: Client,
 }
 
-/// A message as Pub/Sub's REST API has it.
+/// A message in the form of Pub/Sub's REST API.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Message {
     /// In base64.
@@ -41,7 +41,7 @@ impl Message {
         String::from_utf8(data).expect("the data is text")
     }
 
-    /// As Pub/Sub pushes it.
+    /// The envelope of a push.
     pub(crate) fn envelope(&self, message_id: &str) -> Value {
         json!({
             "message": { "data": self.data, "attributes": self.attributes, "messageId": message_id },
@@ -51,13 +51,13 @@ impl Message {
 }
 
 impl PubSub {
-    /// Publishes to `user-events` and returns the new message's id.
+    /// Publishes to `user-events` and returns the message id.
     pub(crate) async fn publish(&self, message: &Message) -> String {
         let answer = self.post("topics/user-events:publish", &json!({ "messages": [message] })).await;
         answer["messageIds"][0].as_str().expect("a message id").to_owned()
     }
 
-    /// Keeps what `user-events` carries from now on.
+    /// Keeps the messages that are published to `user-events` from now on.
     pub(crate) async fn keep_events(&self) {
         let topic = format!("projects/{}/topics/user-events", self.project);
         let request = self.http.put(self.at("subscriptions/kept-events")).json(&json!({ "topic": topic }));
@@ -69,14 +69,14 @@ impl PubSub {
         self.pull("kept-events").await
     }
 
-    /// What a service has parked since the last time.
+    /// The dead letters of a service since the last call.
     pub(crate) async fn dead_letters(&self, service: &str) -> Vec<Message> {
         self.pull(&format!("{service}-dead-letter")).await
     }
 
     async fn pull(&self, subscription: &str) -> Vec<Message> {
-        let wanted = json!({ "maxMessages": 100, "returnImmediately": true });
-        let answer = self.post(&format!("subscriptions/{subscription}:pull"), &wanted).await;
+        let request = json!({ "maxMessages": 100, "returnImmediately": true });
+        let answer = self.post(&format!("subscriptions/{subscription}:pull"), &request).await;
         let received = answer["receivedMessages"].as_array().cloned().unwrap_or_default();
         if !received.is_empty() {
             let ids: Vec<&Value> = received.iter().map(|received| &received["ackId"]).collect();
@@ -86,12 +86,12 @@ impl PubSub {
         received.into_iter().map(|received| message(received).expect("a message")).collect()
     }
 
-    /// Where a service's subscription pushes to, if there is one.
+    /// The push endpoint of a service's subscription. Fails if the subscription does not exist.
     pub(crate) async fn push_endpoint(&self, service: &str, topic: &str) -> Result<String, String> {
         let request = self.http.get(self.at(&format!("subscriptions/{service}-{topic}")));
         let answer = request.send().await.map_err(|error| error.to_string())?;
         if answer.status() != StatusCode::OK {
-            return Err(format!("the subscription is {}", answer.status()));
+            return Err(format!("no subscription: {}", answer.status()));
         }
         let subscription: Value = answer.json().await.map_err(|error| error.to_string())?;
         Ok(subscription["pushConfig"]["pushEndpoint"].as_str().unwrap_or_default().to_owned())
@@ -124,7 +124,7 @@ impl Firestore {
         let url = format!(
             "http://{host}/v1/projects/{project}/databases/(default)/documents/services/{collection}"
         );
-        let mut found = Vec::new();
+        let mut objects = Vec::new();
         let mut token = String::new();
         loop {
             let request =
@@ -132,16 +132,16 @@ impl Firestore {
             let answer = request.send().await.expect("the Firestore emulator answers");
             let page: Value = answer.json().await.expect("JSON");
             let documents = page["documents"].as_array().into_iter().flatten();
-            found.extend(documents.map(|document| object(&document["fields"])));
+            objects.extend(documents.map(|document| object(&document["fields"])));
             match page["nextPageToken"].as_str() {
                 Some(next) => token = next.to_owned(),
-                None => return found,
+                None => return objects,
             }
         }
     }
 }
 
-/// Firestore's JSON names the type of each value; this takes that away.
+/// Converts Firestore's JSON, which names the type of each value, to plain JSON.
 fn plain(value: &Value) -> Value {
     let typed = value.as_object().and_then(|value| value.iter().next());
     match typed.map(|(name, value)| (name.as_str(), value)) {

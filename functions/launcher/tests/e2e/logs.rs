@@ -1,4 +1,4 @@
-//! One trace id finds the whole story of a request, and no line of it says who it was about.
+//! One trace id finds all log lines of a request. No line contains personal data.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::{
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
 #[tokio::test]
-async fn one_trace_tells_the_whole_story_and_no_line_tells_who() {
+async fn one_trace_links_all_services_and_no_line_has_personal_data() {
     let world = World::plan("logs").variable("LOG", "info,pushbox=debug").start().await;
 
     let ann = json!({ "email": "secretive@example.com", "name": "Secretive Person" });
@@ -21,7 +21,7 @@ async fn one_trace_tells_the_whole_story_and_no_line_tells_who() {
     for service in CONSUMERS {
         world.delivered(service, "handled", 1).await;
     }
-    what_goes_wrong_with_personal_data(&world, &ann).await;
+    cause_errors_with_personal_data(&world, &ann).await;
 
     let trace = format!("projects/{}/traces/{TRACE}", world.pubsub.project);
     for service in ["user-service"].into_iter().chain(CONSUMERS) {
@@ -31,11 +31,11 @@ async fn one_trace_tells_the_whole_story_and_no_line_tells_who() {
         }
         let lines =
             log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}")));
-        let of_trace = lines.filter(|line: &Value| line["logging.googleapis.com/trace"] == *trace);
-        // Libraries speak in it too.
-        let of_trace: Vec<Value> = of_trace.filter(|line| line["target"] == "pushbox::http").collect();
-        assert_eq!(of_trace.len(), 1, "{service}: {of_trace:?}");
-        let line = &of_trace[0];
+        let traced = lines.filter(|line: &Value| line["logging.googleapis.com/trace"] == *trace);
+        // Libraries log with the same trace.
+        let traced: Vec<Value> = traced.filter(|line| line["target"] == "pushbox::http").collect();
+        assert_eq!(traced.len(), 1, "{service}: {traced:?}");
+        let line = &traced[0];
         assert_eq!(line["severity"], "INFO", "{line}");
         assert_eq!(line["service"], service, "{line}");
         assert_eq!(line["logging.googleapis.com/spanId"].as_str().map(str::len), Some(16), "{line}");
@@ -62,8 +62,8 @@ async fn one_trace_tells_the_whole_story_and_no_line_tells_who() {
     }
 }
 
-/// Whatever is wrong, the line that says so must not quote it.
-async fn what_goes_wrong_with_personal_data(world: &World, ann: &Value) {
+/// The log lines of these errors must not quote the input.
+async fn cause_errors_with_personal_data(world: &World, ann: &Value) {
     let users = [
         (ann.to_string(), StatusCode::CONFLICT),
         (json!({ "email": "secretive", "name": "" }).to_string(), StatusCode::UNPROCESSABLE_ENTITY),
@@ -80,7 +80,7 @@ async fn what_goes_wrong_with_personal_data(world: &World, ann: &Value) {
         ("crm-service", "/contacts?cursor=secretive@example.com"),
         ("email-service", "/emails?userId=secretive@example.com"),
     ] {
-        // The answers do not matter here.
+        // Only the log lines matter here.
         let _ = world.get(service, path).await;
     }
     let events = [

@@ -1,6 +1,6 @@
-//! The systems end to end: each service its own process, on Google's emulators.
+//! The systems end to end: each service is a process, on Google's emulators.
 //!
-//! `scripts/emulators -- cargo test -p launcher --test e2e`
+//! `scripts/emulators -- cargo test --workspace --test e2e`
 
 mod emulators;
 #[path = "../harness/mod.rs"]

@@ -1,4 +1,4 @@
-//! A part is away while users sign up. When it is back, they are handled without anybody's help.
+//! A part is down while users sign up. When it is back, all users are handled without manual steps.
 
 use std::process::Command;
 
@@ -11,8 +11,8 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_stopped_consumer_catches_up_by_itself() {
-    // One that runs in a transaction, one that performs an effect.
+async fn a_stopped_consumer_catches_up() {
+    // One consumer runs in a transaction, the other performs an effect.
     let consumers = ["crm-service", "billing-service"];
     let world = World::plan("stopped").services(&["user-service", consumers[0], consumers[1]]).start().await;
     for service in consumers {
@@ -26,7 +26,7 @@ async fn a_stopped_consumer_catches_up_by_itself() {
 }
 
 #[tokio::test]
-async fn without_pubsub_no_user_is_refused_and_no_event_is_lost() {
+async fn without_pubsub_users_can_sign_up_and_no_event_is_lost() {
     let port = free_port();
     let pubsub = pubsub_emulator(port).await;
     let host = format!("localhost:{port}");
@@ -38,7 +38,7 @@ async fn without_pubsub_no_user_is_refused_and_no_event_is_lost() {
     users.extend(many_sign_up(&world, 20).await);
 
     let _pubsub = pubsub_emulator(port).await;
-    // It has forgotten its topics and subscriptions, unlike the real one.
+    // Unlike Pub/Sub, the emulator has lost its topics and subscriptions.
     world.start_all().await;
     eventually("all events are published", async || {
         let answer = world.post("user-service", "/relay").send().await.map_err(|error| error.to_string())?;
@@ -55,7 +55,7 @@ async fn many_sign_up(world: &World, count: usize) -> Vec<User> {
     stream::iter(0..count).map(sign_up).buffer_unordered(10).collect().await
 }
 
-/// An emulator of this test's own, ready.
+/// Starts a Pub/Sub emulator for this test alone, and waits until it is ready.
 async fn pubsub_emulator(port: u16) -> Process {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/emulators");
     let mut command = Command::new(script);

@@ -1,4 +1,4 @@
-//! What the signup system promises: each user is handled once.
+//! The promise of the signup system: each user is handled once.
 
 use serde_json::Value;
 
@@ -8,12 +8,12 @@ use crate::{
 };
 
 impl World {
-    /// Waits until there is one contact, one signup, one mail and one charge for each of these
-    /// users, as far as those services are in this world, and none for anybody else.
+    /// Waits until each of these users has one contact, one signup, one mail and one charge, and no other
+    /// user has any. Skips services that are not in this world.
     pub(crate) async fn each_is_handled_once(&self, users: &[User]) {
         for service in self.services() {
-            let what = format!("{service} has handled each of {} users once", users.len());
-            eventually(&what, async || match service {
+            let event = format!("{service} has handled each of {} users once", users.len());
+            eventually(&event, async || match service {
                 "crm-service" => self.one_contact_for_each(users).await,
                 "analytics-service" => self.one_signup_for_each(users).await,
                 "email-service" => self.one_mail_for_each(users).await,
@@ -59,7 +59,7 @@ fn ids(users: &[User]) -> Vec<String> {
     sorted(users.iter().map(|user| user.id.clone()))
 }
 
-/// The text at the pointer of each item.
+/// The text at the JSON pointer in each item.
 fn texts(items: &[Value], pointer: &str) -> Vec<String> {
     let text = |item: &Value| item.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     sorted(items.iter().map(text))

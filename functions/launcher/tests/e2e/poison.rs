@@ -1,4 +1,4 @@
-//! Messages that can never be handled are parked with a reason, and hold nobody up.
+//! Messages that can never succeed become dead letters with a reason, and delay no other message.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use serde_json::json;
 use crate::{emulators::Message, harness::eventually, world::World};
 use pushbox::wire::attribute;
 
-/// One that handles events in a transaction, one that performs an effect.
+/// One consumer runs in a transaction, the other performs an effect.
 const CONSUMERS: [&str; 2] = ["crm-service", "billing-service"];
 
 #[tokio::test]
-async fn poison_is_parked_with_a_reason_and_the_next_message_is_handled() {
+async fn poison_becomes_a_dead_letter_and_the_next_message_is_handled() {
     let world = World::plan("poison").services(&["user-service", CONSUMERS[0], CONSUMERS[1]]).start().await;
-    // As much as Pub/Sub takes, with room for what the request needs beside it.
+    // The maximum of Pub/Sub, minus room for the rest of the request.
     let junk = vec![b'?'; 10_000_000 - 4096];
     let not_an_object = "the data is not a JSON object with a text field `event`";
     let published: [(&[u8], Option<&str>); 10] = [
@@ -33,7 +33,7 @@ async fn poison_is_parked_with_a_reason_and_the_next_message_is_handled() {
     for (data, _) in &published {
         world.pubsub.publish(&Message::new(data)).await;
     }
-    // Pub/Sub itself sends nothing but base64.
+    // Pub/Sub itself sends only base64.
     let garbled = json!({ "message": { "data": "%%%", "messageId": "garbled" } });
     for service in CONSUMERS {
         let answer = world.post(service, "/").json(&garbled).send().await.expect("an answer");
@@ -45,7 +45,7 @@ async fn poison_is_parked_with_a_reason_and_the_next_message_is_handled() {
     let began = Instant::now();
     let user = world.sign_up("ann@example.com", "Ann").await;
     world.each_is_handled_once(&[user]).await;
-    assert!(began.elapsed() < Duration::from_secs(10), "it was held up for {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "it was delayed for {:?}", began.elapsed());
 
     let mut expected: Vec<(String, &str)> = published
         .into_iter()
@@ -54,19 +54,19 @@ async fn poison_is_parked_with_a_reason_and_the_next_message_is_handled() {
         .collect();
     expected.sort_unstable();
     for service in CONSUMERS {
-        let parked = std::cell::RefCell::new(Vec::new());
-        eventually(&format!("{service} parks it all"), async || {
+        let received = std::cell::RefCell::new(Vec::new());
+        eventually(&format!("{service} has all dead letters"), async || {
             let letters = world.pubsub.dead_letters(service).await;
-            parked.borrow_mut().extend(letters);
-            let count = parked.borrow().len();
+            received.borrow_mut().extend(letters);
+            let count = received.borrow().len();
             if count >= expected.len() { Ok(()) } else { Err(format!("{count} so far")) }
         })
         .await;
-        let mut parked = parked.into_inner();
-        parked.sort_unstable_by(|a, b| a.data.cmp(&b.data));
-        assert_eq!(parked.len(), expected.len(), "{service}");
-        for (letter, (data, reason)) in parked.iter().zip(&expected) {
-            assert!(letter.data == *data, "other data is parked for {reason}");
+        let mut received = received.into_inner();
+        received.sort_unstable_by(|a, b| a.data.cmp(&b.data));
+        assert_eq!(received.len(), expected.len(), "{service}");
+        for (letter, (data, reason)) in received.iter().zip(&expected) {
+            assert!(letter.data == *data, "the dead letter for {reason:?} has other data");
             assert!(
                 letter.attributes[attribute::DEAD_LETTER_REASON].contains(reason),
                 "{:?}",
@@ -74,7 +74,7 @@ async fn poison_is_parked_with_a_reason_and_the_next_message_is_handled() {
             );
             assert_eq!(letter.attributes[attribute::DEAD_LETTER_SERVICE], service);
         }
-        // None of them was delivered again.
+        // Each one was delivered only once.
         world.delivered(service, "reject", expected.len()).await;
         world.delivered(service, "ignored", 1).await;
     }

@@ -1,4 +1,4 @@
-//! What the README promises.
+//! The commands of the README work.
 
 use crate::{
     emulators::variable,
@@ -7,9 +7,9 @@ use crate::{
 };
 
 #[tokio::test]
-async fn the_readmes_own_commands_work_with_a_process_for_each_service() {
+async fn readme_commands_work_with_one_process_for_each_service() {
     let world = World::start("readme").await;
-    readme::follow(readme::Reached {
+    readme::follow(readme::Endpoints {
         urls: world.services().map(|service| (service, world.url(service))).collect(),
         pubsub_url: format!("http://{}/", world.pubsub.host),
         project: world.pubsub.project.clone(),
@@ -18,7 +18,7 @@ async fn the_readmes_own_commands_work_with_a_process_for_each_service() {
 }
 
 #[tokio::test]
-async fn the_readmes_own_commands_work_on_the_local_stack_with_the_emulators() {
+async fn readme_commands_work_on_the_local_stack_with_emulators() {
     let (pubsub, firestore) = (variable("PUBSUB_EMULATOR_HOST"), variable("FIRESTORE_EMULATOR_HOST"));
     let project = format!("local-stack-{}", std::process::id());
     let variables = [
@@ -27,6 +27,6 @@ async fn the_readmes_own_commands_work_on_the_local_stack_with_the_emulators() {
         ("GOOGLE_CLOUD_PROJECT", &project),
     ];
     let (url, _stack) = start_local_stack("emulators", &variables).await;
-    readme::follow(readme::Reached::local_stack(&url)).await;
-    readme::follow_shop(readme::Reached::local_stack(&url)).await;
+    readme::follow(readme::Endpoints::local_stack(&url)).await;
+    readme::follow_shop(readme::Endpoints::local_stack(&url)).await;
 }

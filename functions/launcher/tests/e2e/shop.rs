@@ -1,4 +1,4 @@
-//! The shop: orders, payments and stock, with a process for each service.
+//! The shop: orders, payments and stock, with one process for each service.
 
 use std::{
     collections::BTreeMap,
@@ -24,12 +24,12 @@ const SERVICES: [&str; 8] = [
 const GOOD: &str = "pm_card_visa";
 const BAD: &str = "pm_card_visa_chargeDeclinedInsufficientFunds";
 
-/// For hundreds of orders, on a machine that is busy: an emulated delivery that fails comes back
-/// after ten seconds at the earliest.
+/// How long a test waits for hundreds of orders on a busy machine. The emulator redelivers after ten
+/// seconds at the earliest.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 #[tokio::test]
-async fn an_order_is_paid_or_declined_or_short_of_stock() {
+async fn an_order_is_completed_cancelled_or_rejected() {
     let shop = Shop::open("shop", 5).await;
     let bought = shop.order("bought", 2, GOOD).await;
     shop.settled(5, &[&bought]).await;
@@ -54,15 +54,15 @@ async fn of_200_concurrent_orders_for_50_items_exactly_50_are_sold() {
     let began = Instant::now();
     shop.settled(50, &orders.iter().collect::<Vec<_>>()).await;
     println!("200 orders for 50 items have settled after {:?}", began.elapsed());
-    let mut ends = BTreeMap::<String, u32>::new();
+    let mut statuses = BTreeMap::<String, u32>::new();
     for order in &orders {
-        *ends.entry(shop.status(order).await.expect("a status")).or_default() += 1;
+        *statuses.entry(shop.status(order).await.expect("a status")).or_default() += 1;
     }
-    assert_eq!(ends, BTreeMap::from([("completed".to_owned(), 50), ("rejected".to_owned(), 150)]));
+    assert_eq!(statuses, BTreeMap::from([("completed".to_owned(), 50), ("rejected".to_owned(), 150)]));
 }
 
 #[tokio::test]
-async fn nothing_is_lost_when_each_service_is_killed_in_turn_under_load() {
+async fn no_order_is_lost_if_each_service_is_killed_under_load() {
     const ORDERS: usize = 60;
     let shop = Shop::open("killed-shop", 50).await;
     let orders = join_all((0..ORDERS).map(|number| {
@@ -98,7 +98,7 @@ impl Shop {
         shop
     }
 
-    /// Orders until there is an answer, as a customer would, and returns the order's id.
+    /// Repeats an order until it is accepted, as a customer would, and returns the order's id.
     async fn order(&self, key: &str, quantity: u32, method: &str) -> String {
         let order = json!({
             "customerEmail": "ada@example.com",
@@ -120,17 +120,17 @@ impl Shop {
     }
 
     async fn status(&self, order: &str) -> Result<String, String> {
-        let shown = self.0.get_json("order-api", &format!("/orders/{order}")).await?;
-        Ok(shown["status"].as_str().unwrap_or_default().to_owned())
+        let order = self.0.get_json("order-api", &format!("/orders/{order}")).await?;
+        Ok(order["status"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Waits until each order has ended, and the stock, the charges, the invoices and the mails are
-    /// what these ends call for.
+    /// Waits until each order has a final status, and the stock, the charges, the invoices and the mails
+    /// match these statuses.
     async fn settled(&self, stock: i64, orders: &[&String]) {
         let began = Instant::now();
         while let Err(reason) = self.is_settled(stock, orders).await {
             assert!(began.elapsed() < PATIENCE, "{} orders do not settle: {reason}", orders.len());
-            // What Cloud Scheduler does each minute.
+            // Cloud Scheduler makes these calls each minute.
             for service in ["order-api", "order-service", "payment-service", "invoice-service"] {
                 let _ = self.0.post(service, "/relay").send().await;
             }
@@ -139,22 +139,23 @@ impl Shop {
     }
 
     async fn is_settled(&self, stock: i64, orders: &[&String]) -> Result<(), String> {
-        let mut ends = BTreeMap::<String, Vec<&str>>::new();
+        let mut by_status = BTreeMap::<String, Vec<&str>>::new();
         for order in orders {
-            ends.entry(self.status(order).await?).or_default().push(order);
+            by_status.entry(self.status(order).await?).or_default().push(order);
         }
-        let of = |status: &str| ends.get(status).map_or(&[][..], Vec::as_slice);
-        let (completed, cancelled, rejected) = (of("completed"), of("cancelled"), of("rejected"));
-        let not_ended: Vec<_> = ends
+        let with_status = |status: &str| by_status.get(status).map_or(&[][..], Vec::as_slice);
+        let (completed, cancelled, rejected) =
+            (with_status("completed"), with_status("cancelled"), with_status("rejected"));
+        let unfinished: Vec<_> = by_status
             .keys()
             .filter(|status| !["completed", "cancelled", "rejected"].contains(&&***status))
             .collect();
-        expect("orders that have not ended", &not_ended, &Vec::new())?;
+        expect("unfinished orders", &unfinished, &Vec::new())?;
 
-        // Each order for so many as it says at order-service.
-        let kept = self.0.firestore.documents("order-service/orders").await;
-        expect("orders at order-service", &kept.len(), &orders.len())?;
-        let sold = kept.iter().filter(|order| order["status"] == "completed");
+        // The quantities come from the documents of order-service.
+        let stored = self.0.firestore.documents("order-service/orders").await;
+        expect("orders at order-service", &stored.len(), &orders.len())?;
+        let sold = stored.iter().filter(|order| order["status"] == "completed");
         let sold: i64 = sold.filter_map(|order| order["lines"][0]["quantity"].as_i64()).sum();
         let products = self.0.get_json("order-service", "/products").await?;
         let levels = json!({ "free": stock - sold, "held": 0, "sold": sold });
@@ -176,11 +177,11 @@ impl Shop {
         expect("invoice numbers", &numbers, &sorted(gapless.iter().map(String::as_str)))?;
 
         let mails = self.0.firestore.documents("local-mailbox/mails").await;
-        let about = |words: &str| {
+        let count = |words: &str| {
             let subjects = mails.iter().filter_map(|mail| mail["subject"].as_str());
             subjects.filter(|subject| subject.contains(words)).count()
         };
-        let counts = [about("Your invoice"), about("is cancelled"), about("We cannot deliver"), mails.len()];
+        let counts = [count("Your invoice"), count("is cancelled"), count("We cannot deliver"), mails.len()];
         expect("mails", &counts, &[completed.len(), cancelled.len(), rejected.len(), orders.len()])
     }
 }

@@ -1,4 +1,4 @@
-//! SIGTERM ends a process without cutting off what it is doing.
+//! After SIGTERM, a process finishes the requests in flight and then ends.
 
 use std::{
     sync::Arc,
@@ -31,10 +31,10 @@ async fn sigterm_lets_a_push_in_flight_finish() {
 
     let process = world.release("billing-service");
     process.signal("TERM");
-    let told = Instant::now();
+    let signalled = Instant::now();
     let address = world.url("billing-service").replace("http://", "");
-    eventually("it takes no new connections", async || match TcpStream::connect(&address).await {
-        Ok(_) => Err("it does".to_owned()),
+    eventually("the process accepts no new connections", async || match TcpStream::connect(&address).await {
+        Ok(_) => Err("it accepts one".to_owned()),
         Err(_) => Ok(()),
     })
     .await;
@@ -42,12 +42,12 @@ async fn sigterm_lets_a_push_in_flight_finish() {
     let pushed = push.await.expect("no panic").expect("the push is answered");
     assert_eq!(pushed.status(), StatusCode::NO_CONTENT);
     assert_eq!(process.ended().await.code(), Some(0));
-    assert!(told.elapsed() < Duration::from_secs(10), "it took {:?}", told.elapsed());
+    assert!(signalled.elapsed() < Duration::from_secs(10), "it took {:?}", signalled.elapsed());
     let charges = world.firestore.documents("billing-service/charges").await;
     assert_eq!(charges[0]["status"], "paid");
 }
 
-/// Says when it is asked, and answers when it is told to.
+/// Notifies `asked` of a request, and answers when `answer` is notified.
 struct SlowStripe {
     url: String,
     asked: Arc<Notify>,

@@ -1,4 +1,4 @@
-//! A real SMTP server and a real HTTP API of Stripe's form in the place of the local fakes.
+//! A real SMTP server, and a server with Stripe's HTTP API, instead of the local fakes.
 
 use std::{
     collections::BTreeMap,
@@ -51,7 +51,7 @@ async fn one_mail_by_smtp_and_one_charge_at_stripe() {
         event.attributes.insert(name.to_owned(), value.to_owned());
     }
     world.pubsub.publish(&event).await;
-    // Stripe has charged, and we die before we have written it down.
+    // The process dies between the charge and its record.
     world.logged("billing-service", "fault point performed reached").await;
     world.start_service("billing-service").await;
     for service in ["email-service", "billing-service"] {
@@ -70,7 +70,7 @@ async fn one_mail_by_smtp_and_one_charge_at_stripe() {
         assert!(mails[0].contains(expected), "{expected:?} is not in {}", mails[0]);
     }
     let keys = stripe.keys();
-    assert_eq!(keys.len(), 2, "the charge was not tried again: {keys:?}");
+    assert_eq!(keys.len(), 2, "the charge was not repeated: {keys:?}");
     assert!(!keys[0].is_empty() && keys[0] == keys[1], "{keys:?}");
     let intents = stripe.intents().await;
     assert_eq!(intents.len(), 1, "{intents:?}");
@@ -83,7 +83,7 @@ async fn one_mail_by_smtp_and_one_charge_at_stripe() {
     assert_eq!((&charge["status"], &charge["id"]), (&"paid".into(), &intents[0]["id"]), "{charge}");
 }
 
-/// aiosmtpd, which writes mails to a folder.
+/// aiosmtpd, which stores mails in a folder.
 struct Smtp {
     port: u16,
     mails: PathBuf,
@@ -100,7 +100,7 @@ impl Smtp {
             .args(["-m", "aiosmtpd", "-n", "-c", "aiosmtpd.handlers.Mailbox", "-l", &address])
             .arg(mails.join("mails"));
         let process = Process::spawn(&mut command, mails.join("output"));
-        listens(&address).await;
+        wait_for_listener(&address).await;
         Self { port, mails: mails.join("mails/new"), _process: process }
     }
 
@@ -110,7 +110,7 @@ impl Smtp {
     }
 }
 
-/// localstripe, and before it what it lacks: the first answer to an `Idempotency-Key` is given again.
+/// localstripe, behind a front that adds idempotency: it repeats the first answer to an `Idempotency-Key`.
 struct Stripe {
     port: u16,
     front: Arc<Front>,
@@ -126,14 +126,14 @@ struct Front {
 
 impl Stripe {
     async fn start() -> Self {
-        let behind = free_port();
+        let backend_port = free_port();
         let mut command = Command::new(python("localstripe"));
-        command.args(["--from-scratch", "--port", &behind.to_string()]);
-        let process = Process::spawn(&mut command, folder(&format!("stripe-{behind}")).join("output"));
-        listens(&format!("127.0.0.1:{behind}")).await;
+        command.args(["--from-scratch", "--port", &backend_port.to_string()]);
+        let process = Process::spawn(&mut command, folder(&format!("stripe-{backend_port}")).join("output"));
+        wait_for_listener(&format!("127.0.0.1:{backend_port}")).await;
         let front = Arc::new(Front {
             http: Client::builder().no_proxy().build().expect("an HTTP client"),
-            intents: format!("http://127.0.0.1:{behind}/v1/payment_intents"),
+            intents: format!("http://127.0.0.1:{backend_port}/v1/payment_intents"),
             keys: Mutex::default(),
             answers: tokio::sync::Mutex::default(),
         });
@@ -149,7 +149,7 @@ impl Stripe {
         self.front.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What it has charged.
+    /// The payment intents at localstripe.
     async fn intents(&self) -> Vec<Value> {
         let request = self.front.http.get(&self.front.intents).bearer_auth(STRIPE_KEY);
         let answer: Value = request.send().await.expect("an answer").json().await.expect("JSON");
@@ -177,7 +177,7 @@ async fn create_intent(State(front): State<Arc<Front>>, headers: HeaderMap, body
     answers[&key].clone().into_response()
 }
 
-/// What `scripts/test` installs from PyPI.
+/// A program that `scripts/test` installs from PyPI.
 fn python(program: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/venv/bin").join(program);
     assert!(path.exists(), "{} is missing; scripts/test installs it", path.display());
@@ -186,13 +186,13 @@ fn python(program: &str) -> PathBuf {
 
 fn folder(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    // It may be there from another run.
+    // An earlier run may have left it.
     let _ = fs::remove_dir_all(&path);
     fs::create_dir_all(&path).expect("a folder");
     path
 }
 
-async fn listens(address: &str) {
+async fn wait_for_listener(address: &str) {
     eventually(&format!("something listens on {address}"), async || {
         tokio::net::TcpStream::connect(address).await.map_err(|error| error.to_string())
     })

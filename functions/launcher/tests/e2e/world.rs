@@ -1,4 +1,4 @@
-//! A world of its own for each test: a project on the emulators, and services as processes.
+//! Each test has its own world: a project on the emulators, and services as processes.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::{
 pub(crate) const CONSUMERS: [&str; 4] =
     ["email-service", "analytics-service", "crm-service", "billing-service"];
 
-/// What a service listens to.
+/// The topic of a service's subscription.
 fn topic(service: &str) -> Option<&'static str> {
     match service {
         "user-service" => None,
@@ -31,7 +31,7 @@ fn topic(service: &str) -> Option<&'static str> {
     }
 }
 
-/// A project, and the services that run in it. They are killed when this is dropped.
+/// A project and its services, which are killed on drop.
 pub(crate) struct World {
     pub(crate) pubsub: PubSub,
     pub(crate) firestore: Firestore,
@@ -48,7 +48,7 @@ pub(crate) struct User {
     pub(crate) email: String,
 }
 
-/// Makes a [`World`].
+/// Builds a [`World`].
 pub(crate) struct Plan {
     name: &'static str,
     services: Vec<&'static str>,
@@ -57,25 +57,25 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Only these, instead of all services.
+    /// Replaces the services.
     pub(crate) fn services(mut self, services: &[&'static str]) -> Self {
         self.services = services.to_vec();
         self
     }
 
-    /// For all services.
+    /// Sets a variable for all services.
     pub(crate) fn variable(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.variables.push((name, value.into()));
         self
     }
 
-    /// Another Pub/Sub emulator than the one that all tests share.
+    /// Replaces the Pub/Sub emulator that the tests share.
     pub(crate) fn pubsub(mut self, host: String) -> Self {
         self.pubsub = Some(host);
         self
     }
 
-    /// Starts the services. They are ready then, and subscribed.
+    /// Starts the services, and waits until they are ready and subscribed.
     pub(crate) async fn start(self) -> World {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         let project = format!("{}-{}", self.name, since_1970.as_micros());
@@ -99,7 +99,7 @@ impl Plan {
 }
 
 impl World {
-    /// All services.
+    /// Starts a world with all services of the signup system.
     pub(crate) async fn start(name: &'static str) -> Self {
         Self::plan(name).start().await
     }
@@ -109,7 +109,7 @@ impl World {
         Plan { name, services, pubsub: None, variables: Vec::new() }
     }
 
-    /// Starts each service, or starts it again.
+    /// Starts or restarts all services.
     pub(crate) async fn start_all(&self) {
         join_all(self.services().map(|service| self.start_service(service))).await;
     }
@@ -118,7 +118,7 @@ impl World {
         self.start_with(service, &[]).await;
     }
 
-    /// Starts a service, which is killed first if it runs, with variables of its own.
+    /// Kills a service if it runs, and starts it with additional variables.
     pub(crate) async fn start_with(&self, service: &'static str, variables: &[(&str, &str)]) {
         self.kill(service);
         let mut command = Command::new(FUNCTIONS);
@@ -127,12 +127,12 @@ impl World {
             ("PUBSUB_EMULATOR_HOST", &self.pubsub.host),
             ("FIRESTORE_EMULATOR_HOST", &self.firestore.host),
             ("PORT", &self.ports[service].to_string()),
-            // As on Cloud Run: its logs can be read by programs.
+            // As on Cloud Run, it logs in JSON.
             ("K_SERVICE", service),
             ("PUSH_AUTH", "none"),
         ]);
-        let of_all = self.variables.iter().map(|(name, value)| (*name, value.as_str()));
-        command.envs(of_all).envs(variables.iter().copied());
+        let shared = self.variables.iter().map(|(name, value)| (*name, value.as_str()));
+        command.envs(shared).envs(variables.iter().copied());
         let process = Process::spawn(&mut command, self.logs.join(service));
         self.running().insert(service, process);
 
@@ -149,18 +149,18 @@ impl World {
         .await;
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub(crate) fn kill(&self, service: &str) {
-        // Dropping it kills it.
+        // Dropping the process kills it.
         let _killed = self.running().remove(service);
     }
 
-    /// Takes the process out of the world, which no longer cares for it.
+    /// Hands the process of a service over to the caller.
     pub(crate) fn release(&self, service: &str) -> Process {
         self.running().remove(service).expect("it runs")
     }
 
-    /// Those that this world is about, whether they run or not.
+    /// The services of this world, running or not.
     pub(crate) fn services(&self) -> impl Iterator<Item = &'static str> {
         self.ports.keys().copied()
     }
@@ -202,29 +202,29 @@ impl World {
         }
     }
 
-    /// What a service has said so far, in all of its lives.
+    /// The log of all processes of a service so far.
     pub(crate) fn log(&self, service: &str) -> String {
         read(&self.logs.join(service))
     }
 
     pub(crate) async fn logged(&self, service: &str, text: &str) {
         eventually(&format!("{service} logs {text:?}"), async || {
-            if self.log(service).contains(text) { Ok(()) } else { Err("it does not".to_owned()) }
+            if self.log(service).contains(text) { Ok(()) } else { Err("it is not in the log".to_owned()) }
         })
         .await;
     }
 
-    /// What became of each delivery.
+    /// The log lines of the deliveries.
     pub(crate) fn deliveries(&self, service: &str) -> Vec<Value> {
         let lines = self.log(service);
-        // The last line may not be whole yet.
+        // The last line may be incomplete.
         let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines
             .filter(|line| line["message"].as_str().is_some_and(|text| text.starts_with("delivery: ")))
             .collect()
     }
 
-    /// Waits until so many deliveries have had this outcome, and no more.
+    /// Waits until exactly this number of deliveries have had this outcome.
     pub(crate) async fn delivered(&self, service: &str, outcome: &str, count: usize) {
         eventually(&format!("{service} has {count} deliveries {outcome}"), async || {
             let deliveries = self.deliveries(service);
@@ -251,14 +251,14 @@ impl Drop for World {
     fn drop(&mut self) {
         self.running().clear();
         if !std::thread::panicking() {
-            // Nobody needs the logs of a test that passed.
+            // Only a failed test needs its logs.
             let _ = fs::remove_dir_all(&self.logs);
         }
     }
 }
 
 impl From<&Value> for User {
-    /// From what has the fields `userId` and `email`.
+    /// The JSON must have the fields `userId` and `email`.
     fn from(json: &Value) -> Self {
         let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
         Self { id: text("userId"), email: text("email") }

@@ -1,4 +1,4 @@
-//! What the tests that start processes share.
+//! Helpers for tests that start processes.
 
 pub(crate) mod readme;
 
@@ -15,33 +15,34 @@ use std::{
 /// The binary under test.
 pub(crate) const FUNCTIONS: &str = env!("CARGO_BIN_EXE_functions");
 
-/// For everything that is expected to happen by itself, on a machine that is busy.
+/// The timeout of a wait, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How much of a process's output a failing test shows.
-const SHOWN_LINES: usize = 25;
+/// The number of lines of a process's output that a failing test prints.
+const TAIL_LINES: usize = 25;
 
-/// Tries until it succeeds, and returns what it found. The last error says why it did not.
-pub(crate) async fn eventually<T>(what: &str, attempt: impl AsyncFn() -> Result<T, String>) -> T {
+/// Repeats the attempt until it succeeds, and returns its result. Panics with the last error after a timeout.
+pub(crate) async fn eventually<T>(event: &str, attempt: impl AsyncFn() -> Result<T, String>) -> T {
     let began = Instant::now();
     loop {
         match attempt().await {
-            Ok(found) => return found,
-            Err(reason) if began.elapsed() > PATIENCE => panic!("not in {PATIENCE:?}: {what}: {reason}"),
+            Ok(result) => return result,
+            Err(reason) if began.elapsed() > PATIENCE => panic!("not in {PATIENCE:?}: {event}: {reason}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-pub(crate) fn expect<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Result<(), String> {
-    if found == expected { Ok(()) } else { Err(format!("{what}: {found:?}, expected {expected:?}")) }
+pub(crate) fn expect<T: PartialEq + Debug>(name: &str, actual: &T, expected: &T) -> Result<(), String> {
+    if actual == expected { Ok(()) } else { Err(format!("{name}: {actual:?}, expected {expected:?}")) }
 }
 
-/// A port for a process that may be started again on it: below those that outgoing connections get.
+/// A port for a process. It is below the range for outgoing connections, so a restarted process can use it
+/// again.
 pub(crate) fn free_port() -> u16 {
     const PORTS: u16 = 10_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test programs that run at the same time begin at different places.
+    // Test programs that run at the same time begin with different ports.
     let first = (std::process::id() % u32::from(PORTS)) as u16;
     loop {
         let offset = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +53,7 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// What is in a file so far; nothing if there is no such file.
+/// The content of a file; empty if the file does not exist.
 pub(crate) fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
@@ -64,27 +65,26 @@ pub(crate) async fn start_local_stack(name: &str, variables: &[(&str, &str)]) ->
     let mut command = Command::new(FUNCTIONS);
     command.arg("local").env_clear().env("PORT", port.to_string()).envs(variables.iter().copied());
     let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("local-{name}-{port}"));
-    // It may be there from another run.
+    // An earlier run may have left it.
     let _ = fs::remove_file(&output);
     let stack = Process::spawn(&mut command, output);
-    eventually("the local stack answers, and has said where it is", async || {
+    eventually("the local stack answers and prints its URL", async || {
         let answer = reqwest::get(&url).await.and_then(reqwest::Response::error_for_status);
         answer.map_err(|error| error.to_string())?;
-        if stack.output().contains(&url) { Ok(()) } else { Err("it says nothing".to_owned()) }
+        if stack.output().contains(&url) { Ok(()) } else { Err("it prints no URL".to_owned()) }
     })
     .await;
     (url, stack)
 }
 
-/// A process that is killed when this is dropped. Its output goes to a file, of which a failing
-/// test shows the end.
+/// A process, which is killed on drop. Its output goes to a file. A failing test prints the end of it.
 pub(crate) struct Process {
     child: Child,
     output: PathBuf,
 }
 
 impl Process {
-    /// What it says is appended to the file `output`.
+    /// Appends the output of the process to the file `output`.
     pub(crate) fn spawn(command: &mut Command, output: PathBuf) -> Self {
         let file = File::options().append(true).create(true).open(&output).expect("a file for the output");
         let errors = file.try_clone().expect("the same file");
@@ -97,13 +97,13 @@ impl Process {
         read(&self.output)
     }
 
-    /// Asks it to end, by SIGTERM or SIGINT.
+    /// Sends `TERM` or `INT`.
     pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill is there").success(), "cannot send {signal}");
+        assert!(sent.expect("kill is installed").success(), "cannot send {signal}");
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends.
     pub(crate) async fn ended(mut self) -> ExitStatus {
         let began = Instant::now();
         loop {
@@ -118,13 +118,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // It fails if the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
             let output = self.output();
             let lines: Vec<&str> = output.lines().collect();
-            let tail = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
+            let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
             eprintln!("--- {}\n{tail}", self.output.display());
         }
     }

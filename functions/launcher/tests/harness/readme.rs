@@ -1,4 +1,4 @@
-//! The README's own commands, run as a reader would paste them.
+//! Runs the commands of the README, as a reader would paste them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,15 +12,15 @@ use serde_json::{Value, json};
 
 use super::{eventually, expect};
 
-/// Stand above the ```` ```sh ```` blocks that are run.
+/// These markers stand above the ```` ```sh ```` blocks to run.
 const SIGNUP: &str = "<!-- test: signup -->";
 const SHOP: &str = "<!-- test: shop -->";
 
-/// Where the processes are that the commands reach.
-pub(crate) struct Reached {
-    /// By service.
+/// The addresses that the commands use.
+pub(crate) struct Endpoints {
+    /// The URL of each service.
     pub(crate) urls: BTreeMap<&'static str, String>,
-    /// Where Pub/Sub's REST API is.
+    /// The URL of Pub/Sub's REST API.
     pub(crate) pubsub_url: String,
     pub(crate) project: String,
 }
@@ -35,24 +35,24 @@ const SERVICES: [&str; 7] = [
     "order-service",
 ];
 
-impl Reached {
-    /// All of them at the URL of a local stack.
+impl Endpoints {
+    /// The addresses of a local stack.
     pub(crate) fn local_stack(url: &str) -> Self {
         let services = SERVICES.map(|service| (service, format!("{url}/{service}")));
         Self {
-            // Its own URL is LOCAL_URL.
+            // This becomes LOCAL_URL.
             urls: services.into_iter().chain([("local", url.to_owned())]).collect(),
             pubsub_url: format!("{url}/"),
             project: "local".to_owned(),
         }
     }
 
-    /// Runs the blocks below a marker, and returns what they print.
+    /// Runs the blocks below a marker, and returns their output.
     pub(crate) fn run(&self, marker: &str) -> String {
         let mut bash = Command::new("bash");
         bash.arg("-eu").arg("-c").arg(commands(marker)).current_dir(root());
         for (service, url) in &self.urls {
-            // USER_SERVICE_URL, and so on.
+            // Such as USER_SERVICE_URL.
             bash.env(format!("{}_URL", service.to_uppercase().replace('-', "_")), url);
         }
         bash.env("CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB", &self.pubsub_url)
@@ -60,11 +60,11 @@ impl Reached {
             .env("CLOUDSDK_CORE_PROJECT", &self.project)
             .env("CLOUDSDK_CORE_DISABLE_PROMPTS", "true")
             .env("CLOUDSDK_CONFIG", concat!(env!("CARGO_TARGET_TMPDIR"), "/gcloud"));
-        let output = bash.output().expect("bash is there");
-        let (said, errors) =
+        let output = bash.output().expect("bash is installed");
+        let (printed, errors) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "the README's commands failed:\n{said}\n{errors}");
-        said.into_owned()
+        assert!(output.status.success(), "the README's commands failed:\n{printed}\n{errors}");
+        printed.into_owned()
     }
 
     pub(crate) async fn get(&self, http: &Client, service: &str, path: &str) -> Result<Value, String> {
@@ -75,12 +75,12 @@ impl Reached {
     }
 }
 
-/// Runs the commands, one of which signs a user up and one of which publishes `test-123` by hand,
-/// and waits until each of the two has a contact, a signup, a mail and a charge.
-pub(crate) async fn follow(reached: Reached) {
-    reached.run(SIGNUP);
+/// Runs the commands of the signup system. One signs a user up, another publishes `test-123` by hand. Then
+/// waits until each of the two users has a contact, a signup, a mail and a charge.
+pub(crate) async fn follow(endpoints: Endpoints) {
+    endpoints.run(SIGNUP);
     let http = Client::builder().no_proxy().build().expect("an HTTP client");
-    let get = async |service: &str, path: &str| reached.get(&http, service, path).await;
+    let get = async |service: &str, path: &str| endpoints.get(&http, service, path).await;
     let users = eventually("two users have a contact", async || {
         let contacts = get("crm-service", "/contacts").await?;
         let contacts = contacts["items"].as_array().into_iter().flatten();
@@ -90,7 +90,7 @@ pub(crate) async fn follow(reached: Reached) {
     });
     let users = users.await;
     assert!(users.contains("test-123"), "{users:?}");
-    eventually("each of them has all the rest", async || {
+    eventually("both users have a mail, a charge and a signup", async || {
         for user in &users {
             let emails = get("email-service", &format!("/emails?userId={user}")).await?;
             let charge = get("billing-service", &format!("/charges/{user}")).await?;
@@ -103,13 +103,13 @@ pub(crate) async fn follow(reached: Reached) {
     .await;
 }
 
-/// Runs the commands, one of which buys two teapots and one of which cannot pay for three, and waits
-/// until two are sold and the other three are free.
-pub(crate) async fn follow_shop(reached: Reached) {
-    reached.run(SHOP);
+/// Runs the commands of the shop. One buys two teapots, another cannot pay for three. Then waits until two
+/// teapots are sold and the other three are free.
+pub(crate) async fn follow_shop(endpoints: Endpoints) {
+    endpoints.run(SHOP);
     let http = Client::builder().no_proxy().build().expect("an HTTP client");
     eventually("two of five teapots are sold", async || {
-        let products = reached.get(&http, "order-service", "/products").await?;
+        let products = endpoints.get(&http, "order-service", "/products").await?;
         let teapot = products["items"].as_array().into_iter().flatten().find(|item| item["sku"] == "teapot");
         let stock = teapot.map(|teapot| teapot["stock"].clone());
         expect("teapots", &stock, &Some(json!({ "free": 3, "held": 0, "sold": 2 })))
@@ -117,10 +117,10 @@ pub(crate) async fn follow_shop(reached: Reached) {
     .await;
 }
 
-/// All blocks that the marker stands above, as one script.
+/// All blocks below the marker, as one script.
 fn commands(marker: &str) -> String {
     let readme = root().join("README.md");
-    let text = fs::read_to_string(&readme).expect("there is a README.md");
+    let text = fs::read_to_string(&readme).expect("README.md is readable");
     let begin = format!("{marker}\n```sh\n");
     let blocks: Vec<&str> =
         text.split(&begin).skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0)).collect();

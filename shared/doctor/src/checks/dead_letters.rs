@@ -1,50 +1,52 @@
-//! Whether what cannot be handled is parked, kept and heard of.
+//! Dead letters: where they go, how long they are kept, and the alert.
 
 use ::catalog::Catalog;
 
-use super::{Finding, subscriptions::found};
+use super::{Finding, subscriptions::matched};
 use crate::plan::{Plan, UNKNOWN};
 
 pub(super) fn policy(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    found(catalog, plan)
-        .filter_map(|(_, wanted, found)| {
-            let (name, topic) = (&wanted.name, &wanted.dead_letter_topic);
-            let problem = match &found.dead_letters {
+    matched(catalog, plan)
+        .filter_map(|(_, expected, actual)| {
+            let (name, topic) = (&expected.name, &expected.dead_letter_topic);
+            let problem = match &actual.dead_letters {
                 None => format!("{name} has no dead-letter policy"),
-                Some(policy) if policy.topic.as_ref() == Some(topic) || plan.topic(topic).is_none() => return None,
-                Some(policy) => format!("{name} parks in {}", policy.topic.as_deref().unwrap_or(UNKNOWN)),
+                Some(policy) if policy.topic.as_ref() == Some(topic) || plan.topic(topic).is_none() => {
+                    return None;
+                }
+                Some(policy) => {
+                    format!("{name} sends dead letters to {}", policy.topic.as_deref().unwrap_or(UNKNOWN))
+                }
             };
             Some(Finding::new(
                 problem,
-                "a message that its service fails on comes back until it is lost, or is parked where nobody looks",
-                format!("give it a dead_letter_policy with the topic {topic}"),
+                "failing messages are redelivered until they are lost, or go to a topic without an alert",
+                format!("add a dead_letter_policy with the topic {topic}"),
             ))
         })
         .collect()
 }
 
-/// The dead-letter topics that there are.
+/// The dead-letter topics that exist; `missing` finds the others.
 pub(super) fn topics<'a>(catalog: &'a Catalog, plan: &'a Plan) -> impl Iterator<Item = &'a String> {
     let services = catalog.services.iter().filter(|service| !service.subscriptions.is_empty());
     services.map(|service| &service.dead_letter_topic).filter(|topic| plan.topic(topic).is_some())
 }
 
 pub(super) fn holder(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    let wanted = catalog.delivery.dead_letter_retention_seconds;
+    let min_seconds = catalog.delivery.dead_letter_retention_seconds;
     topics(catalog, plan)
         .filter_map(|topic| {
             let longest = plan.holders(topic).map(|holder| holder.retention_seconds).max();
             let problem = match longest {
-                None => format!("no subscription holds the messages of {topic}"),
-                Some(seconds) if seconds >= wanted => return None,
-                Some(seconds) => format!("{topic} is held for {seconds} s only"),
+                None => format!("no subscription keeps the messages of {topic}"),
+                Some(seconds) if seconds >= min_seconds => return None,
+                Some(seconds) => format!("the messages of {topic} are kept for only {seconds} s"),
             };
             Some(Finding::new(
                 problem,
-                "a topic keeps nothing for a subscription that is not there: dead letters are lost",
-                format!(
-                    "give it a subscription without push, with message_retention_duration = \"{wanted}s\""
-                ),
+                "a dead letter is lost if no subscription keeps it",
+                format!("add a pull subscription to it with message_retention_duration = \"{min_seconds}s\""),
             ))
         })
         .collect()
@@ -58,14 +60,15 @@ pub(super) fn alert(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     topics(catalog, plan)
         .flat_map(|topic| plan.holders(topic))
         .filter(|holder| {
-            let mut filters = plan.alerts.iter().filter(|alert| alert.enabled).flat_map(|alert| &alert.filters);
-            !filters.any(|filter| watches(filter, &holder.name))
+            let enabled = plan.alerts.iter().filter(|alert| alert.enabled);
+            !enabled.flat_map(|alert| &alert.filters).any(|filter| watches(filter, &holder.name))
         })
         .map(|holder| {
             Finding::new(
                 format!("no alert watches {}", holder.name),
-                "a customer finds the lost message, weeks later or never",
-                "name it in the filter of an enabled google_monitoring_alert_policy on subscription/num_undelivered_messages",
+                "a customer notices the lost message, weeks later or never",
+                "add it to the filter of an enabled google_monitoring_alert_policy \
+                 for subscription/num_undelivered_messages",
             )
         })
         .collect()

@@ -1,4 +1,4 @@
-//! Who may do what: what is needed, and nothing else.
+//! Grants: each account has the roles that it needs, and no others.
 
 use std::collections::BTreeSet;
 
@@ -6,24 +6,26 @@ use ::catalog::Catalog;
 
 use super::{
     Finding, dead_letters,
-    subscriptions::{deliveries, found},
+    subscriptions::{deliveries, matched},
 };
-use crate::plan::{Grant, Member, On, Plan, UNKNOWN};
+use crate::plan::{Grant, GrantTarget, Member, Plan, UNKNOWN};
 
 const PUBLISH: &[&str] = &["roles/pubsub.publisher", "roles/pubsub.editor", "roles/pubsub.admin"];
 const SUBSCRIBE: &[&str] = &["roles/pubsub.subscriber", "roles/pubsub.editor", "roles/pubsub.admin"];
 const SIGN: &[&str] = &["roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountOpenIdTokenCreator"];
 const INVOKE: &[&str] = &["roles/run.invoker", "roles/run.servicesInvoker", "roles/run.admin"];
-/// What they allow on one topic or service, they allow on all of the project.
-const EVERYTHING: &[&str] = &["roles/editor", "roles/owner"];
+/// They include the right to publish to every topic of the project.
+const PROJECT_WIDE: &[&str] = &["roles/editor", "roles/owner"];
 
-pub(super) fn agent_parks(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+pub(super) fn agent_publishes_dead_letters(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     dead_letters::topics(catalog, plan)
-        .filter(|topic| !plan.is_granted(&On::Topic((*topic).clone()), PUBLISH, &Member::PubsubAgent))
+        .filter(|topic| {
+            !plan.is_granted(&GrantTarget::Topic((*topic).clone()), PUBLISH, &Member::PubsubAgent)
+        })
         .map(|topic| {
             Finding::new(
                 format!("Pub/Sub may not publish to {topic}"),
-                "it cannot park what a service fails on, and delivers it until it is lost, without a word",
+                "failing messages are redelivered until they are lost, and never become dead letters",
                 format!("grant roles/pubsub.publisher on {topic} to the Pub/Sub service agent"),
             )
         })
@@ -31,13 +33,15 @@ pub(super) fn agent_parks(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
 }
 
 pub(super) fn agent_acknowledges(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    found(catalog, plan)
-        .map(|(_, _, found)| &found.name)
-        .filter(|name| !plan.is_granted(&On::Subscription((*name).clone()), SUBSCRIBE, &Member::PubsubAgent))
+    matched(catalog, plan)
+        .map(|(_, _, actual)| &actual.name)
+        .filter(|name| {
+            !plan.is_granted(&GrantTarget::Subscription((*name).clone()), SUBSCRIBE, &Member::PubsubAgent)
+        })
         .map(|name| {
             Finding::new(
-                format!("Pub/Sub may not acknowledge in {name}"),
-                "what it has parked it goes on delivering, and parks again and again",
+                format!("Pub/Sub may not acknowledge messages of {name}"),
+                "it redelivers messages that are already dead letters, and publishes them again",
                 format!("grant roles/pubsub.subscriber on {name} to the Pub/Sub service agent"),
             )
         })
@@ -45,16 +49,18 @@ pub(super) fn agent_acknowledges(catalog: &Catalog, plan: &Plan) -> Vec<Finding>
 }
 
 pub(super) fn agent_signs(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    let pushes = found(catalog, plan).filter_map(|(_, _, found)| found.push.as_ref());
+    let pushes = matched(catalog, plan).filter_map(|(_, _, actual)| actual.push.as_ref());
     let accounts: BTreeSet<&String> =
         pushes.filter_map(|push| push.token.as_ref()?.account.as_ref()).collect();
     accounts
         .into_iter()
-        .filter(|account| !plan.is_granted(&On::Account((*account).clone()), SIGN, &Member::PubsubAgent))
+        .filter(|account| {
+            !plan.is_granted(&GrantTarget::Account((*account).clone()), SIGN, &Member::PubsubAgent)
+        })
         .map(|account| {
             Finding::new(
                 format!("Pub/Sub may not sign tokens as {account}"),
-                "it pushes nothing, and the messages pile up",
+                "it pushes no messages, and they pile up",
                 format!(
                     "grant roles/iam.serviceAccountTokenCreator on {account} to the Pub/Sub service agent"
                 ),
@@ -66,17 +72,17 @@ pub(super) fn agent_signs(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
 pub(super) fn invoke(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let mut needed = BTreeSet::new();
     for (service, _, delivery) in deliveries(catalog, plan) {
-        let is_open = plan.service(&service.name).is_none_or(|run| run.is_open);
-        let on = On::Service(service.name.clone());
-        // A push elsewhere is what `push-endpoint` finds.
+        let is_open = plan.service(&service.name).is_none_or(|deployed| deployed.is_open);
+        let target = GrantTarget::Service(service.name.clone());
+        // `push-endpoint` finds pushes to other places.
         if is_open || delivery.service.as_ref() != Some(&service.name) {
             continue;
         }
         let Some(account) = delivery.token.as_ref().and_then(|token| token.account.as_ref()) else {
             continue;
         };
-        let is_admitted = plan.is_granted(&on, INVOKE, &Member::Account(account.clone()))
-            || (service.public && plan.is_granted(&on, INVOKE, &Member::Everyone));
+        let is_admitted = plan.is_granted(&target, INVOKE, &Member::Account(account.clone()))
+            || (service.public && plan.is_granted(&target, INVOKE, &Member::Everyone));
         if !is_admitted {
             needed.insert((&service.name, account));
         }
@@ -84,7 +90,7 @@ pub(super) fn invoke(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let finding = |(service, account): (&String, &String)| {
         Finding::new(
             format!("{account}, which delivers to {service}, may not call it"),
-            "Cloud Run refuses every delivery, and the messages end as dead letters",
+            "Cloud Run rejects every delivery, and the messages become dead letters",
             format!("grant roles/run.invoker on {service} to {account}"),
         )
     };
@@ -101,9 +107,9 @@ pub(super) fn excess_invoke(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
             })
             .map(|(service, _, _)| &service.name)
             .collect();
-        let reach = match &grant.on {
-            On::Service(name) if !delivers_to.contains(name) => name.as_str(),
-            On::Project => "every service of the project",
+        let reach = match &grant.target {
+            GrantTarget::Service(name) if !delivers_to.contains(name) => name.as_str(),
+            GrantTarget::Project => "every service of the project",
             _ => continue,
         };
         if delivers_to.is_empty() {
@@ -111,14 +117,14 @@ pub(super) fn excess_invoke(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         }
         findings.push(Finding::new(
             format!("{account} may call {reach}"),
-            "whoever gets hold of one delivery identity can forge events for other services",
-            format!("remove {}: a delivery identity may call its own service only", grant.role),
+            "a stolen delivery identity can forge events for other services",
+            format!("remove {}: a delivery identity may call only its own service", grant.role),
         ));
     }
     findings
 }
 
-/// Each topic that a service publishes to, its dead-letter topic included, with the service.
+/// Each service with each topic that it publishes to, including its dead-letter topic.
 fn publishers(catalog: &Catalog) -> impl Iterator<Item = (&String, &String)> {
     catalog.services.iter().flat_map(|service| {
         let rejects = (!service.subscriptions.is_empty()).then_some(&service.dead_letter_topic);
@@ -137,16 +143,16 @@ pub(super) fn publish(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
             continue;
         }
         let member = account(plan, service);
-        let on = On::Topic(topic.clone());
-        if member.as_ref().is_some_and(|member| plan.is_granted(&on, PUBLISH, member)) {
+        let target = GrantTarget::Topic(topic.clone());
+        if member.as_ref().is_some_and(|member| plan.is_granted(&target, PUBLISH, member)) {
             continue;
         }
         findings.push(Finding::new(
             format!("{service} may not publish to {topic}"),
-            "its events stay in its receipts, or what it rejects comes back for ever",
+            "its events stay in receipts, or its rejected messages are redelivered until they are lost",
             format!(
                 "grant roles/pubsub.publisher on {topic} to {}",
-                member.as_ref().map_or("an account of its own", Member::shown)
+                member.as_ref().map_or("a dedicated service account", Member::name)
             ),
         ));
     }
@@ -154,55 +160,55 @@ pub(super) fn publish(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
 }
 
 pub(super) fn excess_publish(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    let is_meant = |grant: &Grant, name: &String| {
+    let is_declared = |grant: &Grant, name: &String| {
         let is_dead_letters = catalog.services.iter().any(|service| service.dead_letter_topic == *name);
         (is_dead_letters && grant.member == Member::PubsubAgent)
             || publishers(catalog).any(|(service, topic)| {
                 topic == name && account(plan, service).as_ref() == Some(&grant.member)
             })
     };
-    let is_of_a_service = |grant: &Grant| {
+    let is_to_a_service = |grant: &Grant| {
         catalog.services.iter().any(|service| account(plan, &service.name).as_ref() == Some(&grant.member))
     };
     let mut findings = Vec::new();
     for grant in &plan.grants {
         let role = grant.role.as_str();
-        let reach = match &grant.on {
-            On::Topic(name) if PUBLISH.contains(&role) && !is_meant(grant, name) => name.as_str(),
-            On::Project
-                if (PUBLISH.contains(&role) || EVERYTHING.contains(&role)) && is_of_a_service(grant) =>
+        let reach = match &grant.target {
+            GrantTarget::Topic(name) if PUBLISH.contains(&role) && !is_declared(grant, name) => name.as_str(),
+            GrantTarget::Project
+                if (PUBLISH.contains(&role) || PROJECT_WIDE.contains(&role)) && is_to_a_service(grant) =>
             {
                 "every topic of the project"
             }
             _ => continue,
         };
         findings.push(Finding::new(
-            format!("{} may publish to {reach}, which the catalog does not say", grant.member.shown()),
-            "events may come from somebody whom nobody suspects",
-            format!("remove {role}, or declare .publishes where it belongs"),
+            format!("{} may publish to {reach}, which the catalog does not declare", grant.member.name()),
+            "events may come from an unexpected publisher",
+            format!("remove {role}, or declare .publishes in the service"),
         ));
     }
     findings
 }
 
 pub(super) fn documents(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    const USE: &[&str] = &["roles/datastore.user", "roles/datastore.owner"];
+    const READ_AND_WRITE: &[&str] = &["roles/datastore.user", "roles/datastore.owner"];
     let services = catalog.services.iter().filter_map(|service| plan.service(&service.name));
     services
-        .filter(|run| {
-            let suffix = format!("/databases/{}\"", run.database());
+        .filter(|service| {
+            let suffix = format!("/databases/{}\"", service.database());
             !plan.grants.iter().any(|grant| {
-                grant.on == On::Project
-                    && USE.contains(&grant.role.as_str())
-                    && account(plan, &run.name).as_ref() == Some(&grant.member)
+                grant.target == GrantTarget::Project
+                    && READ_AND_WRITE.contains(&grant.role.as_str())
+                    && account(plan, &service.name).as_ref() == Some(&grant.member)
                     && grant.condition.as_ref().is_none_or(|condition| condition.contains(&suffix))
             })
         })
-        .map(|run| {
-            let account = run.account.as_deref().unwrap_or(UNKNOWN);
+        .map(|service| {
+            let account = service.account.as_deref().unwrap_or(UNKNOWN);
             Finding::new(
-                format!("{} may not use the database {}", run.name, run.database()),
-                "each delivery is retried until it is a dead letter",
+                format!("{} may not use the database {}", service.name, service.database()),
+                "every delivery is retried until the message becomes a dead letter",
                 format!("grant roles/datastore.user on that database to {account}"),
             )
         })
@@ -215,14 +221,14 @@ pub(super) fn private_service(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         .iter()
         .filter(|service| !service.public)
         .filter(|service| {
-            plan.service(&service.name).is_some_and(|run| run.is_open)
-                || plan.is_granted(&On::Service(service.name.clone()), INVOKE, &Member::Everyone)
+            plan.service(&service.name).is_some_and(|deployed| deployed.is_open)
+                || plan.is_granted(&GrantTarget::Service(service.name.clone()), INVOKE, &Member::Everyone)
         })
         .map(|service| {
             Finding::new(
-                format!("{} is private, but Cloud Run lets everyone call it", service.name),
-                "it trusts Cloud Run to have checked the caller, so everyone could push forged events",
-                "take the role from allUsers and allAuthenticatedUsers, or declare it .public()",
+                format!("{} is private, but Cloud Run lets anyone call it", service.name),
+                "it relies on Cloud Run to check the caller, so anyone could push forged events",
+                "remove the role from allUsers and allAuthenticatedUsers, or declare the service .public()",
             )
         })
         .collect()
@@ -234,8 +240,8 @@ pub(super) fn authoritative(_: &Catalog, plan: &Plan) -> Vec<Finding> {
         .map(|address| {
             Finding::new(
                 format!("{address} is authoritative"),
-                "it takes the role from everybody whom it does not name, Google's own agents included",
-                "use google_…_iam_member, which adds one member and touches no other",
+                "it removes the role from all other members, including Google's service agents",
+                "use google_…_iam_member, which adds one member and keeps all others",
             )
         })
         .collect()

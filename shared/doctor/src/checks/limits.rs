@@ -1,10 +1,10 @@
-//! What the runtime, Pub/Sub and Cloud Run demand of values and names.
+//! The rules of the runtime, Pub/Sub and Cloud Run for values and names.
 
 use ::catalog::Catalog;
 
 use super::Finding;
 
-const TIMING: &str = "shared/pushbox/src/timing.rs";
+pub(super) const TIMING_SOURCE: &str = "shared/pushbox/src/timing.rs";
 
 /// handler < lease < ack deadline <= request timeout.
 pub(super) fn timing(catalog: &Catalog) -> Vec<Finding> {
@@ -15,22 +15,22 @@ pub(super) fn timing(catalog: &Catalog) -> Vec<Finding> {
     if handler >= lease {
         findings.push(Finding::new(
             format!("the lease ({lease} s) is not longer than the handler's deadline ({handler} s)"),
-            "somebody takes an effect over while it still runs, and it happens twice",
-            format!("make leaseSeconds longer than handlerSeconds, in {TIMING}"),
+            "another delivery repeats an effect that is still running, so it happens twice",
+            format!("make leaseSeconds longer than handlerSeconds, in {TIMING_SOURCE}"),
         ));
     }
     if lease >= ack_deadline {
         findings.push(Finding::new(
             format!("the ack deadline ({ack_deadline} s) is not longer than the lease ({lease} s)"),
-            "a redelivery comes while the claim still holds, waits in vain, and burns an attempt",
-            format!("make ackDeadlineSeconds longer than leaseSeconds, in {TIMING}"),
+            "a redelivery arrives before the lease ends, waits in vain, and uses up a delivery attempt",
+            format!("make ackDeadlineSeconds longer than leaseSeconds, in {TIMING_SOURCE}"),
         ));
     }
     if ack_deadline > request {
         findings.push(Finding::new(
             format!("the request timeout ({request} s) is shorter than the ack deadline ({ack_deadline} s)"),
-            "Cloud Run cuts off deliveries that Pub/Sub still waits for",
-            format!("make requestTimeoutSeconds at least ackDeadlineSeconds, in {TIMING}"),
+            "Cloud Run ends deliveries while Pub/Sub still waits for the answer",
+            format!("make requestTimeoutSeconds at least as long as ackDeadlineSeconds, in {TIMING_SOURCE}"),
         ));
     }
     findings
@@ -54,8 +54,8 @@ pub(super) fn limits(catalog: &Catalog) -> Vec<Finding> {
         .map(|(name, value, min, max)| {
             Finding::new(
                 format!("{name} is {value}"),
-                "Google refuses it, and the deployment stops half-way",
-                format!("choose a value from {min} to {max}, in {TIMING}"),
+                "Google rejects the value, and the deployment stops half-way",
+                format!("choose a value from {min} to {max}, in {TIMING_SOURCE}"),
             )
         })
         .collect()
@@ -69,25 +69,25 @@ pub(super) fn names(catalog: &Catalog) -> Vec<Finding> {
         let subscriptions = subscriptions.map(|subscription| ("the subscription", &subscription.name));
         subscriptions.chain([("the dead-letter topic", &service.dead_letter_topic)])
     });
-    let refused = |(what, name): (&str, &String)| {
-        let (is_good, rule) = match what {
+    let finding = |(kind, name): (&str, &String)| {
+        let (is_valid, rule) = match kind {
             "the service" => (is_service_name(name), SERVICE_NAME),
             _ => (is_resource_name(name), RESOURCE_NAME),
         };
-        (!is_good).then(|| {
+        (!is_valid).then(|| {
             Finding::new(
-                format!("{what} cannot be named {name:?}"),
-                "Google refuses it, and the deployment stops half-way",
+                format!("{kind} cannot be named {name:?}"),
+                "Google rejects the name, and the deployment stops half-way",
                 rule,
             )
         })
     };
-    services.chain(topics).chain(others).filter_map(refused).collect()
+    services.chain(topics).chain(others).filter_map(finding).collect()
 }
 
-const SERVICE_NAME: &str = "take at most 49 lower-case letters, digits and hyphens, a letter first, no hyphen last, not beginning with goog";
-const RESOURCE_NAME: &str =
-    "take 3 to 255 letters, digits and -._~+%, a letter first, not beginning with goog";
+const SERVICE_NAME: &str = "use at most 49 lower-case letters, digits and hyphens; \
+    begin with a letter, but not with goog; do not end with a hyphen";
+const RESOURCE_NAME: &str = "use 3 to 255 letters, digits and -._~+%; begin with a letter, but not with goog";
 
 /// <https://cloud.google.com/run/docs/deploying#services>
 fn is_service_name(name: &str) -> bool {

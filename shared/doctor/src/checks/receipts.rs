@@ -1,17 +1,18 @@
-//! How long a service remembers what it has handled.
+//! Receipts: how long they are kept, their TTL policy and their indexes.
 
 use std::collections::BTreeSet;
 
 use ::catalog::Catalog;
 
-use super::Finding;
-use crate::plan::{Field, Plan, Run};
+use super::{Finding, limits::TIMING_SOURCE};
+use crate::plan::{CloudRunService, Field, Plan};
 
 const DAY: u64 = 24 * 60 * 60;
 
-pub(super) fn kept(catalog: &Catalog) -> Vec<Finding> {
+pub(super) fn retention(catalog: &Catalog) -> Vec<Finding> {
     let delivery = &catalog.delivery;
-    // First in its subscription, then as a dead letter, then replayed from the topic.
+    // A message can wait in its subscription, then as a dead letter, and after a replay in its
+    // subscription again.
     let needed = 2 * delivery.retention_seconds + delivery.dead_letter_retention_seconds;
     let kept = catalog.receipts.keep_seconds;
     if kept >= needed {
@@ -19,24 +20,24 @@ pub(super) fn kept(catalog: &Catalog) -> Vec<Finding> {
     }
     vec![Finding::new(
         format!(
-            "receipts are kept for {} days, but a message can come back after {}",
+            "receipts are kept for {} days, but a message can come back after {} days",
             kept / DAY,
             needed / DAY
         ),
-        "a late delivery counts as new, and what it does is done twice",
+        "a late redelivery counts as a new event and is handled twice",
         format!(
             "keep them for 2 x retentionSeconds + deadLetterRetentionSeconds = {needed} s \
-             (RECEIPT_RETENTION in shared/pushbox/src/timing.rs)"
+             (receipt_retention in {TIMING_SOURCE})"
         ),
     )]
 }
 
 /// The databases that services use.
 fn databases(plan: &Plan) -> BTreeSet<String> {
-    plan.services.iter().map(Run::database).collect()
+    plan.services.iter().map(CloudRunService::database).collect()
 }
 
-/// What is set for a field of receipts.
+/// The settings of a field of receipts.
 fn settings<'a>(catalog: &Catalog, plan: &'a Plan, database: &str, name: &str) -> Option<&'a Field> {
     plan.fields.iter().find(|field| {
         field.database == database && field.collection == catalog.receipts.collection && field.field == name
@@ -53,9 +54,11 @@ pub(super) fn ttl(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         })
         .map(|database| {
             Finding::new(
-                format!("nothing removes receipts: {name} in the database {database} has no TTL policy"),
-                "the database grows for ever, and so does its price",
-                format!("give {name} a google_firestore_field with a ttl_config and an empty index_config"),
+                format!("{name} in the database {database} has no TTL policy"),
+                "receipts are never deleted, so the database and its cost keep growing",
+                format!(
+                    "add a google_firestore_field for {name} with a ttl_config and an empty index_config"
+                ),
             )
         })
         .collect()
@@ -65,7 +68,7 @@ pub(super) fn indexes(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let receipts = &catalog.receipts;
     let is_indexed = |database: &str, name: &String| match settings(catalog, plan, database, name) {
         Some(field) => field.is_indexed,
-        // Firestore indexes what nothing is said of. Of this field, `ttl` says it already.
+        // Firestore indexes a field without settings. For the TTL field, `ttl` reports that already.
         None => *name != receipts.ttl_field,
     };
     let names: BTreeSet<&String> = receipts.unindexed.iter().chain([&receipts.ttl_field]).collect();
@@ -75,8 +78,8 @@ pub(super) fn indexes(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
             let name = format!("{}.{name}", receipts.collection);
             findings.push(Finding::new(
                 format!("{name} in the database {database} is indexed"),
-                "each commit writes to its index too, and where values only grow, at its end: about 500 a second",
-                format!("give {name} a google_firestore_field with an empty index_config"),
+                "each commit also writes the index; if values only grow, it takes about 500 writes a second",
+                format!("add a google_firestore_field for {name} with an empty index_config"),
             ));
         }
     }

@@ -1,62 +1,66 @@
-//! Whether the services are there, run the right code and know whom to trust.
+//! Services: whether they exist, run the right code, and authenticate pushes.
 
 use ::catalog::Catalog;
 
-use super::{Finding, subscriptions::found};
-use crate::plan::{Member, On, Plan};
+use super::{Finding, subscriptions::matched};
+use crate::plan::{GrantTarget, Member, Plan};
 
 pub(super) fn missing(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut missing = |what: &str, name: &str, is_there: bool, why| {
-        if !is_there {
-            let remedy = "deploy what terraform/catalog.json says: functions catalog --write, then apply";
-            findings.push(Finding::new(format!("the {what} {name} is missing"), why, remedy));
+    let mut require = |kind: &str, name: &str, exists: bool, consequence| {
+        if !exists {
+            let remedy = "deploy the current catalog: run functions catalog --write, then terraform apply";
+            findings.push(Finding::new(format!("the {kind} {name} is missing"), consequence, remedy));
         }
     };
     for topic in &catalog.topics {
-        let is_there = plan.topic(&topic.name).is_some();
-        missing("topic", &topic.name, is_there, "publishing to it fails, and events pile up in receipts");
+        let exists = plan.topic(&topic.name).is_some();
+        require("topic", &topic.name, exists, "events for it pile up in receipts");
     }
     for service in &catalog.services {
-        let is_there = plan.service(&service.name).is_some();
-        missing("service", &service.name, is_there, "nobody does its work");
+        let exists = plan.service(&service.name).is_some();
+        require("service", &service.name, exists, "its requests and events are not handled");
         for subscription in &service.subscriptions {
-            let is_there = plan.subscription(&subscription.name).is_some();
-            missing("subscription", &subscription.name, is_there, "its service never hears of the events");
+            let exists = plan.subscription(&subscription.name).is_some();
+            require("subscription", &subscription.name, exists, "its service never receives the events");
         }
         if !service.subscriptions.is_empty() {
             let topic = &service.dead_letter_topic;
-            let is_there = plan.topic(topic).is_some();
-            missing("dead-letter topic", topic, is_there, "what the service rejects comes back for ever");
+            let exists = plan.topic(topic).is_some();
+            require("dead-letter topic", topic, exists, "rejected messages are redelivered, then lost");
         }
     }
     findings
 }
 
 pub(super) fn names_prefix(_: &Catalog, plan: &Plan) -> Vec<Finding> {
-    let differs =
-        plan.services.iter().filter(|run| run.variable("NAMES_PREFIX").unwrap_or_default() != plan.prefix);
-    differs
-        .map(|run| {
-            let (prefix, told) = (&plan.prefix, run.variable("NAMES_PREFIX").unwrap_or_default());
-            Finding::new(
-                format!("names here begin with {prefix:?}, but NAMES_PREFIX of {} is {told:?}", run.name),
-                "it publishes to the topics of another copy, or to none",
-                format!("set NAMES_PREFIX to {prefix:?}, or leave it out if that is empty"),
-            )
+    plan.services
+        .iter()
+        .filter_map(|service| {
+            let (expected, actual) = (&plan.prefix, service.variable("NAMES_PREFIX").unwrap_or_default());
+            (actual != expected).then(|| {
+                Finding::new(
+                    format!(
+                        "names begin with {expected:?}, but NAMES_PREFIX of {} is {actual:?}",
+                        service.name
+                    ),
+                    "the service publishes to topics of another deployment, or to topics that do not exist",
+                    format!("set NAMES_PREFIX to {expected:?}, or omit it if the prefix is empty"),
+                )
+            })
         })
         .collect()
 }
 
 pub(super) fn wrong_code(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    let expected = catalog.services.iter().filter_map(|service| plan.service(&service.name));
-    expected
-        .filter(|run| run.name.strip_prefix(&plan.prefix) != run.serves.as_deref())
-        .map(|run| {
-            let serves = run.serves.as_deref().unwrap_or("no service of the catalog");
+    let deployed = catalog.services.iter().filter_map(|service| plan.service(&service.name));
+    deployed
+        .filter(|service| service.name.strip_prefix(&plan.prefix) != service.serves.as_deref())
+        .map(|service| {
+            let serves = service.serves.as_deref().unwrap_or("no service of the catalog");
             Finding::new(
-                format!("{} runs {serves}", run.name),
-                "it acknowledges events that it does not know, and its own are lost",
+                format!("{} runs {serves}", service.name),
+                "the wrong code acknowledges the service's events without handling them",
                 "set the container's args to [\"serve\", the service's name in the catalog]",
             )
         })
@@ -65,17 +69,18 @@ pub(super) fn wrong_code(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
 
 pub(super) fn request_timeout(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (service, _, subscription) in found(catalog, plan) {
-        let Some(run) = plan.service(&service.name) else { continue };
-        let (timeout, ack_deadline) = (run.timeout_seconds, subscription.ack_deadline_seconds);
+    for (entry, _, subscription) in matched(catalog, plan) {
+        let Some(service) = plan.service(&entry.name) else { continue };
+        let (timeout, ack_deadline) = (service.timeout_seconds, subscription.ack_deadline_seconds);
         if timeout < ack_deadline {
             findings.push(Finding::new(
                 format!(
-                    "{} cuts requests off after {timeout} s, before the ack deadline of {} ({ack_deadline} s)",
-                    run.name, subscription.name
+                    "the request timeout of {} ({timeout} s) is shorter \
+                     than the ack deadline of {} ({ack_deadline} s)",
+                    service.name, subscription.name
                 ),
-                "deliveries are cut off that Pub/Sub still waits for",
-                format!("set the timeout of {} to {}s", run.name, catalog.timing.request_timeout_seconds),
+                "Cloud Run ends deliveries while Pub/Sub still waits for the answer",
+                format!("set the timeout of {} to {}s", service.name, catalog.timing.request_timeout_seconds),
             ));
         }
     }
@@ -84,39 +89,41 @@ pub(super) fn request_timeout(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
 
 pub(super) fn push_auth(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for service in &catalog.services {
-        let Some(run) = plan.service(&service.name) else { continue };
-        let name = &service.name;
-        let (wanted, why) = if service.public {
-            ("oidc", "Cloud Run lets everyone pass, so everyone could push forged events")
+    for entry in &catalog.services {
+        let Some(service) = plan.service(&entry.name) else { continue };
+        let name = &entry.name;
+        let (expected, consequence) = if entry.public {
+            ("oidc", "Cloud Run lets anyone call the service, so anyone could push forged events")
         } else {
-            ("iam", "Cloud Run removes a token's signature once it has checked it, so every push is refused")
+            ("iam", "Cloud Run checks the token and removes its signature, so the service rejects every push")
         };
-        let told = run.variable("PUSH_AUTH").unwrap_or("not set");
-        if told != wanted {
-            let kind = if service.public { "public" } else { "private" };
+        let actual = service.variable("PUSH_AUTH").unwrap_or("not set");
+        if actual != expected {
+            let kind = if entry.public { "public" } else { "private" };
             findings.push(Finding::new(
-                format!("{name} is {kind}, and its PUSH_AUTH is {told}"),
-                why,
-                format!("set PUSH_AUTH to {wanted}"),
+                format!("{name} is {kind}, but its PUSH_AUTH is {actual}"),
+                consequence,
+                format!("set PUSH_AUTH to {expected}"),
             ));
         }
-        if !service.public {
+        if !entry.public {
             continue;
         }
-        if !run.custom_audiences.is_empty() {
+        if !service.custom_audiences.is_empty() {
             findings.push(Finding::new(
-                format!("{name} is public and has the custom audience {}", run.custom_audiences.join(", ")),
-                "Cloud Run checks such tokens itself and removes their signature, so every push is refused",
-                "leave custom_audiences out",
+                format!(
+                    "{name} is public, but has the custom audience {}",
+                    service.custom_audiences.join(", ")
+                ),
+                "Cloud Run checks such tokens and removes their signature, so the service rejects every push",
+                "remove custom_audiences",
             ));
         }
-        if !run.is_open
-            && !plan.is_granted(&On::Service(name.clone()), &["roles/run.invoker"], &Member::Everyone)
-        {
+        let target = GrantTarget::Service(name.clone());
+        if !service.is_open && !plan.is_granted(&target, &["roles/run.invoker"], &Member::Everyone) {
             findings.push(Finding::new(
-                format!("{name} is public, but Cloud Run does not let everyone in"),
-                "Cloud Run does not know the audience of its pushes either, and refuses them with its callers",
+                format!("{name} is public, but allUsers may not call it"),
+                "Cloud Run rejects its callers, and also its pushes, because it does not know their audience",
                 "grant roles/run.invoker on it to allUsers",
             ));
         }
@@ -137,8 +144,8 @@ pub(super) fn relay_job(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
             };
             Some(Finding::new(
                 problem,
-                "what it committed but could not publish, in a crash or an outage, is never published",
-                format!("run a google_cloud_scheduler_job each minute that posts to the URL of {name}, followed by /relay"),
+                "after a crash or an outage, committed events that were not published are never published",
+                format!("add a google_cloud_scheduler_job that posts to /relay of {name} each minute"),
             ))
         })
         .collect()

@@ -1,4 +1,4 @@
-//! Who may do what on what.
+//! IAM grants: a role for a member on a target.
 
 use super::{
     super::terraform::Resource,
@@ -6,35 +6,35 @@ use super::{
 };
 
 pub(crate) struct Grant {
-    pub(crate) on: On,
+    pub(crate) target: GrantTarget,
     pub(crate) role: String,
     pub(crate) member: Member,
-    /// An expression that has to be true for the grant to count.
+    /// An expression that must be true for the grant to apply.
     pub(crate) condition: Option<String>,
 }
 
 #[derive(PartialEq)]
-pub(crate) enum On {
+pub(crate) enum GrantTarget {
     Project,
     Topic(String),
     Subscription(String),
     Service(String),
-    /// A service account, by its address.
+    /// The e-mail address of a service account.
     Account(String),
 }
 
 #[derive(PartialEq)]
 pub(crate) enum Member {
-    /// The account that Pub/Sub itself acts as.
+    /// The service agent: the account that Pub/Sub acts as.
     PubsubAgent,
     Everyone,
-    /// A service account, by its address.
+    /// The e-mail address of a service account.
     Account(String),
     Other(String),
 }
 
 impl Member {
-    pub(crate) fn shown(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::PubsubAgent => "the Pub/Sub service agent",
             Self::Everyone => "everyone",
@@ -43,23 +43,24 @@ impl Member {
     }
 }
 
-type OnWhat = fn(String) -> On;
+type MakeTarget = fn(String) -> GrantTarget;
 
-/// The kind of resource without `_member` or `_binding`, and what the grant is on.
-const KINDS: [(&str, &str, OnWhat); 5] = [
-    ("google_project_iam", "/project", |_| On::Project),
-    ("google_pubsub_topic_iam", "/topic", On::Topic),
-    ("google_pubsub_subscription_iam", "/subscription", On::Subscription),
-    ("google_service_account_iam", "/service_account_id", On::Account),
-    ("google_cloud_run_v2_service_iam", "/name", On::Service),
+/// The kind of resource without `_member` or `_binding`, the attribute that names the target, and the
+/// target.
+const KINDS: [(&str, &str, MakeTarget); 5] = [
+    ("google_project_iam", "/project", |_| GrantTarget::Project),
+    ("google_pubsub_topic_iam", "/topic", GrantTarget::Topic),
+    ("google_pubsub_subscription_iam", "/subscription", GrantTarget::Subscription),
+    ("google_service_account_iam", "/service_account_id", GrantTarget::Account),
+    ("google_cloud_run_v2_service_iam", "/name", GrantTarget::Service),
 ];
 
-/// All grants, and the addresses of those that are not additive.
+/// All grants, and the addresses of the authoritative ones, which replace all members of a role.
 pub(super) fn read(reader: &Reader<'_>) -> (Vec<Grant>, Vec<String>) {
     let (mut grants, mut authoritative) = (Vec::new(), Vec::new());
     for resource in &reader.document.resources {
-        let Some((pointer, on, form)) = KINDS.iter().find_map(|(kind, pointer, on)| {
-            resource.kind.strip_prefix(kind).map(|form| (*pointer, *on, form))
+        let Some((pointer, target, form)) = KINDS.iter().find_map(|(kind, pointer, target)| {
+            resource.kind.strip_prefix(kind).map(|form| (*pointer, *target, form))
         }) else {
             continue;
         };
@@ -72,10 +73,10 @@ pub(super) fn read(reader: &Reader<'_>) -> (Vec<Grant>, Vec<String>) {
             _ => Vec::new(),
         };
         for member in members {
-            // Without the name of what it is on, a grant cannot count for anything.
+            // No check can use a grant on a target without a name.
             let Some(name) = reader.name(resource, pointer) else { continue };
             grants.push(Grant {
-                on: on(name),
+                target: target(name),
                 role: resource.text("/role").unwrap_or_default().to_owned(),
                 member,
                 condition: resource.text("/condition/0/expression").map(str::to_owned),
@@ -94,7 +95,7 @@ fn member(reader: &Reader<'_>, resource: &Resource) -> Member {
         Some(source) if source.kind == "google_service_account" => {
             Member::Account(account(source).unwrap_or_default())
         }
-        _ => Member::Other(format!("whom {} will name", resource.address())),
+        _ => Member::Other(format!("the future member of {}", resource.address())),
     }
 }
 
@@ -117,11 +118,11 @@ fn is_agent(resource: &Resource) -> bool {
         && resource.text("/service") == Some("pubsub.googleapis.com")
 }
 
-/// The address of a service account, which is known before the account exists.
+/// The e-mail address of a service account. A plan knows its parts before the account exists.
 pub(super) fn account(resource: &Resource) -> Option<String> {
-    let composed = || {
+    let from_parts = || {
         let (id, project) = (resource.text("/account_id")?, resource.text("/project")?);
         Some(format!("{id}@{project}.iam.gserviceaccount.com"))
     };
-    resource.text("/email").map(last_segment).or_else(composed)
+    resource.text("/email").map(last_segment).or_else(from_parts)
 }

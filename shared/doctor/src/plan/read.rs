@@ -1,20 +1,20 @@
-//! From Terraform's resources to what a plan holds.
+//! Converts Terraform's resources to the parts of a plan.
 
 use catalog::Catalog;
 use serde_json::Value;
 
 use super::{
     super::terraform::{Document, Resource},
-    Alert, DeadLetters, Delivery, Field, Job, Run, Subscription, Token, Topic, grants,
+    Alert, CloudRunService, DeadLetters, Delivery, Field, Job, Subscription, Token, Topic, grants,
 };
 
-/// Pub/Sub's, where a subscription says nothing.
+/// The defaults of Pub/Sub and Cloud Run for absent settings.
 mod default {
     pub(super) const ACK_DEADLINE_SECONDS: u64 = 10;
     pub(super) const RETENTION_SECONDS: u64 = 7 * 24 * 60 * 60;
     pub(super) const MAX_DELIVERY_ATTEMPTS: u64 = 5;
     pub(super) const BACKOFF_SECONDS: (u64, u64) = (10, 600);
-    /// Cloud Run's.
+    /// Cloud Run's request timeout.
     pub(super) const TIMEOUT_SECONDS: u64 = 300;
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The name that a value holds, or will hold.
+    /// The name in a value, even if the value is known only after the apply.
     pub(super) fn name(&self, resource: &Resource, pointer: &str) -> Option<String> {
         if let Some(known) = resource.text(pointer) {
             return Some(last_segment(known));
@@ -40,7 +40,7 @@ impl Reader<'_> {
         self.document.source_of(resource, pointer, |key, field| each_value(self.catalog, key, field))
     }
 
-    pub(super) fn subscription(&self, resource: &Resource, services: &[Run]) -> Subscription {
+    pub(super) fn subscription(&self, resource: &Resource, services: &[CloudRunService]) -> Subscription {
         let (min, max) = default::BACKOFF_SECONDS;
         let backoff = |_: &Value| {
             let seconds = |name: &str| resource.seconds(&format!("/retry_policy/0/{name}_backoff"));
@@ -65,7 +65,7 @@ impl Reader<'_> {
             retention_seconds: resource
                 .seconds("/message_retention_duration")
                 .unwrap_or(default::RETENTION_SECONDS),
-            // An empty time to live is an endless one; none at all is one of 31 days.
+            // With an empty TTL, the subscription never expires. Without a TTL, it expires after 31 days.
             expires: resource.text("/expiration_policy/0/ttl") != Some(""),
             push: resource.list("/push_config").first().map(push),
             dead_letters: resource.list("/dead_letter_policy").first().map(dead_letters),
@@ -73,7 +73,7 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn job(&self, resource: &Resource, services: &[Run]) -> Job {
+    pub(super) fn job(&self, resource: &Resource, services: &[CloudRunService]) -> Job {
         Job {
             name: name(resource),
             posts: resource.text("/http_target/0/http_method").is_none_or(|method| method == "POST"),
@@ -82,7 +82,13 @@ impl Reader<'_> {
         }
     }
 
-    fn delivery(&self, resource: &Resource, url: &str, token: &str, services: &[Run]) -> Delivery {
+    fn delivery(
+        &self,
+        resource: &Resource,
+        url: &str,
+        token: &str,
+        services: &[CloudRunService],
+    ) -> Delivery {
         let (service, path) = match resource.text(url) {
             Some(url) => services
                 .iter()
@@ -94,15 +100,15 @@ impl Reader<'_> {
                 }),
             None => (self.name(resource, url), None),
         };
-        let read = |_: &Value| Token {
+        let token_of = |_: &Value| Token {
             account: self.name(resource, &format!("{token}/0/service_account_email")),
             audience: resource.text(&format!("{token}/0/audience")).map(str::to_owned),
         };
-        Delivery { service, path, token: resource.list(token).first().map(read) }
+        Delivery { service, path, token: resource.list(token).first().map(token_of) }
     }
 }
 
-pub(super) fn run(resource: &Resource) -> Run {
+pub(super) fn service(resource: &Resource) -> CloudRunService {
     const CONTAINER: &str = "/template/0/containers/0";
     let args = resource.texts(&format!("{CONTAINER}/args"));
     let env = |variable: &Value| {
@@ -111,7 +117,7 @@ pub(super) fn run(resource: &Resource) -> Run {
             variable["value"].as_str().unwrap_or_default().to_owned(),
         ))
     };
-    Run {
+    CloudRunService {
         name: name(resource),
         serves: match args.as_slice() {
             [command, service, ..] if command == "serve" => Some(service.clone()),
@@ -137,7 +143,7 @@ pub(super) fn field(resource: &Resource) -> Field {
         collection: text("/collection"),
         field: text("/field"),
         expires: !resource.list("/ttl_config").is_empty(),
-        // A block without indexes takes away those that every field has by default.
+        // A field has indexes by default. A block without indexes removes them.
         is_indexed: resource.list("/index_config").is_empty()
             || !resource.list("/index_config/0/indexes").is_empty(),
     }
@@ -152,8 +158,8 @@ pub(super) fn alert(resource: &Resource) -> Alert {
     }
 }
 
-/// The fields of what terraform/catalog.tf loops over: services, subscriptions, and
-/// `service/topic` for who publishes where.
+/// A field of an item in the maps of terraform/catalog.tf. Their keys are services, subscriptions, and
+/// `service/topic` for each topic that a service publishes to.
 fn each_value(catalog: &Catalog, key: &str, field: &str) -> Option<String> {
     let value = |pairs: &[(&str, &str)]| {
         pairs.iter().find(|(name, _)| *name == field).map(|(_, value)| (*value).to_owned())
@@ -179,7 +185,7 @@ fn name(resource: &Resource) -> String {
     resource.text("/name").map(last_segment).unwrap_or_default()
 }
 
-/// `projects/p/topics/t` is `t`.
+/// Returns `t` for `projects/p/topics/t`.
 pub(super) fn last_segment(path: &str) -> String {
     path.rsplit('/').next().unwrap_or_default().to_owned()
 }

@@ -1,6 +1,6 @@
-//! What is broken, and what is to be found: a change, and the first line of each finding.
+//! The test cases: a change that breaks the input, and the first line of each expected finding.
 //!
-//! `crm-service` is private; `user-service` is public and has a relay.
+//! `crm-service` is private. `user-service` is public and has a relay job.
 
 mod catalogs;
 mod dead_letters;
@@ -16,10 +16,10 @@ pub(crate) use self::{
     known::{plans, states},
 };
 
-pub(crate) type Broken = (fn(&mut Value), &'static [&'static str]);
+pub(crate) type Case = (fn(&mut Value), &'static [&'static str]);
 
-/// What both tell.
-pub(crate) fn plans_and_states() -> Vec<Broken> {
+/// Cases for both plans and states.
+pub(crate) fn plans_and_states() -> Vec<Case> {
     [
         services::services(),
         subscriptions::subscriptions(),
@@ -35,8 +35,8 @@ const HOLDER: &str = "google_pubsub_subscription.holder[\"crm-service-dead-lette
 const RELAY: &str = "google_cloud_scheduler_job.relay[\"user-service\"]";
 const ALERT: &str = "google_monitoring_alert_policy.dead_letters[0]";
 const TTL: &str = "google_firestore_field.receipts_expire";
-const INVOKES: &str = "google_cloud_run_v2_service_iam_member.delivery[\"crm-service\"]";
-const ACKNOWLEDGES: &str =
+const INVOKE_GRANT: &str = "google_cloud_run_v2_service_iam_member.delivery[\"crm-service\"]";
+const ACKNOWLEDGE_GRANT: &str =
     "google_pubsub_subscription_iam_member.agent_acknowledges[\"crm-service-user-events\"]";
 
 /// The resources of a plan or of a state.
@@ -47,7 +47,7 @@ fn resources(document: &mut Value) -> &mut Vec<Value> {
 
 fn values<'a>(document: &'a mut Value, address: &str) -> &'a mut Value {
     let resource = resources(document).iter_mut().find(|resource| resource["address"] == address);
-    &mut resource.unwrap_or_else(|| panic!("there is no {address}"))["values"]
+    &mut resource.unwrap_or_else(|| panic!("{address} is missing"))["values"]
 }
 
 fn remove(document: &mut Value, address: &str) {
@@ -67,14 +67,14 @@ fn run<'a>(document: &'a mut Value, service: &str) -> &'a mut Value {
 fn env<'a>(document: &'a mut Value, service: &str, name: &str) -> &'a mut Value {
     let variables = run(document, service)["containers"][0]["env"].as_array_mut().expect("variables");
     let variable = variables.iter_mut().find(|variable| variable["name"] == name);
-    &mut variable.unwrap_or_else(|| panic!("there is no {name}"))["value"]
+    &mut variable.unwrap_or_else(|| panic!("{name} is missing"))["value"]
 }
 
-/// What the values of a plan's resource come from.
+/// The expressions that determine the values of a resource. Only a plan has them.
 fn expressions<'a>(plan: &'a mut Value, address: &str) -> &'a mut Value {
     let resources = plan["configuration"]["root_module"]["resources"].as_array_mut().expect("resources");
     let resource = resources.iter_mut().find(|resource| resource["address"] == address);
-    &mut resource.unwrap_or_else(|| panic!("there is no {address}"))["expressions"]
+    &mut resource.unwrap_or_else(|| panic!("{address} is missing"))["expressions"]
 }
 
 fn push(list: &mut Value, entry: Value) {

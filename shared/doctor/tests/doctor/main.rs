@@ -1,7 +1,7 @@
-//! The doctor's findings in catalogs, plans and states that are broken on purpose.
+//! Breaks catalogs, plans and states on purpose, and compares the doctor's findings.
 //!
-//! `fixtures/trim.jq` says how the plan and the state were made. Their names begin with `staging-`, and
-//! they leave out one of the catalog's systems.
+//! `fixtures/trim.jq` explains how to make the plan and the state. Their names have the prefix `staging-`,
+//! and they deploy all systems of the catalog but one.
 
 mod broken;
 
@@ -25,7 +25,11 @@ fn finds_nothing_in_sound_input() {
         assert!(report.is_sound(), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
         assert!(text.starts_with("Checked the catalog (3 services, 1 topic, 3 subscriptions)"), "{text}");
-        assert_eq!(text.contains("2 services, 1 topic, 2 subscriptions): nothing"), plan.is_some(), "{text}");
+        assert_eq!(
+            text.contains("2 services, 1 topic, 2 subscriptions): no findings"),
+            plan.is_some(),
+            "{text}"
+        );
     }
 }
 
@@ -51,7 +55,7 @@ fn finds_each_fault_of_a_state() {
 }
 
 #[test]
-fn every_check_is_tested_here() {
+fn every_check_has_a_test() {
     let listed: BTreeSet<&str> = doctor::checks().map(|(name, _)| name).collect();
     let all = catalogs().into_iter().chain(plans_and_states()).chain(plans()).chain(states());
     let found: BTreeSet<&str> =
@@ -60,23 +64,23 @@ fn every_check_is_tested_here() {
 }
 
 #[test]
-fn says_why_a_plan_cannot_be_read() {
+fn the_error_says_why_a_plan_cannot_be_read() {
     let catalog: Catalog = serde_json::from_value(fixture(CATALOG)).expect("a catalog");
     let catalog_text = fixture(CATALOG).to_string();
     let cases = [
-        ("{", "p.json cannot be checked: it is not what `terraform show -json` prints: EOF"),
-        (catalog_text.as_str(), "p.json cannot be checked: it is not what `terraform show -json` prints"),
+        ("{", "p.json cannot be checked: it is not the output of `terraform show -json`: EOF"),
+        (catalog_text.as_str(), "p.json cannot be checked: it is not the output of `terraform show -json`"),
         (r#"{"format_version":"2.0"}"#, "format_version is \"2.0\", not 1.x"),
-        (r#"{"format_version":"1.0"}"#, "it holds no resource: nothing is deployed"),
+        (r#"{"format_version":"1.0"}"#, "it has no resources: nothing is deployed"),
         (r#"{"format_version":"1.2","errored":true}"#, "it is a plan that failed"),
     ];
     for (plan, expected) in cases {
         let error = doctor::examine(&catalog, Some(("p.json", plan))).err().unwrap_or_default();
-        assert!(error.contains(expected), "{error} is not: {expected}");
+        assert!(error.contains(expected), "{error} does not contain: {expected}");
     }
 }
 
-/// Expects exactly these findings, each with its reason and its remedy.
+/// Expects exactly these findings, each with its consequence and its remedy.
 fn check(catalog: &Value, plan: Option<&Value>, expected: &[&str]) {
     let report = examine(catalog, plan).expect("a plan");
     let text = report.to_string();
@@ -103,6 +107,6 @@ fn broken(path: &str, change: fn(&mut Value)) -> Value {
     let sound = fixture(path);
     let mut broken = sound.clone();
     change(&mut broken);
-    assert_ne!(sound, broken, "nothing is broken");
+    assert_ne!(sound, broken, "the change breaks nothing");
     broken
 }

@@ -7,8 +7,8 @@ use pushbox::Failure;
 
 /// Whether the server will never accept this mail, whoever sends it. All other refusals concern the
 /// sender: credentials, the protocol (50x), the sender's address (X.1.7, X.1.8), or a policy such as
-/// "relay access denied" (X.7.x). They are retried, because to give up would lose mails until somebody
-/// repairs the settings.
+/// "relay access denied" (X.7.x). They are retried: otherwise mails would be lost until somebody
+/// corrects the settings.
 /// <https://www.iana.org/assignments/smtp-enhanced-status-codes>
 pub(super) fn is_about_the_mail(error: &Error) -> bool {
     let is_about_the_sender = match error.status().map(u16::from) {

@@ -1,4 +1,4 @@
-//! The store contract on Firestore, and what only Firestore can show.
+//! The store contract on Firestore, and tests of Firestore alone.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use pushbox::{
 };
 use serde_json::{Value, json};
 
-use crate::{emulator, fresh_project, nobody, proxy::Proxy, silent};
+use crate::{emulator, fresh_project, proxy::Proxy, silent_listener, unused_address};
 
 const HOST: &str = "FIRESTORE_EMULATOR_HOST";
 
@@ -31,7 +31,7 @@ mod contract {
 }
 
 #[tokio::test]
-async fn the_field_that_expires_is_a_native_timestamp_and_no_other_is() {
+async fn only_the_expiry_field_is_a_native_timestamp() {
     let (host, project) = (emulator(HOST), fresh_project());
     let store = Firestore::new(&project, "(default)");
     let time = "2027-01-02T03:04:05.123456Z";
@@ -53,7 +53,7 @@ async fn the_field_that_expires_is_a_native_timestamp_and_no_other_is() {
 }
 
 #[tokio::test]
-async fn what_can_never_be_stored_is_refused() {
+async fn refuses_documents_that_can_never_be_stored() {
     let store = fresh();
     for document in [
         json!({ "text": "x".repeat(1_100_000) }),
@@ -68,8 +68,8 @@ async fn what_can_never_be_stored_is_refused() {
     assert!(store.get(&path).await.expect("an answer").is_none());
 }
 
-/// Every call fails, as unknown, within its deadline.
-async fn fails_in_time(store: &Firestore) {
+/// Checks that every call fails within its deadline, a commit with an unknown outcome.
+async fn assert_fails_in_time(store: &Firestore) {
     let began = Instant::now();
     let path = Path::new("a-service", "things", "a");
     let query = Query { collection: path.collection().to_owned(), limit: 1, ..Query::default() };
@@ -83,30 +83,31 @@ async fn fails_in_time(store: &Firestore) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_gone_is_an_error() {
+async fn calls_fail_in_time_if_no_server_listens() {
     emulator(HOST);
-    fails_in_time(&Firestore::new("p", "(default)").through(&format!("http://{}", nobody()))).await;
+    assert_fails_in_time(&Firestore::new("p", "(default)").through(&format!("http://{}", unused_address())))
+        .await;
 }
 
 #[tokio::test]
-async fn a_server_that_never_answers_is_an_error() {
+async fn calls_fail_in_time_if_the_server_never_answers() {
     emulator(HOST);
-    let (_listener, address) = silent();
-    fails_in_time(&Firestore::new("p", "(default)").through(&format!("http://{address}"))).await;
+    let (_listener, address) = silent_listener();
+    assert_fails_in_time(&Firestore::new("p", "(default)").through(&format!("http://{address}"))).await;
 }
 
 #[tokio::test]
-async fn a_server_that_stops_to_answer_is_an_error() {
+async fn calls_fail_in_time_if_the_server_stops_answering() {
     let proxy = Proxy::to(&emulator(HOST)).await;
     let store = fresh().through(&proxy.url);
     store.commit(&[set("a", json!({}), Precondition::Absent)]).await.expect("a commit");
     proxy.hang();
-    fails_in_time(&store).await;
+    assert_fails_in_time(&store).await;
 }
 
 #[tokio::test]
-async fn it_connects_once_the_server_is_there() {
-    let address = nobody();
+async fn connects_after_the_server_has_started() {
+    let address = unused_address();
     let proxy = Proxy::to(&emulator(HOST)).await;
     let store = fresh().through(&format!("http://{address}"));
     let path = Path::new("a-service", "things", "a");

@@ -1,4 +1,4 @@
-//! A proxy that counts what goes through it, and can lose answers.
+//! A proxy that records calls and can lose answers.
 
 use std::sync::{
     Arc, Mutex,
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tonic::transport::Channel;
 use tower::ServiceExt;
 
-/// A gRPC proxy on a port of its own.
+/// A gRPC proxy on its own port.
 #[derive(Clone)]
 pub struct Proxy {
     pub url: String,
@@ -26,7 +26,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Passes on everything to the server at `target`.
+    /// Starts a proxy that forwards each call to the server at `target`.
     pub async fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let proxy = Self {
@@ -38,13 +38,13 @@ impl Proxy {
         let channel = Channel::from_shared(format!("http://{target}")).expect("a URL").connect_lazy();
         let app = Router::new().fallback({
             let proxy = proxy.clone();
-            move |request| proxy.pass(channel, request)
+            move |request| proxy.forward(channel, request)
         });
         tokio::spawn(async { axum::serve(listener, app).await });
         proxy
     }
 
-    async fn pass(self, channel: Channel, request: Request) -> Response {
+    async fn forward(self, channel: Channel, request: Request) -> Response {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         self.calls.lock().expect("a lock").push(method);
         if self.hangs.load(Ordering::SeqCst) {
@@ -57,17 +57,17 @@ impl Proxy {
         response.map(Body::new)
     }
 
-    /// The methods that were called since this was last asked, in order.
-    pub fn calls(&self) -> Vec<String> {
+    /// The methods that were called since the last `take_calls`, in order.
+    pub fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut *self.calls.lock().expect("a lock"))
     }
 
-    /// The next call is passed on, but its answer is not.
+    /// Forwards the next call but loses its answer.
     pub fn lose_next_answer(&self) {
         self.loses_next_answer.store(true, Ordering::SeqCst);
     }
 
-    /// From now on nothing is passed on, nor answered.
+    /// Forwards and answers nothing from now on.
     pub fn hang(&self) {
         self.hangs.store(true, Ordering::SeqCst);
     }

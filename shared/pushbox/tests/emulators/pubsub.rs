@@ -15,9 +15,9 @@ use pushbox::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{emulator, fresh_project, nobody, silent};
+use crate::{emulator, fresh_project, silent_listener, unused_address};
 
-/// A project in the emulator, and the publisher to it.
+/// A project in the emulator, with a publisher.
 struct Project {
     host: String,
     name: String,
@@ -37,14 +37,14 @@ impl Project {
         answer.error_for_status().expect("success").json().await.expect("JSON")
     }
 
-    /// Makes a topic and a subscription of the same name to it.
-    async fn topic(&self, topic: &str) {
+    /// Creates a topic and a subscription with the same name.
+    async fn create_topic(&self, topic: &str) {
         self.rest(Method::PUT, &format!("topics/{topic}"), json!({})).await;
         let body = json!({ "topic": format!("projects/{}/topics/{topic}", self.name) });
         self.rest(Method::PUT, &format!("subscriptions/{topic}"), body).await;
     }
 
-    /// Pulls until there are `n` messages.
+    /// Pulls until it has `n` messages.
     async fn pull(&self, topic: &str, n: usize) -> Vec<Value> {
         let mut messages = Vec::new();
         while messages.len() < n {
@@ -72,11 +72,11 @@ fn message(topic: &str, data: &str) -> Message {
 }
 
 #[tokio::test]
-async fn what_is_published_arrives_as_it_was() {
+async fn a_message_arrives_unchanged() {
     for prefix in ["", "staging-"] {
         let project = Project::fresh(prefix);
         let topic = format!("{prefix}order-events");
-        project.topic(&topic).await;
+        project.create_topic(&topic).await;
         for data in [r#"{"order":"a"}"#, "", "\u{0} not JSON \u{ff}"] {
             let sent = message("order-events", data);
             let id = project.publisher.publish(sent.clone()).await.expect("an id");
@@ -92,9 +92,9 @@ async fn what_is_published_arrives_as_it_was() {
 }
 
 #[tokio::test]
-async fn many_at_once_all_arrive() {
+async fn one_hundred_concurrent_messages_all_arrive() {
     let project = Project::fresh("");
-    project.topic("order-events").await;
+    project.create_topic("order-events").await;
     let sent = join_all((0..100).map(|n| project.publisher.publish(message("order-events", &n.to_string()))));
     let ids: std::collections::BTreeSet<String> =
         sent.await.into_iter().map(|id| id.expect("an id")).collect();
@@ -103,9 +103,9 @@ async fn many_at_once_all_arrive() {
 }
 
 #[tokio::test]
-async fn the_largest_message_arrives() {
+async fn a_message_of_9_9_mb_arrives() {
     let project = Project::fresh("");
-    project.topic("order-events").await;
+    project.create_topic("order-events").await;
     let data = "x".repeat(9_900_000);
     project.publisher.publish(message("order-events", &data)).await.expect("an id");
     let got = project.pull("order-events", 1).await.remove(0);
@@ -113,7 +113,7 @@ async fn the_largest_message_arrives() {
 }
 
 #[tokio::test]
-async fn a_topic_that_is_not_there_is_an_error_until_it_is() {
+async fn publishing_fails_until_the_topic_exists() {
     let project = Project::fresh("");
     let began = Instant::now();
     for _ in 0..2 {
@@ -121,15 +121,15 @@ async fn a_topic_that_is_not_there_is_an_error_until_it_is() {
         let Err(PublishError { topic, .. }) = failed else { panic!("{failed:?}") };
         assert_eq!(topic, "order-events");
     }
-    assert!(began.elapsed() < Timing::DEFAULT.publish, "it does not become better by waiting");
-    project.topic("order-events").await;
+    assert!(began.elapsed() < Timing::DEFAULT.publish, "waiting does not create the topic");
+    project.create_topic("order-events").await;
     project.publisher.publish(message("order-events", "")).await.expect("an id");
 }
 
 #[tokio::test]
-async fn without_a_server_it_fails_in_time() {
-    let (_listener, silent) = silent();
-    let failures = [nobody(), silent].map(|address| async move {
+async fn publishing_fails_in_time_without_a_server() {
+    let (_listener, silent) = silent_listener();
+    let failures = [unused_address(), silent].map(|address| async move {
         let began = Instant::now();
         let publisher = PubSub::new("p", "", Some(&address));
         assert!(publisher.publish(message("order-events", "")).await.is_err());

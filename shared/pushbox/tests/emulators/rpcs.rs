@@ -1,4 +1,4 @@
-//! How many calls to Firestore it takes.
+//! The number of calls to Firestore.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     emulator, firestore,
     proxy::Proxy,
-    suite::{Count, Placed, Pushed, Shipped, World, are, count, service},
+    suite::{Placed, Pushed, Shipped, World, count, counts, service},
 };
 
 async fn world() -> (World, Proxy) {
@@ -17,7 +17,7 @@ async fn world() -> (World, Proxy) {
     (World::on(Arc::new(store)), proxy)
 }
 
-/// Counts an order, notes it, and ships it.
+/// Counts each order, records it and ships it.
 fn counting() -> Service {
     service().publishes::<Shipped>().on(|placed: Placed, cx: Context| async move {
         cx.add(&count("orders", 1), &["n"]);
@@ -30,46 +30,49 @@ fn counting() -> Service {
 }
 
 #[tokio::test]
-async fn an_event_is_one_commit_and_nothing_else() {
+async fn an_event_takes_one_commit_and_no_other_call() {
     let (world, proxy) = world().await;
     let running = world.run(counting());
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
-    assert_eq!(proxy.calls(), ["Commit"]);
+    assert_eq!(proxy.take_calls(), ["Commit"]);
     assert_eq!(running.push(&Pushed::order("b")).await, 204);
-    assert_eq!(proxy.calls(), ["Commit"]);
-    assert_eq!((world.counts().await, world.published.len()), (are(&[("a", 1), ("b", 1), ("orders", 2)]), 2));
+    assert_eq!(proxy.take_calls(), ["Commit"]);
+    assert_eq!(
+        (world.counts().await, world.published.len()),
+        (counts(&[("a", 1), ("b", 1), ("orders", 2)]), 2)
+    );
 }
 
 #[tokio::test]
-async fn a_duplicate_is_a_commit_that_fails_and_one_read() {
+async fn a_duplicate_takes_one_refused_commit_and_one_read() {
     let (world, proxy) = world().await;
     let running = world.run(counting());
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
-    proxy.calls();
+    proxy.take_calls();
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
-    assert_eq!(proxy.calls(), ["Commit", "BatchGetDocuments"]);
-    assert_eq!(world.counts().await, are(&[("a", 1), ("orders", 1)]));
+    assert_eq!(proxy.take_calls(), ["Commit", "BatchGetDocuments"]);
+    assert_eq!(world.counts().await, counts(&[("a", 1), ("orders", 1)]));
 }
 
 #[tokio::test]
-async fn a_wrong_guess_of_create_is_one_commit_and_two_reads_more() {
+async fn an_existing_document_costs_create_one_more_commit_and_two_reads() {
     let (world, proxy) = world().await;
     let running = world.run(counting());
     assert_eq!(running.push(&Pushed::event("1", &Placed { order: "a".to_owned(), quantity: 1 })).await, 204);
-    proxy.calls();
+    proxy.take_calls();
     assert_eq!(running.push(&Pushed::event("2", &Placed { order: "a".to_owned(), quantity: 1 })).await, 204);
-    assert_eq!(proxy.calls(), ["Commit", "BatchGetDocuments", "BatchGetDocuments", "Commit"]);
-    assert_eq!(world.counts().await, are(&[("a", 1), ("orders", 2), ("taken", 1)]));
+    assert_eq!(proxy.take_calls(), ["Commit", "BatchGetDocuments", "BatchGetDocuments", "Commit"]);
+    assert_eq!(world.counts().await, counts(&[("a", 1), ("orders", 2), ("taken", 1)]));
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_the_same_commit_again_and_one_read() {
+async fn a_lost_answer_costs_one_more_commit_and_one_read() {
     let (world, proxy) = world().await;
     let running = world.run(counting());
     proxy.lose_next_answer();
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
-    assert_eq!(proxy.calls(), ["Commit", "Commit", "BatchGetDocuments"]);
-    assert_eq!((world.counts().await, world.published.len()), (are(&[("a", 1), ("orders", 1)]), 1));
+    assert_eq!(proxy.take_calls(), ["Commit", "Commit", "BatchGetDocuments"]);
+    assert_eq!((world.counts().await, world.published.len()), (counts(&[("a", 1), ("orders", 1)]), 1));
 }
 
 struct Charging;
@@ -99,18 +102,18 @@ impl Effect for Charging {
 }
 
 #[tokio::test]
-async fn an_effect_is_two_commits() {
+async fn an_effect_takes_two_commits() {
     let (world, proxy) = world().await;
     let running = world.run(service().publishes::<Shipped>().effect(Charging));
     assert_eq!(running.push(&Pushed::order("abc")).await, 204);
-    assert_eq!(proxy.calls(), ["Commit", "Commit"]);
+    assert_eq!(proxy.take_calls(), ["Commit", "Commit"]);
     assert_eq!(running.push(&Pushed::order("abc")).await, 204);
-    assert_eq!(proxy.calls(), ["Commit", "BatchGetDocuments"]);
-    assert_eq!((world.counts().await, world.published.ids().len()), (are(&[("charged", 3)]), 1));
+    assert_eq!(proxy.take_calls(), ["Commit", "BatchGetDocuments"]);
+    assert_eq!((world.counts().await, world.published.ids().len()), (counts(&[("charged", 3)]), 1));
 }
 
 #[tokio::test]
-async fn a_command_is_one_commit_before_its_answer_and_one_after() {
+async fn a_command_takes_one_commit_before_its_answer_and_one_after() {
     async fn place(command: Command<Value>) -> Result<Reply, Problem> {
         let reply = command.run((), |(), cx: Context| async move {
             if cx.create(&count("a", 1)).exists() {
@@ -125,17 +128,16 @@ async fn a_command_is_one_commit_before_its_answer_and_one_after() {
     let running = world.run(service().publishes::<Shipped>().post("/orders", place));
     let headers = [("idempotency-key", "k")];
     assert_eq!(running.post("/orders", &headers, &json!({})).await.status, 201);
-    // Nothing has let the background work begin: this test has one thread.
-    assert_eq!(proxy.calls(), ["Commit"]);
+    // The background work has not begun: the test runs on one thread and has not yielded.
+    assert_eq!(proxy.take_calls(), ["Commit"]);
     world.settle().await;
-    assert_eq!(proxy.calls(), ["Commit"]);
+    assert_eq!(proxy.take_calls(), ["Commit"]);
     assert_eq!(running.post("/orders", &headers, &json!({})).await.status, 201);
     world.settle().await;
-    assert_eq!(proxy.calls(), ["Commit", "BatchGetDocuments"]);
+    assert_eq!(proxy.take_calls(), ["Commit", "BatchGetDocuments"]);
     assert_eq!(running.post("/relay", &[], &Value::Null).await.body, json!({ "events": 0, "failed": 0 }));
-    // From a random place to the end, and from the beginning to there.
-    assert_eq!(proxy.calls(), ["RunQuery"]);
+    // All pending receipts fit into one page, so one query is enough.
+    assert_eq!(proxy.take_calls(), ["RunQuery"]);
     assert_eq!(world.published.len(), 1);
-    let counts: Vec<Count> = vec![count("a", 1)];
-    assert_eq!(world.documents("counts").await, [serde_json::to_value(&counts[0]).expect("JSON")]);
+    assert_eq!(world.documents("counts").await, [serde_json::to_value(count("a", 1)).expect("JSON")]);
 }

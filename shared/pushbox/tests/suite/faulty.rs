@@ -1,4 +1,4 @@
-//! A store that misbehaves when told to.
+//! A store with faults.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +15,7 @@ use pushbox::{
     store::{CommitError, Query, Store, StoreError, Stored, Version, Write},
 };
 
-/// A store that passes on what it is asked, counts it, and misbehaves when told to.
+/// A store that forwards each call to another store, counts it, and injects faults.
 pub struct Faulty {
     pub inner: Arc<dyn Store>,
     faults: Mutex<VecDeque<Fault>>,
@@ -23,31 +23,31 @@ pub struct Faulty {
     reads_fail: AtomicBool,
     commits: AtomicUsize,
     reads: AtomicUsize,
-    trips: AtomicUsize,
+    pauses: AtomicUsize,
 }
 
-/// What happens to a commit.
+/// The fault of one commit.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Nothing: for one that comes before another.
+    /// No fault. It lets a commit pass before one with a fault.
     None,
-    /// Somebody else commits this just before.
-    Outrun(Vec<Write>),
-    /// It does not get through.
+    /// Another process commits these writes just before.
+    Overtaken(Vec<Write>),
+    /// The commit is not applied, and no answer says so.
     Lost,
-    /// It is applied, but the answer does not get through.
+    /// The commit is applied, and the answer is lost.
     AnswerLost,
-    /// It is applied, and the answer never comes.
+    /// The commit is applied, and the call never returns.
     AnswerHangs,
-    /// No answer comes, and it is applied only so much later.
+    /// The answer is lost, and the commit is applied after this time.
     Late(Duration),
-    /// It takes so long.
+    /// The commit takes this long.
     Slow(Duration),
-    /// It is refused as if a document had been changed.
+    /// The commit is refused, as if a document had changed.
     Conflict,
-    /// It is refused for good.
+    /// The commit is refused for good.
     Refused,
-    /// It is not applied, and the store says so.
+    /// The commit is not applied, and the store says so.
     Failed,
 }
 
@@ -60,42 +60,42 @@ impl Faulty {
             reads_fail: AtomicBool::default(),
             commits: AtomicUsize::default(),
             reads: AtomicUsize::default(),
-            trips: AtomicUsize::default(),
+            pauses: AtomicUsize::default(),
         }
     }
 
-    /// The next commits go like this.
+    /// Injects these faults into the next commits, one each.
     pub fn next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.lock().expect("a lock").extend(faults);
     }
 
-    /// From now on every commit goes like this, unless [`next`](Self::next) says otherwise.
-    pub fn all(&self, fault: Fault) {
+    /// Injects this fault into every commit from now on. [`next`](Self::next) takes precedence.
+    pub fn always(&self, fault: Fault) {
         *self.always.lock().expect("a lock") = Some(fault);
     }
 
-    /// Whether reads fail from now on.
-    pub fn reads_fail(&self, fail: bool) {
+    /// Sets whether reads fail from now on.
+    pub fn fail_reads(&self, fail: bool) {
         self.reads_fail.store(fail, Ordering::SeqCst);
     }
 
-    /// How many commits and how many reads there were since this was last asked.
-    pub fn calls(&self) -> (usize, usize) {
+    /// The numbers of commits and reads since the last `take_calls`.
+    pub fn take_calls(&self) -> (usize, usize) {
         (self.commits.swap(0, Ordering::SeqCst), self.reads.swap(0, Ordering::SeqCst))
     }
 
-    /// Others get a chance to come in between, as with a store that is far away.
-    async fn travel(&self) {
-        // Not the same for all, so that they overtake each other; the same in every run.
-        for _ in 0..self.trips.fetch_add(1, Ordering::SeqCst) % 3 {
+    /// Lets other tasks run in between, as a remote store does.
+    async fn pause(&self) {
+        // The number differs between calls, so that tasks overtake each other. It is the same in every run.
+        for _ in 0..self.pauses.fetch_add(1, Ordering::SeqCst) % 3 {
             tokio::task::yield_now().await;
         }
     }
 
     async fn read(&self) -> Result<(), StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        self.travel().await;
-        if self.reads_fail.load(Ordering::SeqCst) { Err(told_to()) } else { Ok(()) }
+        self.pause().await;
+        if self.reads_fail.load(Ordering::SeqCst) { Err(injected_error()) } else { Ok(()) }
     }
 }
 
@@ -104,25 +104,25 @@ impl Store for Faulty {
     async fn get(&self, path: &Path) -> Result<Option<Stored>, StoreError> {
         self.read().await?;
         let found = self.inner.get(path).await;
-        self.travel().await;
+        self.pause().await;
         found
     }
 
     async fn commit(&self, writes: &[Write]) -> Result<Vec<Version>, CommitError> {
         self.commits.fetch_add(1, Ordering::SeqCst);
-        self.travel().await;
+        self.pause().await;
         let next = self.faults.lock().expect("a lock").pop_front();
         let fault = next.or_else(|| self.always.lock().expect("a lock").clone()).unwrap_or(Fault::None);
         match fault {
             Fault::None => {}
-            Fault::Outrun(others) => {
-                self.inner.commit(&others).await.expect("the other's commit");
+            Fault::Overtaken(others) => {
+                self.inner.commit(&others).await.expect("a commit");
             }
-            Fault::Lost => return Err(CommitError::Unknown(told_to())),
+            Fault::Lost => return Err(CommitError::Unknown(injected_error())),
             Fault::AnswerLost => {
-                // A refusal that is lost is no different from a commit that is.
+                // The answer is lost, even if it is a refusal.
                 let _ = self.inner.commit(writes).await;
-                return Err(CommitError::Unknown(told_to()));
+                return Err(CommitError::Unknown(injected_error()));
             }
             Fault::AnswerHangs => {
                 let _ = self.inner.commit(writes).await;
@@ -132,18 +132,18 @@ impl Store for Faulty {
                 let (inner, writes) = (self.inner.clone(), writes.to_vec());
                 tokio::spawn(async move {
                     tokio::time::sleep(pause).await;
-                    // It may be refused by then.
+                    // The store may refuse it by then.
                     let _ = inner.commit(&writes).await;
                 });
-                return Err(CommitError::Unknown(told_to()));
+                return Err(CommitError::Unknown(injected_error()));
             }
             Fault::Slow(pause) => tokio::time::sleep(pause).await,
             Fault::Conflict => return Err(CommitError::Conflict),
-            Fault::Refused => return Err(CommitError::Refused("told to".to_owned())),
-            Fault::Failed => return Err(CommitError::Failed(told_to())),
+            Fault::Refused => return Err(CommitError::Refused("injected".to_owned())),
+            Fault::Failed => return Err(CommitError::Failed(injected_error())),
         }
         let done = self.inner.commit(writes).await;
-        self.travel().await;
+        self.pause().await;
         done
     }
 
@@ -153,6 +153,6 @@ impl Store for Faulty {
     }
 }
 
-fn told_to() -> StoreError {
-    StoreError("told to".to_owned())
+fn injected_error() -> StoreError {
+    StoreError("injected".to_owned())
 }

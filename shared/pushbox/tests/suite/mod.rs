@@ -1,4 +1,4 @@
-//! How these tests run a service and talk to it. Nothing else in them knows the runtime's API.
+//! Runs a service and sends requests to it.
 
 mod faulty;
 mod recorder;
@@ -33,7 +33,7 @@ use tower::ServiceExt;
 /// The name of the service under test.
 pub const SERVICE: &str = "test-service";
 
-/// What the services under test handle.
+/// The event that the services under test handle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Placed {
@@ -47,7 +47,7 @@ impl Event for Placed {
     const TOPIC: &'static str = "order-events";
 }
 
-/// What they publish.
+/// The event that they publish.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Shipped {
     pub order: String,
@@ -58,7 +58,7 @@ impl Event for Shipped {
     const TOPIC: &'static str = "order-events";
 }
 
-/// What they store.
+/// The document that they store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Count {
     pub id: String,
@@ -72,17 +72,17 @@ impl pushbox::Document for Count {
     }
 }
 
-/// A count of `n` at `id`.
+/// A count with this id and value.
 pub fn count(id: &str, n: i64) -> Count {
     Count { id: id.to_owned(), n }
 }
 
-/// A service with nothing in it.
+/// A service without handlers and routes.
 pub fn service() -> Service {
     Service::new(SERVICE, "is under test")
 }
 
-/// The outside of a service: its store, what it publishes, its clock.
+/// The environment of a service: its store, its publisher and its clock.
 #[derive(Clone)]
 pub struct World {
     pub store: Arc<Faulty>,
@@ -92,13 +92,13 @@ pub struct World {
 }
 
 impl World {
-    /// Documents in memory, and tokio's time.
+    /// A world with a store in memory and tokio's clock.
     pub fn new() -> Self {
         let clock = clock();
         Self { clock: clock.clone(), ..Self::on(Arc::new(pushbox::store::Memory::new(clock))) }
     }
 
-    /// Documents in `store`.
+    /// A world with this store.
     pub fn on(store: Arc<dyn Store>) -> Self {
         Self {
             store: Arc::new(Faulty::new(store)),
@@ -108,18 +108,18 @@ impl World {
         }
     }
 
-    /// The same documents as seen by a process that reaches the store in another way.
-    pub fn seen_by_another(&self) -> Self {
+    /// The same documents, for a process whose connection to the store has no faults.
+    pub fn without_faults(&self) -> Self {
         Self { clock: self.clock.clone(), ..Self::on(self.store.inner.clone()) }
     }
 
-    /// The same world as seen by a process whose clock is `ahead` of the others'.
-    pub fn ahead(&self, ahead: Duration) -> Self {
+    /// The same world, for a process whose clock is fast by `ahead`.
+    pub fn with_clock_ahead(&self, ahead: Duration) -> Self {
         let clock = Clock::following_tokio(start().saturating_add(ahead).expect("a time"));
         Self { clock, ..self.clone() }
     }
 
-    /// The service in this world, whose pushes nobody checks.
+    /// Runs the service in this world, without a check of push tokens.
     pub fn run(&self, service: Service) -> Running {
         self.run_guarded(service, PushAuth::None)
     }
@@ -131,14 +131,14 @@ impl World {
         Running { app: service.app(ports, auth) }
     }
 
-    /// Until nothing goes on in the background any more.
+    /// Waits until all background work is done.
     pub async fn settle(&self) {
         self.background.close();
         self.background.wait().await;
         self.background.reopen();
     }
 
-    /// The documents of one of the service's collections. It is not counted as a read.
+    /// The documents of one of the service's collections. This does not count as a read.
     pub async fn documents(&self, collection: &str) -> Vec<Value> {
         self.stored(collection).await.into_iter().map(|stored| Value::Object(stored.fields)).collect()
     }
@@ -156,7 +156,7 @@ impl World {
         receipts.remove(0)
     }
 
-    /// What counts hold, by id.
+    /// The values of the counts, by id.
     pub async fn counts(&self) -> BTreeMap<String, i64> {
         let counts = self.documents("counts").await.into_iter();
         counts
@@ -174,8 +174,8 @@ fn clock() -> Clock {
     Clock::following_tokio(start())
 }
 
-/// What counts are expected to hold.
-pub fn are(expected: &[(&str, i64)]) -> BTreeMap<String, i64> {
+/// The expected values of the counts, by id.
+pub fn counts(expected: &[(&str, i64)]) -> BTreeMap<String, i64> {
     expected.iter().map(|(id, n)| ((*id).to_owned(), *n)).collect()
 }
 
@@ -198,7 +198,7 @@ impl Running {
         }
     }
 
-    /// Pushes `message`; the answer's status.
+    /// Pushes `message` and returns the status of the answer.
     pub async fn push(&self, message: &Pushed) -> u16 {
         self.send(message.request()).await.status
     }
@@ -212,12 +212,12 @@ impl Running {
     }
 }
 
-/// An HTTP response, read to its end.
+/// An HTTP response with its whole body.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
-    /// Null where it is not JSON.
+    /// Null if the body is not JSON.
     pub body: Value,
     pub text: String,
 }
@@ -227,9 +227,9 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// It is a problem with this status, and says so in both places.
+    /// Checks that this is a problem document. Its `status` member and the HTTP status must be `status`.
     #[track_caller]
-    pub fn is_problem(&self, status: u16) {
+    pub fn assert_problem(&self, status: u16) {
         let seen = (self.status, self.header("content-type"), self.body["status"].as_u64());
         assert_eq!(seen, (status, Some("application/problem+json"), Some(status.into())), "{self:?}");
         let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
@@ -245,7 +245,7 @@ pub fn request(method: Method, path: &str, headers: &[(&str, &str)], body: impl 
     request.body(body.into()).expect("a request")
 }
 
-/// A message that Pub/Sub pushes, wrapped in its envelope.
+/// A message that Pub/Sub pushes.
 #[derive(Clone, Debug)]
 pub struct Pushed {
     pub message_id: String,
@@ -254,7 +254,7 @@ pub struct Pushed {
 }
 
 impl Pushed {
-    /// An event with the attributes that a service of ours gives it.
+    /// An event with the attributes that the runtime gives it.
     pub fn event<E: Event>(id: &str, event: &E) -> Self {
         let attributes = [
             ("ce-specversion", "1.0"),
@@ -271,13 +271,13 @@ impl Pushed {
         }
     }
 
-    /// The order with this id, placed.
+    /// An `order.placed` event for the order with this id.
     pub fn order(id: &str) -> Self {
         Self::event(id, &Placed { order: id.to_owned(), quantity: 1 })
     }
 
-    /// The same message, published once more: Pub/Sub gives it a new id.
-    pub fn again(&self, message_id: &str) -> Self {
+    /// The same message, published again: Pub/Sub gives it a new id.
+    pub fn republished(&self, message_id: &str) -> Self {
         Self { message_id: message_id.to_owned(), ..self.clone() }
     }
 
@@ -302,21 +302,21 @@ impl Pushed {
     }
 
     pub fn request(&self) -> Request<Body> {
-        push_of(&self.envelope())
+        push_request(&self.envelope())
     }
 }
 
-/// A push with this body.
-pub fn push_of(envelope: &Value) -> Request<Body> {
+/// A push with this envelope.
+pub fn push_request(envelope: &Value) -> Request<Body> {
     request(Method::POST, "/", &[("content-type", "application/json")], envelope.to_string())
 }
 
-/// Runs the futures at the same time and gives their results in order.
-pub async fn at_once<T>(n: usize, one: impl Fn(usize) -> BoxFuture<'static, T>) -> Vec<T> {
+/// Runs `n` futures concurrently and returns their results in order.
+pub async fn concurrently<T>(n: usize, one: impl Fn(usize) -> BoxFuture<'static, T>) -> Vec<T> {
     futures::future::join_all((0..n).map(one)).await
 }
 
-/// A list that handlers write to, to show when and with what they ran.
+/// A list to which handlers and calls add an entry each time they run.
 #[derive(Clone)]
 pub struct Log<T>(Arc<Mutex<Vec<T>>>);
 

@@ -1,4 +1,4 @@
-//! A publisher that remembers what it was given.
+//! A publisher with faults.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -11,40 +11,40 @@ use pushbox::{
     publisher::{PublishError, Publisher},
 };
 
-/// A publisher that remembers what it was given, and refuses when told to.
+/// A publisher that records the published messages, and injects refusals.
 #[derive(Default)]
 pub struct Recorder {
     messages: Mutex<Vec<Message>>,
     refusals: Mutex<VecDeque<Refusal>>,
-    down: Mutex<Option<Refusal>>,
-    hanging: Mutex<Option<&'static str>>,
+    always: Mutex<Option<Refusal>>,
+    hanging_text: Mutex<Option<&'static str>>,
 }
 
-/// What happens instead of a publication.
+/// The failure of one publication.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Refusal {
-    /// It is published after all: for one that comes before another.
+    /// No failure. It lets a message pass before one that is refused.
     None,
-    /// An error.
+    /// The publisher returns an error.
     Fails,
-    /// No answer, ever.
+    /// The call never returns.
     Hangs,
 }
 
 impl Recorder {
-    /// The next publications go like this.
+    /// Injects these refusals into the next publications, one each.
     pub fn next(&self, refusals: &[Refusal]) {
         self.refusals.lock().expect("a lock").extend(refusals);
     }
 
-    /// From now on every publication goes like this.
-    pub fn all(&self, refusal: Refusal) {
-        *self.down.lock().expect("a lock") = Some(refusal);
+    /// Injects this refusal into every publication from now on. [`next`](Self::next) takes precedence.
+    pub fn always(&self, refusal: Refusal) {
+        *self.always.lock().expect("a lock") = Some(refusal);
     }
 
-    /// Publications of data with this text never end, as the real publisher's do after 4 seconds.
+    /// Publications of data with this text fail after 4 seconds, the deadline of the real publisher.
     pub fn hang_on(&self, text: &'static str) {
-        *self.hanging.lock().expect("a lock") = Some(text);
+        *self.hanging_text.lock().expect("a lock") = Some(text);
     }
 
     pub fn messages(&self) -> Vec<Message> {
@@ -55,12 +55,12 @@ impl Recorder {
         self.messages().len()
     }
 
-    /// The `ce-id`s, each once: what consumers, who drop repeats, make of it.
+    /// The distinct `ce-id`s. Consumers drop duplicates, so they handle one event for each.
     pub fn ids(&self) -> BTreeSet<String> {
         self.messages().iter().map(|message| message.attributes["ce-id"].clone()).collect()
     }
 
-    /// The only message that was published.
+    /// The only published message.
     pub fn only(&self) -> Message {
         let mut messages = self.messages();
         assert_eq!(messages.len(), 1, "{messages:?}");
@@ -71,20 +71,20 @@ impl Recorder {
 #[async_trait]
 impl Publisher for Recorder {
     async fn publish(&self, message: Message) -> Result<String, PublishError> {
-        let hangs_on = *self.hanging.lock().expect("a lock");
-        if hangs_on.is_some_and(|text| String::from_utf8_lossy(&message.data).contains(text)) {
+        let hanging_text = *self.hanging_text.lock().expect("a lock");
+        if hanging_text.is_some_and(|text| String::from_utf8_lossy(&message.data).contains(text)) {
             tokio::time::sleep(pushbox::Timing::DEFAULT.publish).await;
             return Err(PublishError { topic: message.topic, reason: "no answer in time".to_owned() });
         }
         let next = self.refusals.lock().expect("a lock").pop_front();
-        let refusal = next.or(*self.down.lock().expect("a lock")).unwrap_or(Refusal::None);
+        let refusal = next.or(*self.always.lock().expect("a lock")).unwrap_or(Refusal::None);
         match refusal {
             Refusal::None => {
                 let mut messages = self.messages.lock().expect("a lock");
                 messages.push(message);
                 Ok(messages.len().to_string())
             }
-            Refusal::Fails => Err(PublishError { topic: message.topic, reason: "told to".to_owned() }),
+            Refusal::Fails => Err(PublishError { topic: message.topic, reason: "injected".to_owned() }),
             Refusal::Hangs => std::future::pending().await,
         }
     }

@@ -1,4 +1,4 @@
-//! What a rejection rests on.
+//! The conditions for the rejection of a message.
 
 use std::sync::{
     Arc, OnceLock,
@@ -11,10 +11,10 @@ use pushbox::{
     store::{CommitError, Memory, Query, Store, StoreError, Stored, Version, Write},
 };
 
-use super::effects::stored;
+use super::set_count;
 use crate::suite::{Count, Placed, Pushed, Refusal, Running, Shipped, World, count, service};
 
-/// A store whose receipts cannot be read while it is told so.
+/// A store whose receipts cannot be read while `blind` is set.
 struct Blind {
     inner: Memory,
     blind: AtomicBool,
@@ -37,7 +37,7 @@ impl Store for Blind {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_rejected_while_its_receipt_cannot_be_read() {
+async fn a_message_is_not_rejected_while_its_receipt_cannot_be_read() {
     let store = Arc::new(Blind { inner: Memory::default(), blind: false.into() });
     let world = World::on(store.clone());
     let running =
@@ -53,11 +53,11 @@ async fn nothing_is_rejected_while_its_receipt_cannot_be_read() {
     assert_eq!(running.push(&Pushed::order("a")).await, 503);
     store.blind.store(true, Ordering::SeqCst);
     let status = running.push(&Pushed::order("a")).await;
-    assert_eq!(status, 503, "acked, and its event is unpublished");
+    assert_eq!(status, 503, "acknowledged although its event is not published");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_never_rests_on_what_create_assumes() {
+async fn a_message_is_not_rejected_on_a_wrong_assumption_of_create() {
     let world = World::new();
     let running = world.run(service().on(|placed: Placed, cx: pushbox::Context| async move {
         if cx.create(&count(&placed.order, 1)).exists() {
@@ -68,12 +68,12 @@ async fn a_rejection_never_rests_on_what_create_assumes() {
             None => Err(reject("the shop is closed")),
         }
     }));
-    world.store.inner.commit(&[stored("a", 1)]).await.expect("a commit");
+    world.store.inner.commit(&[set_count("a", 1)]).await.expect("a commit");
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
-    assert_eq!(world.published.len(), 0, "rejected, though the order is there already");
+    assert_eq!(world.published.len(), 0, "rejected although the order exists");
 }
 
-/// A store in which another instance handles the event while this one looks for its receipt.
+/// A store in which another instance handles the event while this instance reads the receipt.
 struct Meanwhile {
     inner: Memory,
     running: OnceLock<Running>,
@@ -85,7 +85,7 @@ impl Store for Meanwhile {
     async fn get(&self, path: &Path) -> Result<Option<Stored>, StoreError> {
         let found = self.inner.get(path).await;
         if path.collection().ends_with("receipts") && self.reads.fetch_add(1, Ordering::SeqCst) == 0 {
-            let open = stored("open", 1);
+            let open = set_count("open", 1);
             self.inner.commit(&[open]).await.expect("a commit");
             let running = self.running.get().expect("running").clone();
             assert_eq!(Box::pin(running.push(&Pushed::order("a"))).await, 204);

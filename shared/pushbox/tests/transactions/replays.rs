@@ -1,73 +1,59 @@
-//! Dead letters that are published again.
+//! Replays of dead letters.
 
 use std::time::Duration;
 
-use futures::FutureExt;
-use pushbox::Service;
 use pushbox::wire::attribute;
 
-use super::effects::{Answer, Charge, Charging, Outside};
-use crate::suite::{Fault, Placed, Pushed, Shipped, World, are, count, request, service};
+use super::{Answer, Outside, charging_each_order_once};
+use crate::suite::{Fault, Placed, Pushed, World, count, counts, request, service};
 
-fn by_hand(id: &str) -> Pushed {
-    let mut by_hand = Pushed::order("a").again(id);
+/// An order that a person publishes without attributes.
+fn by_hand(message_id: &str) -> Pushed {
+    let mut by_hand = Pushed::order("a").republished(message_id);
     by_hand.attributes.clear();
     by_hand.data = br#"{"order":"a","event":"order.placed"}"#.to_vec();
     by_hand
 }
 
-/// Charges an order once, whatever event tells of it.
-fn once(outside: &Outside) -> Service {
-    service().publishes::<Shipped>().effect(Charging {
-        outside: outside.clone(),
-        claim: |placed, cx| {
-            let is_new = cx.create(&count(&placed.order, 0)).is_new();
-            async move { Ok(is_new.then_some(Charge { order: placed.order, amount: 1 })) }.boxed()
-        },
-        complete: |charge, _, cx| {
-            cx.put(&count(&charge.order, charge.amount));
-            cx.publish(&Shipped { order: charge.order });
-            async { Ok(()) }.boxed()
-        },
-    })
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_is_parked_twice_keeps_its_identity() {
+async fn a_message_that_is_rejected_twice_keeps_its_key() {
     let (world, outside) = (World::new(), Outside::default());
-    let running = world.run(once(&outside));
+    let running = world.run(charging_each_order_once(&outside));
     world.store.next([Fault::None, Fault::Refused, Fault::None]);
     assert_eq!(running.push(&by_hand("1")).await, 204);
-    let first = world.published.messages().pop().expect("a letter");
-    // Replayed before the release that mends it.
+    let first = world.published.messages().pop().expect("a dead letter");
+    // A replay before the release that fixes the cause.
     world.store.next([Fault::None, Fault::Refused]);
     let replay = Pushed { attributes: first.attributes.clone(), ..by_hand("2") };
     assert_eq!(running.push(&replay).await, 204);
-    let second = world.published.messages().pop().expect("a letter");
+    let second = world.published.messages().pop().expect("a dead letter");
     assert_eq!(world.published.len(), 2);
-    // Replayed after it.
+    // A replay after that release.
     let replay = Pushed { attributes: second.attributes.clone(), ..by_hand("3") };
     assert_eq!(running.push(&replay).await, 204);
-    assert_eq!(world.counts().await, are(&[("a", 1)]), "the charge was made, and nobody recorded it");
+    assert_eq!(world.counts().await, counts(&[("a", 1)]), "the charge was made but not recorded");
 }
 
-/// An earlier attempt whose answer was lost may have charged.
 #[tokio::test(start_paused = true)]
-async fn a_replay_has_the_key_of_an_attempt_that_may_have_charged() {
+async fn a_replay_uses_the_idempotency_key_of_an_attempt_that_may_have_charged() {
     let (world, outside) = (World::new(), Outside::default());
-    let running = world.run(once(&outside));
-    // The first charge goes through, and its answer is lost; the second request differs, and Stripe
-    // answers idempotency_error.
+    let running = world.run(charging_each_order_once(&outside));
+    // The first call charges, and its answer is lost. Stripe rejects the second call with
+    // idempotency_error, because the request differs.
     outside.next(&[Answer::Never, Answer::Reject]);
     assert_eq!(running.push(&Pushed::order("a")).await, 503);
     tokio::time::advance(Duration::from_secs(30)).await;
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
+    let letter = world.published.messages().pop().expect("a dead letter");
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
-    assert_eq!(outside.asked(), (3, 1), "another key: charged twice");
+    assert_eq!(outside.call_counts(), (2, 1), "a duplicate of a rejected message makes no call");
+    let replay = Pushed { attributes: letter.attributes, ..Pushed::order("a").republished("2") };
+    assert_eq!(running.push(&replay).await, 204);
+    assert_eq!(outside.call_counts(), (3, 1), "another key would charge twice");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_keeps_what_a_replay_needs() {
+async fn a_dead_letter_keeps_the_attributes_that_a_replay_needs() {
     let world = World::new();
     let running = world.run(service().on(|_: Placed, _: pushbox::Context| async move { Ok(()) }));
     let mut poison = Pushed { data: b"nonsense".to_vec(), ..Pushed::order("a") };
@@ -83,7 +69,7 @@ async fn a_letter_keeps_what_a_replay_needs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unwrapped_replay_is_the_message_that_it_was() {
+async fn an_unwrapped_replay_has_the_key_of_the_original_message() {
     let world = World::new();
     let running = world.run(service().on(|_: Placed, cx: pushbox::Context| async move {
         cx.add(&count("orders", 1), &["n"]);
@@ -98,5 +84,5 @@ async fn an_unwrapped_replay_is_the_message_that_it_was() {
         let body = r#"{"order":"a","event":"order.placed"}"#;
         assert_eq!(running.send(request(axum::http::Method::POST, "/", &headers, body)).await.status, 204);
     }
-    assert_eq!(world.counts().await, are(&[("orders", 1)]));
+    assert_eq!(world.counts().await, counts(&[("orders", 1)]));
 }

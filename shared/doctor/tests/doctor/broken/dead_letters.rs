@@ -1,48 +1,50 @@
-//! Dead letters and receipts, of a plan or a state.
+//! Plans and states with broken dead letters and receipts.
 
 use serde_json::json;
 
-use super::{ALERT, Broken, CRM, HOLDER, TTL, remove, values};
+use super::{ALERT, CRM, Case, HOLDER, TTL, remove, values};
 
-pub(crate) fn dead_letters() -> Vec<Broken> {
+pub(crate) fn dead_letters() -> Vec<Case> {
     vec![
         (
-            |it| values(it, CRM)["dead_letter_policy"] = json!([]),
+            |input| values(input, CRM)["dead_letter_policy"] = json!([]),
             &["dead-letter-policy: staging-crm-service-user-events has no dead-letter policy"],
         ),
         (
-            |it| {
-                values(it, CRM)["dead_letter_policy"][0]["dead_letter_topic"] =
+            |input| {
+                values(input, CRM)["dead_letter_policy"][0]["dead_letter_topic"] =
                     json!("projects/demo-project/topics/staging-user-service-dead-letter");
             },
             &[
-                "dead-letter-policy: staging-crm-service-user-events parks in staging-user-service-dead-letter",
+                "dead-letter-policy: staging-crm-service-user-events sends dead letters to staging-user-service-dead-letter",
             ],
         ),
         (
-            |it| remove(it, HOLDER),
-            &["dead-letter-holder: no subscription holds the messages of staging-crm-service-dead-letter"],
+            |input| remove(input, HOLDER),
+            &["dead-letter-holder: no subscription keeps the messages of staging-crm-service-dead-letter"],
         ),
         (
-            |it| values(it, HOLDER)["message_retention_duration"] = json!("604800s"),
-            &["dead-letter-holder: staging-crm-service-dead-letter is held for 604800 s only"],
+            |input| values(input, HOLDER)["message_retention_duration"] = json!("604800s"),
+            &[
+                "dead-letter-holder: the messages of staging-crm-service-dead-letter are kept for only 604800 s",
+            ],
         ),
         (
-            |it| remove(it, ALERT),
+            |input| remove(input, ALERT),
             &[
                 "dead-letter-alert: no alert watches staging-user-service-dead-letter",
                 "dead-letter-alert: no alert watches staging-crm-service-dead-letter",
             ],
         ),
         (
-            |it| {
-                let filter = &mut values(it, ALERT)["conditions"][0]["condition_threshold"][0]["filter"];
+            |input| {
+                let filter = &mut values(input, ALERT)["conditions"][0]["condition_threshold"][0]["filter"];
                 *filter = json!(filter.as_str().unwrap_or_default().replace("staging-crm", "crm"));
             },
             &["dead-letter-alert: no alert watches staging-crm-service-dead-letter"],
         ),
         (
-            |it| values(it, ALERT)["enabled"] = json!(false),
+            |input| values(input, ALERT)["enabled"] = json!(false),
             &[
                 "dead-letter-alert: no alert watches staging-user-service-dead-letter",
                 "dead-letter-alert: no alert watches staging-crm-service-dead-letter",
@@ -51,36 +53,30 @@ pub(crate) fn dead_letters() -> Vec<Broken> {
     ]
 }
 
-pub(crate) fn receipts() -> Vec<Broken> {
+pub(crate) fn receipts() -> Vec<Case> {
     vec![
         (
-            |it| remove(it, TTL),
-            &[
-                "ttl: nothing removes receipts: receipts.expireAt in the database staging-data has no TTL policy",
-            ],
+            |input| remove(input, TTL),
+            &["ttl: receipts.expireAt in the database staging-data has no TTL policy"],
         ),
         (
-            |it| values(it, TTL)["database"] = json!("(default)"),
-            &[
-                "ttl: nothing removes receipts: receipts.expireAt in the database staging-data has no TTL policy",
-            ],
+            |input| values(input, TTL)["database"] = json!("(default)"),
+            &["ttl: receipts.expireAt in the database staging-data has no TTL policy"],
         ),
         (
-            |it| values(it, TTL)["ttl_config"] = json!([]),
-            &[
-                "ttl: nothing removes receipts: receipts.expireAt in the database staging-data has no TTL policy",
-            ],
+            |input| values(input, TTL)["ttl_config"] = json!([]),
+            &["ttl: receipts.expireAt in the database staging-data has no TTL policy"],
         ),
         (
-            |it| values(it, TTL)["index_config"] = json!([]),
+            |input| values(input, TTL)["index_config"] = json!([]),
             &["receipt-index: receipts.expireAt in the database staging-data is indexed"],
         ),
         (
-            |it| values(it, TTL)["index_config"][0]["indexes"] = json!([{ "order": "ASCENDING" }]),
+            |input| values(input, TTL)["index_config"][0]["indexes"] = json!([{ "order": "ASCENDING" }]),
             &["receipt-index: receipts.expireAt in the database staging-data is indexed"],
         ),
         (
-            |it| remove(it, "google_firestore_field.receipts_unindexed[\"createdAt\"]"),
+            |input| remove(input, "google_firestore_field.receipts_unindexed[\"createdAt\"]"),
             &["receipt-index: receipts.createdAt in the database staging-data is indexed"],
         ),
     ]

@@ -1,15 +1,15 @@
-//! What only a plan or only a state can tell.
+//! Cases for plans alone, or for states alone.
 
 use serde_json::json;
 
-use super::{Broken, CRM, expressions, values};
+use super::{CRM, Case, expressions, values};
 
-/// What a first plan knows by reference only.
-pub(crate) fn plans() -> Vec<Broken> {
+/// The plan of a first deployment knows these values only as references.
+pub(crate) fn plans() -> Vec<Case> {
     vec![
         (
-            |it| {
-                expressions(it, "google_pubsub_subscription.push")["push_config"][0]["push_endpoint"]["references"] =
+            |input| {
+                expressions(input, "google_pubsub_subscription.push")["push_config"][0]["push_endpoint"]["references"] =
                     json!([
                         "google_cloud_run_v2_service.service[\"user-service\"].uri",
                         "google_cloud_run_v2_service.service"
@@ -18,28 +18,28 @@ pub(crate) fn plans() -> Vec<Broken> {
             &["push-endpoint: staging-crm-service-user-events pushes to staging-user-service"],
         ),
         (
-            |it| {
-                expressions(it, "google_pubsub_subscription.push")["dead_letter_policy"][0]["dead_letter_topic"]
+            |input| {
+                expressions(input, "google_pubsub_subscription.push")["dead_letter_policy"][0]["dead_letter_topic"]
                     ["references"] =
                     json!(["google_pubsub_topic.dead_letters[\"user-service-dead-letter\"].id"]);
             },
             &[
-                "dead-letter-policy: staging-crm-service-user-events parks in staging-user-service-dead-letter",
+                "dead-letter-policy: staging-crm-service-user-events sends dead letters to staging-user-service-dead-letter",
             ],
         ),
         (
-            |it| {
-                expressions(it, "google_pubsub_subscription.holder")["topic"]["references"] =
+            |input| {
+                expressions(input, "google_pubsub_subscription.holder")["topic"]["references"] =
                     json!(["local.topic"])
             },
             &[
-                "dead-letter-holder: no subscription holds the messages of staging-user-service-dead-letter",
-                "dead-letter-holder: no subscription holds the messages of staging-crm-service-dead-letter",
+                "dead-letter-holder: no subscription keeps the messages of staging-user-service-dead-letter",
+                "dead-letter-holder: no subscription keeps the messages of staging-crm-service-dead-letter",
             ],
         ),
         (
-            |it| {
-                expressions(it, "google_service_account_iam_member.agent_signs")["service_account_id"]["references"] =
+            |input| {
+                expressions(input, "google_service_account_iam_member.agent_signs")["service_account_id"]["references"] =
                     json!(["google_service_account.service", "each.key"]);
             },
             &[
@@ -48,18 +48,18 @@ pub(crate) fn plans() -> Vec<Broken> {
             ],
         ),
         (
-            |it| {
-                expressions(it, "google_pubsub_subscription_iam_member.agent_acknowledges")["member"]["references"] =
+            |input| {
+                expressions(input, "google_pubsub_subscription_iam_member.agent_acknowledges")["member"]["references"] =
                     json!(["google_service_account.service", "each.key"]);
             },
             &[
-                "grant-acknowledge: Pub/Sub may not acknowledge in staging-user-service-user-events",
-                "grant-acknowledge: Pub/Sub may not acknowledge in staging-crm-service-user-events",
+                "grant-acknowledge: Pub/Sub may not acknowledge messages of staging-user-service-user-events",
+                "grant-acknowledge: Pub/Sub may not acknowledge messages of staging-crm-service-user-events",
             ],
         ),
-        // All systems.
+        // Without a value, the variable means all systems.
         (
-            |it| it["variables"]["systems"]["value"] = json!(null),
+            |input| input["variables"]["systems"]["value"] = json!(null),
             &[
                 "missing: the service staging-audit-service is missing",
                 "missing: the subscription staging-audit-service-user-events is missing",
@@ -69,21 +69,23 @@ pub(crate) fn plans() -> Vec<Broken> {
     ]
 }
 
-/// What only a state knows.
-pub(crate) fn states() -> Vec<Broken> {
+/// Only a state knows URLs.
+pub(crate) fn states() -> Vec<Case> {
     vec![
         (
-            |it| {
-                let user = values(it, "google_cloud_run_v2_service.service[\"user-service\"]")["uri"].clone();
-                values(it, CRM)["push_config"][0]["push_endpoint"] =
+            |input| {
+                let user =
+                    values(input, "google_cloud_run_v2_service.service[\"user-service\"]")["uri"].clone();
+                values(input, CRM)["push_config"][0]["push_endpoint"] =
                     json!(format!("{}/", user.as_str().unwrap_or_default()));
             },
             &["push-endpoint: staging-crm-service-user-events pushes to / of staging-user-service"],
         ),
         (
-            |it| {
-                let crm = values(it, "google_cloud_run_v2_service.service[\"crm-service\"]")["uri"].clone();
-                values(it, CRM)["push_config"][0]["push_endpoint"] =
+            |input| {
+                let crm =
+                    values(input, "google_cloud_run_v2_service.service[\"crm-service\"]")["uri"].clone();
+                values(input, CRM)["push_config"][0]["push_endpoint"] =
                     json!(format!("{}/push", crm.as_str().unwrap_or_default()));
             },
             &["push-endpoint: staging-crm-service-user-events pushes to /push of staging-crm-service"],
