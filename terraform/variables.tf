@@ -222,6 +222,14 @@ variable "memory" {
     condition     = can(regex("^[1-9][0-9]*(Mi|Gi)$", var.memory))
     error_message = "memory must be a whole number with the unit Mi or Gi, such as \"512Mi\"."
   }
+  # https://cloud.google.com/run/docs/configuring/services/memory-limits
+  validation {
+    condition = (
+      try(tonumber(regex("^[0-9]+", var.memory)), 0) * (endswith(var.memory, "Gi") ? 1024 : 1)
+      >= lookup({ "4" = 2048, "6" = 4096, "8" = 4096 }, var.cpu, 0)
+    )
+    error_message = "Cloud Run needs at least 2Gi of memory for cpu = \"4\", and 4Gi for \"6\" and \"8\"."
+  }
 }
 
 variable "notification_email" {

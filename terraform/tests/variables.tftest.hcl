@@ -177,6 +177,22 @@ run "rejects_memory_without_unit" {
   expect_failures = [var.memory]
 }
 
+run "rejects_four_cpus_with_too_little_memory" {
+  command = plan
+  variables {
+    cpu = "4"
+  }
+  expect_failures = [var.memory]
+}
+
+run "accepts_eight_cpus_with_4Gi" {
+  command = plan
+  variables {
+    cpu    = "8"
+    memory = "4Gi"
+  }
+}
+
 run "rejects_an_invalid_notification_email" {
   command = plan
   variables {
