@@ -171,16 +171,17 @@ impl Ledger {
 
     fn receipt(&mut self, path: &Path, mut receipt: Receipt, now: Timestamp) {
         let before = self.receipts.get(path);
-        // The ledger does not know a message that is delivered again after days.
-        let event = receipt.message_id.as_deref().and_then(|id| self.event_of(id));
-        receipt.event = event.or_else(|| before?.event.clone());
         let was_done = before.is_some_and(|before| before.is_done);
         let is_new = before.is_none_or(|before| before.created_at != receipt.created_at);
         // The clock of a process may be wrong by this much.
         let skew = |expire_at: Timestamp| expire_at.saturating_sub(MOST_SKEW).unwrap_or_default();
         let was_expired =
             before.and_then(|before| before.expire_at).is_some_and(|expire_at| skew(expire_at) <= now);
-        let event = receipt.event.clone();
+        // The ledger does not know the id of a message that is delivered again after days. After the receipt
+        // has expired, such a message is another event.
+        let event = receipt.message_id.as_deref().and_then(|id| self.event_of(id));
+        let event = event.or_else(|| before.filter(|_| !was_expired)?.event.clone());
+        receipt.event.clone_from(&event);
         if was_done && !was_expired && (receipt.is_claimed() || is_new) {
             self.violations.push(format!(
                 "a receipt that is done stays as it is: {} handles {event:?} again",
