@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::names::{BLANK, is_hidden};
+use crate::{
+    converts_from_and_into_string,
+    names::{BLANK, is_hidden},
+};
 
 /// The text is not an e-mail address that mail can be sent to.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -81,18 +84,7 @@ fn patterns() -> Value {
     ])
 }
 
-impl TryFrom<String> for EmailAddress {
-    type Error = InvalidEmail;
-    fn try_from(text: String) -> Result<Self, InvalidEmail> {
-        text.parse()
-    }
-}
-
-impl From<EmailAddress> for String {
-    fn from(address: EmailAddress) -> String {
-        address.0
-    }
-}
+converts_from_and_into_string!(EmailAddress);
 
 impl fmt::Debug for EmailAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -50,3 +50,22 @@ macro_rules! events {
     };
 }
 use events;
+
+/// Converts a text type from and into `String`, as serde needs it. The type parses by `FromStr`.
+macro_rules! converts_from_and_into_string {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = <Self as std::str::FromStr>::Err;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.0
+            }
+        }
+    };
+}
+use converts_from_and_into_string;

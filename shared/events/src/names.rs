@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::converts_from_and_into_string;
+
 /// The blanks that [`str::trim`] drops, as a character class of a pattern.
 ///
 /// JavaScript, Python and Rust must read the patterns alike. So there is no `\p{…}`, and no escape of
@@ -79,18 +81,7 @@ impl FromStr for PersonName {
     }
 }
 
-impl TryFrom<String> for PersonName {
-    type Error = InvalidName;
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        text.parse()
-    }
-}
-
-impl From<PersonName> for String {
-    fn from(name: PersonName) -> String {
-        name.0
-    }
-}
+converts_from_and_into_string!(PersonName);
 
 impl fmt::Debug for PersonName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,18 +109,7 @@ impl FromStr for ProductName {
     }
 }
 
-impl TryFrom<String> for ProductName {
-    type Error = InvalidProductName;
-    fn try_from(text: String) -> Result<Self, InvalidProductName> {
-        text.parse()
-    }
-}
-
-impl From<ProductName> for String {
-    fn from(name: ProductName) -> String {
-        name.0
-    }
-}
+converts_from_and_into_string!(ProductName);
 
 impl fmt::Display for ProductName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -87,26 +87,26 @@ async fn wait(
             // Another delivery of this event was refused. Only a replay calls again.
             State::Abandoned { reason } => return Err(Failure::Reject(reason)),
         };
+        let is_held = match &claim.phase {
+            Phase::Performed(_) => true,
+            // The holder could not abandon the claim, so this delivery does.
+            Phase::Refused(_) => !claim.may_have_called,
+            // The answer to our own commit was lost.
+            Phase::Performing => claim.token == token,
+            Phase::Released => false,
+        };
+        if is_held {
+            return Ok(Claimed::Held(Box::new(Held { about, claim, version, since })));
+        }
         match &claim.phase {
-            Phase::Performed(_) => {
-                return Ok(Claimed::Held(Box::new(Held { about, claim, version, since })));
-            }
-            // It abandons, which the holder could not do.
-            Phase::Refused(_) if !claim.may_have_called => {
-                return Ok(Claimed::Held(Box::new(Held { about, claim, version, since })));
-            }
             Phase::Refused(reason) if !about.may_be_replayed(subject) => {
                 return Err(Failure::Reject(reason.clone()));
-            }
-            // The answer to our own commit was lost.
-            Phase::Performing if claim.token == token => {
-                return Ok(Claimed::Held(Box::new(Held { about, claim, version, since })));
             }
             Phase::Performing if age < runtime.timing().lease => {
                 tokio::time::sleep(poll).await;
                 poll = (poll * 2).min(Duration::from_millis(500));
             }
-            Phase::Performing | Phase::Released | Phase::Refused(_) => {
+            _ => {
                 claim.may_have_called |= matches!(claim.phase, Phase::Performing);
                 token.clone_into(&mut claim.token);
                 since = Instant::now();
