@@ -64,6 +64,10 @@ impl Cloud {
         store::Firestore::new(&self.project, &self.database)
     }
 
+    fn is_emulated(&self) -> bool {
+        self.pubsub_emulator.is_some() && self.firestore_emulator.is_some()
+    }
+
     pub(crate) fn pubsub(&self) -> PubSub {
         PubSub::new(&self.project, &self.names_prefix, self.pubsub_emulator.as_deref())
     }
@@ -115,21 +119,20 @@ fn push_auth(is_public: bool, cloud: &Cloud) -> Result<PushAuth, String> {
         "the e-mail address of the service account whose tokens pushes carry",
         "deliver-user-service@my-project.iam.gserviceaccount.com",
     );
-    let is_emulated = cloud.pubsub_emulator.is_some() && cloud.firestore_emulator.is_some();
+    let account = || SERVICE_ACCOUNT.required(|text| is_one_word(text) && text.contains('@'));
     let value = PUSH_AUTH.required(|_| true)?;
     match value.as_str() {
         "oidc" => {
             let audience = AUDIENCE.required(is_one_word)?;
-            let account = SERVICE_ACCOUNT.required(|text| is_one_word(text) && text.contains('@'))?;
-            Ok(PushAuth::Oidc(Arc::new(Oidc::google(&audience, &account)?)))
+            Ok(PushAuth::Oidc(Arc::new(Oidc::google(&audience, &account()?)?)))
         }
         "iam" if is_public => {
             Err("PUSH_AUTH=iam is for private services. This service is public: Cloud Run \
              lets anyone call it, so the service must check the pushes itself, with PUSH_AUTH=oidc"
                 .to_owned())
         }
-        "iam" => Ok(PushAuth::Iam),
-        "none" if is_emulated => Ok(PushAuth::None),
+        "iam" => Ok(PushAuth::Iam { service_account: account()?.into() }),
+        "none" if cloud.is_emulated() => Ok(PushAuth::None),
         "none" => {
             Err("PUSH_AUTH=none is for your own machine, with both of Google's emulators. Either start \
              them with scripts/emulators and set PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST to the \

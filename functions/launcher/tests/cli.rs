@@ -22,7 +22,12 @@ fn functions(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 fn failed_start(service: &str, variables: &[(&str, &str)]) -> String {
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
-    let valid = [("GOOGLE_CLOUD_PROJECT", "my-project"), ("PUSH_AUTH", "iam"), ("PORT", port.as_str())];
+    let valid = [
+        ("GOOGLE_CLOUD_PROJECT", "my-project"),
+        ("PUSH_AUTH", "iam"),
+        ("PUSH_SERVICE_ACCOUNT", "push@example.com"),
+        ("PORT", port.as_str()),
+    ];
     let output = functions(&["serve", service], &[&valid, variables].concat());
     assert_eq!(output.status.code(), Some(1), "{service} with {variables:?}: {output:?}");
     String::from_utf8(output.stderr).expect("text")
@@ -146,9 +151,14 @@ fn a_service_does_not_start_without_push_authentication() {
             ("PUSH_AUTH=", &["PUSH_AUTH is not set. It is the authentication of pushes", "PUSH_AUTH='oidc'"]),
             ("PUSH_AUTH=basic", &["PUSH_AUTH='basic' is malformed", "PUSH_AUTH='oidc'"]),
             ("PUSH_AUTH=oidc", &["PUSH_AUDIENCE is not set", "PUSH_AUDIENCE='user-service"]),
+            ("PUSH_AUTH=iam\nPUSH_SERVICE_ACCOUNT=", &["PUSH_SERVICE_ACCOUNT is not set", "='deliver-"]),
+            (
+                "PUSH_AUTH=iam\nPUSH_SERVICE_ACCOUNT=pusher",
+                &["PUSH_SERVICE_ACCOUNT='pusher' is malformed", "='deliver-"],
+            ),
             ("PUSH_AUTH=oidc\nPUSH_AUDIENCE=a b", &["PUSH_AUDIENCE='a b' is malformed"]),
             (
-                "PUSH_AUTH=oidc\nPUSH_AUDIENCE=https://a.example.com",
+                "PUSH_AUTH=oidc\nPUSH_AUDIENCE=https://a.example.com\nPUSH_SERVICE_ACCOUNT=",
                 &["PUSH_SERVICE_ACCOUNT is not set", "PUSH_SERVICE_ACCOUNT='"],
             ),
             (
