@@ -71,6 +71,46 @@ fn a_service_with_valid_settings_reaches_its_port() {
 }
 
 #[test]
+fn in_the_cloud_a_stand_in_is_a_choice() {
+    let started: &[&str] = &["cannot listen on port"];
+    let no_mail: &[&str] = &["MAIL_URL is not set", "MAIL_URL='smtps://", "MAIL=local"];
+    for mails in ["email-service", "cancel-mail-service", "invoice-mail-service"] {
+        check(
+            mails,
+            &[
+                ("K_SERVICE=any", no_mail),
+                ("K_SERVICE=any\nMAIL=", no_mail),
+                // In many shells, MAIL is the path of the mailbox.
+                ("K_SERVICE=any\nMAIL=/var/mail/ada", no_mail),
+                ("K_SERVICE=any\nPAYMENTS=local", no_mail),
+                ("K_SERVICE=any\nMAIL=local", started),
+                ("K_SERVICE=any\nMAIL_URL=smtps://a:secret!@localhost\nMAIL_FROM=a@example.com", started),
+                ("K_SERVICE=any\nMAIL=local\nMAIL_URL=secret!", started),
+                ("", started),
+            ],
+        );
+    }
+    let no_payments: &[&str] = &["STRIPE_SECRET_KEY is not set", "STRIPE_SECRET_KEY='sk_", "PAYMENTS=local"];
+    for pays in ["billing-service", "payment-service"] {
+        check(
+            pays,
+            &[
+                ("K_SERVICE=any", no_payments),
+                ("K_SERVICE=any\nPAYMENTS=Local", no_payments),
+                ("K_SERVICE=any\nMAIL=local", no_payments),
+                ("K_SERVICE=any\nPAYMENTS=local", started),
+                ("K_SERVICE=any\nSTRIPE_SECRET_KEY=sk_test_123", started),
+                ("K_SERVICE=any\nPAYMENTS=local\nSTRIPE_SECRET_KEY=secret!", started),
+                // The end-to-end tests start it in this way, to read its logs.
+                (&format!("{EMULATORS}\nPUSH_AUTH=none\nK_SERVICE=any"), started),
+                ("", started),
+            ],
+        );
+    }
+    check("crm-service", &[("K_SERVICE=any", started)]);
+}
+
+#[test]
 fn names_the_missing_or_malformed_variable() {
     let project = "It is the id of the project";
     let prefix = "for example NAMES_PREFIX='staging-'";
