@@ -37,12 +37,12 @@ locals {
   # in lower case, because Pub/Sub does not keep the case of an audience.
   audiences = { for name in keys(local.services) : name => "${local.prefix}${name}.${var.region}.${var.project_id}" }
 
-  # Private: Cloud Run checks the token and removes its signature, so the service cannot check it again.
+  # Private: Cloud Run checks the token and removes its signature, so the service only compares the account in it.
   # Public: Cloud Run admits everyone, so the service checks the token.
   push_auth = { for name, service in local.services : name => service.public ? "oidc" : "iam" }
 
-  # The private services with routes for people
-  operated = length(var.operators) == 0 ? [] : [for name, service in local.services : name if !service.public && length(service.routes) > 0]
+  # The private services with routes, if somebody may call them
+  operated = length(var.operators) == 0 ? [] : [for name, service in local.services : name if service.forOperators]
 
   environment = {
     for name in keys(local.services) : name => merge(

@@ -212,14 +212,14 @@ run "operators_may_call_private_routes" {
 
   assert {
     condition = toset([for grant in google_cloud_run_v2_service_iam_member.operator : "${grant.name} ${grant.role} ${grant.member}"]) == toset([
-      for service in local.catalog.services : "${service.name} roles/run.invoker group:shop@example.com" if !service.public && length(service.routes) > 0
+      for service in local.catalog.services : "${service.name} roles/run.invoker group:shop@example.com" if service.forOperators
     ])
     error_message = "the operators may not invoke exactly the private services with routes"
   }
   assert {
     condition = alltrue([
       for name, service in google_cloud_run_v2_service.service :
-      (service.ingress == "INGRESS_TRAFFIC_ALL") == (local.services[name].public || length(local.services[name].routes) > 0)
+      (service.ingress == "INGRESS_TRAFFIC_ALL") == (local.services[name].public || local.services[name].forOperators)
     ])
     error_message = "an operator cannot reach a private service with routes, or a service without routes can be reached"
   }
