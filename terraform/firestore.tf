@@ -26,6 +26,13 @@ resource "google_firestore_field" "receipts_expire" {
 
   ttl_config {}
   index_config {}
+
+  # Firestore makes one such change per database at a time, so the last of them waits for all others.
+  timeouts {
+    create = "60m"
+    update = "60m"
+    delete = "60m"
+  }
 }
 
 # No query uses the other fields of receipts either. Without their indexes, a commit is cheaper and faster.
@@ -38,9 +45,14 @@ resource "google_firestore_field" "receipts_unindexed" {
   field      = each.key
 
   index_config {}
+
+  timeouts {
+    create = "60m"
+    update = "60m"
+    delete = "60m"
+  }
 }
 
-# Firestore makes one change of field settings or indexes per database at a time. The other changes wait.
 resource "google_firestore_index" "query" {
   for_each = local.indexes
 
@@ -55,5 +67,10 @@ resource "google_firestore_index" "query" {
       field_path = fields.value
       order      = "ASCENDING"
     }
+  }
+
+  timeouts {
+    create = "60m"
+    delete = "60m"
   }
 }

@@ -312,11 +312,10 @@ resource "google_monitoring_dashboard" "system" {
       columns = 40
       tiles = flatten([
         for row, name in [for service in local.catalog.services : service.name if service.system == each.key] : [
-          for column, chart in local.charts[name] : {
-            xPos   = column * 8
-            yPos   = row * 8
-            width  = 8
-            height = 8
+          # Google leaves a position of zero out of its answer, and then each plan would show a change.
+          for column, chart in local.charts[name] : merge(column == 0 ? {} : { xPos = column * 8 }, row == 0 ? {} : { yPos = row * 8 }, {
+            width                                                                   = 8
+            height                                                                  = 8
             widget = {
               title = chart.title
               xyChart = {
@@ -339,7 +338,7 @@ resource "google_monitoring_dashboard" "system" {
                 ]
               }
             }
-          }
+          })
         ]
       ])
     }

@@ -47,8 +47,10 @@ locals {
 resource "google_storage_bucket" "build" {
   # checkov:skip=CKV_GCP_62: The bucket holds uploaded sources for a week. A log of the reads is not needed.
   # checkov:skip=CKV_GCP_78: The sources are in git. Old uploads are deleted and need no versions.
+  # Bucket names are global. No project id contains an underscore, so "acme" with the prefix "staging-" and
+  # "acme-staging" have different buckets.
   project                     = var.project_id
-  name                        = "${var.project_id}-${local.prefix}functions-build"
+  name                        = "${var.project_id}_${local.prefix}functions-build"
   location                    = var.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"

@@ -1,5 +1,4 @@
-# Every secret of the catalog exists, with or without a value. A service gets only secrets with a value, so
-# the first apply needs no values.
+# Every secret of the catalog exists, with or without a value. A service gets only secrets with a value.
 
 locals {
   secrets = toset(values(local.secret_uses)[*].secret)
@@ -7,6 +6,56 @@ locals {
   # The values are sensitive. The names are not.
   given_secrets  = setintersection(local.secrets, nonsensitive(toset(keys(var.secrets))))
   filled_secrets = setunion(local.given_secrets, setintersection(local.secrets, var.secrets_present))
+
+  # Without these secrets, a service would use a stand-in for a mail server or for Stripe. In the cloud, a stand-in is
+  # a choice: the environment variable has the value "local".
+  stand_ins = {
+    mail-url          = { variable = "mail", env = "MAIL", choice = var.mail }
+    stripe-secret-key = { variable = "payments", env = "PAYMENTS", choice = var.payments }
+  }
+  replaced_secrets = toset([for secret, stand_in in local.stand_ins : secret if stand_in.choice != null])
+  mounted_secrets  = setsubtract(local.filled_secrets, local.replaced_secrets)
+
+  stand_in_choices = {
+    for name in keys(local.services) : name => {
+      for use in local.secret_uses : local.stand_ins[use.secret].env => local.stand_ins[use.secret].choice
+      if use.service == name && contains(local.replaced_secrets, use.secret)
+    }
+  }
+
+  # The secrets that have neither a value nor a chosen stand-in
+  missing_secrets = [for secret in sort(local.secrets) : secret if contains(keys(local.stand_ins), secret) && !contains(setunion(local.filled_secrets, local.replaced_secrets), secret)]
+
+  # The environment variables that a service needs with a secret
+  companions = { mail-url = ["MAIL_FROM"] }
+  missing_companions = sort(flatten([
+    for use in local.secret_uses : [
+      for companion in lookup(local.companions, use.secret, []) : "${companion} of ${use.service}"
+      if contains(local.mounted_secrets, use.secret) && lookup(lookup(var.environment, use.service, {}), companion, "") == ""
+    ]
+  ]))
+}
+
+# The rules for the secrets. Here they stop the plan; later, a service would not start, or would send no mails.
+resource "terraform_data" "secrets" {
+  lifecycle {
+    precondition {
+      condition = length(local.missing_secrets) == 0
+      error_message = join("\n", [for secret in local.missing_secrets : join("", [
+        "The secret ${secret} has no value. Set it in the variable secrets, or choose the local stand-in: ",
+        "${local.stand_ins[secret].variable} = \"local\" (with scripts/deploy: ${local.stand_ins[secret].env}=local). ",
+        "If the value is in Secret Manager already, name the secret in secrets_present.",
+      ])])
+    }
+    precondition {
+      condition     = length(local.missing_companions) == 0
+      error_message = "Services with the secret mail-url need a sender. Set these in the variable environment: ${join(", ", local.missing_companions)}."
+    }
+    precondition {
+      condition     = length(setintersection(local.given_secrets, local.replaced_secrets)) == 0
+      error_message = "These secrets have a value in the variable secrets, and their stand-in is chosen too: ${join(", ", setintersection(local.given_secrets, local.replaced_secrets))}. Omit one of them."
+    }
+  }
 }
 
 resource "google_secret_manager_secret" "secret" {
@@ -32,7 +81,11 @@ resource "google_secret_manager_secret_version" "value" {
   secret_data_wo         = var.secrets[each.key]
   secret_data_wo_version = parseint(substr(sha256(var.secrets[each.key]), 0, 6), 16)
 
-  # The old version is destroyed after the services have switched to the new one.
+  # A stored value is never deleted: if it is left out of the variable, Terraform forgets it, and it stays in Secret
+  # Manager.
+  deletion_policy = "ABANDON"
+
+  # The services switch to a new version before Terraform forgets the old one.
   lifecycle {
     create_before_destroy = true
   }

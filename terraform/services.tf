@@ -37,9 +37,12 @@ locals {
   # in lower case, because Pub/Sub does not keep the case of an audience.
   audiences = { for name in keys(local.services) : name => "${local.prefix}${name}.${var.region}.${var.project_id}" }
 
-  # Private: Cloud Run checks the token and removes its signature, so the service cannot check it again.
+  # Private: Cloud Run checks the token and removes its signature, so the service only compares the account in it.
   # Public: Cloud Run admits everyone, so the service checks the token.
   push_auth = { for name, service in local.services : name => service.public ? "oidc" : "iam" }
+
+  # The private services with routes, if somebody may call them
+  operated = length(var.operators) == 0 ? [] : [for name, service in local.services : name if service.forOperators]
 
   environment = {
     for name in keys(local.services) : name => merge(
@@ -51,6 +54,7 @@ locals {
         PUSH_AUDIENCE        = local.audiences[name]
         PUSH_SERVICE_ACCOUNT = local.delivery_emails[name]
       },
+      local.stand_in_choices[name],
       # Cloud Run drops a variable with an empty value.
       local.prefix == "" ? {} : { NAMES_PREFIX = local.prefix },
     )
@@ -65,8 +69,13 @@ resource "google_cloud_run_v2_service" "service" {
   name        = "${local.prefix}${each.key}"
   description = each.value.about
 
-  # At the default URL, Pub/Sub and Cloud Scheduler of the same project count as internal.
-  ingress = each.value.public ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  # At the default URL, Pub/Sub and Cloud Scheduler of the same project count as internal. An operator's computer does
+  # not, so a service with operators accepts calls from the internet. Cloud Run still checks who calls.
+  ingress = each.value.public || contains(local.operated, each.key) ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_ONLY"
+
+  # A public service admits everyone without a grant to allUsers, which newer organizations refuse (domain-restricted
+  # sharing). The catalog declares the public services. tests/access.tftest.hcl checks that no other service is public.
+  invoker_iam_disabled = each.value.public
 
   # Cloud Run accepts this audience when it checks the token of a private service. A public service must
   # not have it: it needs the token with its signature.
@@ -108,7 +117,7 @@ resource "google_cloud_run_v2_service" "service" {
       }
 
       dynamic "env" {
-        for_each = { for use in local.secret_uses : use.env => use.secret if use.service == each.key && contains(local.filled_secrets, use.secret) }
+        for_each = { for use in local.secret_uses : use.env => use.secret if use.service == each.key && contains(local.mounted_secrets, use.secret) }
         content {
           name = env.key
           value_source {
@@ -181,13 +190,15 @@ resource "google_cloud_run_v2_service_iam_member" "delivery" {
   member   = local.delivery_members[each.key]
 }
 
-resource "google_cloud_run_v2_service_iam_member" "everyone" {
-  # The catalog declares the public services. tests/access.tftest.hcl checks that no other service is public.
-  for_each = { for name, service in local.services : name => service if service.public }
+# Operators may read what a private service shows, such as contacts and mails, and stock the shop.
+resource "google_cloud_run_v2_service_iam_member" "operator" {
+  for_each = merge([
+    for name in local.operated : { for operator in var.operators : "${name}/${operator}" => { service = name, operator = operator } }
+  ]...)
 
   project  = var.project_id
-  location = google_cloud_run_v2_service.service[each.key].location
-  name     = google_cloud_run_v2_service.service[each.key].name
+  location = google_cloud_run_v2_service.service[each.value.service].location
+  name     = google_cloud_run_v2_service.service[each.value.service].name
   role     = "roles/run.invoker"
-  member   = "allUsers"
+  member   = each.value.operator
 }

@@ -51,6 +51,12 @@ resource "google_pubsub_subscription_iam_member" "agent_acknowledges" {
   subscription = google_pubsub_subscription.push[each.key].name
   role         = "roles/pubsub.subscriber"
   member       = google_project_service_identity.pubsub.member
+
+  # A changed filter replaces the subscription. Its name stays, so without this rule the grant of the old subscription
+  # would count as the grant of the new one, and nothing would be dead-lettered.
+  lifecycle {
+    replace_triggered_by = [google_pubsub_subscription.push[each.key].filter, google_pubsub_subscription.push[each.key].topic]
+  }
 }
 
 # Pub/Sub may sign the tokens of its pushes as the delivery identity, and as no other account of the project.

@@ -79,16 +79,27 @@ variable "environment" {
     condition = length(setintersection(
       flatten([for variables in values(var.environment) : keys(variables)]),
       concat(
-        ["PORT", "GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "NAMES_PREFIX", "PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT"],
+        ["PORT", "GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "NAMES_PREFIX", "PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "MAIL", "PAYMENTS"],
         flatten(local.catalog.services[*].secrets)[*].env,
       ),
     )) == 0
-    error_message = "environment must not contain variables that this configuration sets (PORT, GOOGLE_CLOUD_PROJECT, FIRESTORE_DATABASE, NAMES_PREFIX, PUSH_*). Put secrets into the variable secrets."
+    error_message = "environment must not contain variables that this configuration sets (PORT, GOOGLE_CLOUD_PROJECT, FIRESTORE_DATABASE, NAMES_PREFIX, PUSH_*, MAIL, PAYMENTS). Put secrets into the variable secrets."
+  }
+}
+
+variable "operators" {
+  description = "The people who may call the routes of private services, such as [\"group:shop@example.com\"]. Default: nobody. With operators, private services with routes accept calls from the internet, with a token."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for operator in var.operators : can(regex("^(user|group|serviceAccount):[^@\\s]+@[^@\\s]+$", operator))])
+    error_message = "operators must have the form \"user:ada@example.com\", \"group:…\" or \"serviceAccount:…\". Services cannot be opened to everyone here."
   }
 }
 
 variable "secrets" {
-  description = "The values of secrets, by their names in the catalog: { stripe-secret-key = \"sk_…\" }. They go to Secret Manager and not into the state. A service runs without the secrets that have no value."
+  description = "The values of secrets, by their names in the catalog: { stripe-secret-key = \"sk_…\" }. They go to Secret Manager and not into the state. A value that is left out later stays in Secret Manager."
   type        = map(string)
   default     = {}
   sensitive   = true
@@ -111,6 +122,28 @@ variable "secrets_present" {
   validation {
     condition     = length(setsubtract(var.secrets_present, flatten(local.catalog.services[*].secrets)[*].secret)) == 0
     error_message = "secrets_present may name only secrets of the catalog: ${join(", ", sort(distinct(flatten(local.catalog.services[*].secrets)[*].secret)))}."
+  }
+}
+
+variable "mail" {
+  description = "\"local\" stores mails in the database instead of sending them. Default: mails are sent, which needs the secret mail-url."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.mail == null ? true : var.mail == "local"
+    error_message = "mail must be \"local\", or omitted to send mails."
+  }
+}
+
+variable "payments" {
+  description = "\"local\" uses a local payment gateway that moves no money. Default: Stripe, which needs the secret stripe-secret-key."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.payments == null ? true : var.payments == "local"
+    error_message = "payments must be \"local\", or omitted for Stripe."
   }
 }
 
@@ -188,6 +221,14 @@ variable "memory" {
   validation {
     condition     = can(regex("^[1-9][0-9]*(Mi|Gi)$", var.memory))
     error_message = "memory must be a whole number with the unit Mi or Gi, such as \"512Mi\"."
+  }
+  # https://cloud.google.com/run/docs/configuring/services/memory-limits
+  validation {
+    condition = (
+      try(tonumber(regex("^[0-9]+", var.memory)), 0) * (endswith(var.memory, "Gi") ? 1024 : 1)
+      >= lookup({ "4" = 2048, "6" = 4096, "8" = 4096 }, var.cpu, 0)
+    )
+    error_message = "Cloud Run needs at least 2Gi of memory for cpu = \"4\", and 4Gi for \"6\" and \"8\"."
   }
 }
 

@@ -13,25 +13,24 @@ mock_provider "google-beta" {
 variables {
   project_id = "demo-project"
   image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
+  mail       = "local"
+  payments   = "local"
 }
 
 run "invocation_grants" {
   command = plan
 
   assert {
-    condition = alltrue([
-      for grant in concat(values(google_cloud_run_v2_service_iam_member.everyone), values(google_cloud_run_v2_service_iam_member.delivery)) :
-      local.services[grant.name].public if contains(["allUsers", "allAuthenticatedUsers"], grant.member)
-    ])
-    error_message = "a private service has a public invoker"
+    condition     = alltrue([for grant in google_cloud_run_v2_service_iam_member.delivery : !contains(["allUsers", "allAuthenticatedUsers"], grant.member)])
+    error_message = "a service has a public invoker, which organizations with domain-restricted sharing refuse"
   }
   assert {
     condition     = alltrue([for name, service in google_cloud_run_v2_service.service : (service.ingress == "INGRESS_TRAFFIC_ALL") == local.services[name].public])
     error_message = "a private service can be reached from the internet, or a public one cannot"
   }
   assert {
-    condition     = toset([for grant in google_cloud_run_v2_service_iam_member.everyone : grant.name]) == toset([for service in local.catalog.services : service.name if service.public])
-    error_message = "a public service does not admit everyone"
+    condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.invoker_iam_disabled == local.services[name].public])
+    error_message = "a public service does not admit everyone, or a private service does"
   }
   assert {
     condition = alltrue([
@@ -107,7 +106,7 @@ run "document_and_secret_grants" {
   }
 }
 
-run "services_start_without_secrets" {
+run "services_start_with_stand_ins" {
   command = plan
 
   assert {
@@ -118,14 +117,26 @@ run "services_start_without_secrets" {
     condition     = alltrue([for service in google_cloud_run_v2_service.service : alltrue([for env in service.template[0].containers[0].env : length(env.value_source) == 0])])
     error_message = "a service mounts a secret without a value, and would not start"
   }
+  assert {
+    condition = alltrue(flatten([
+      for service in local.catalog.services : [
+        for use in service.secrets :
+        contains([for env in google_cloud_run_v2_service.service[service.name].template[0].containers[0].env : "${env.name}=${coalesce(env.value, "-")}"], use.secret == "mail-url" ? "MAIL=local" : "PAYMENTS=local")
+      ]
+    ]))
+    error_message = "a service without its secret does not know that its stand-in was chosen"
+  }
 }
 
 run "secrets_with_values_are_mounted" {
   command = plan
 
   variables {
+    mail            = null
+    payments        = null
     secrets         = { stripe-secret-key = "sk_test_1" }
     secrets_present = ["mail-url"]
+    environment     = { for name in ["email-service", "cancel-mail-service", "invoice-mail-service"] : name => { MAIL_FROM = "us@example.com" } }
   }
 
   assert {
@@ -142,4 +153,86 @@ run "secrets_with_values_are_mounted" {
     ]))
     error_message = "the services do not mount exactly their own secrets"
   }
+}
+
+run "a_secret_outlives_its_variable" {
+  command = plan
+
+  variables {
+    payments = null
+    secrets  = { stripe-secret-key = "sk_test_1" }
+  }
+
+  assert {
+    condition     = alltrue([for version in google_secret_manager_secret_version.value : version.deletion_policy == "ABANDON"])
+    error_message = "a later plan without the variable deletes the value of a secret"
+  }
+}
+
+run "rejects_mail_without_secret_or_choice" {
+  command = plan
+  variables {
+    mail = null
+  }
+  expect_failures = [terraform_data.secrets]
+}
+
+run "rejects_payments_without_secret_or_choice" {
+  command = plan
+  variables {
+    payments = null
+  }
+  expect_failures = [terraform_data.secrets]
+}
+
+run "rejects_a_mail_secret_without_a_sender_for_each_service" {
+  command = plan
+  variables {
+    mail        = null
+    secrets     = { mail-url = "smtps://mail.example.com" }
+    environment = { email-service = { MAIL_FROM = "us@example.com" } }
+  }
+  expect_failures = [terraform_data.secrets]
+}
+
+run "rejects_a_secret_with_its_stand_in" {
+  command = plan
+  variables {
+    secrets = { stripe-secret-key = "sk_test_1" }
+  }
+  expect_failures = [terraform_data.secrets]
+}
+
+run "operators_may_call_private_routes" {
+  command = plan
+
+  variables {
+    operators = ["group:shop@example.com"]
+  }
+
+  assert {
+    condition = toset([for grant in google_cloud_run_v2_service_iam_member.operator : "${grant.name} ${grant.role} ${grant.member}"]) == toset([
+      for service in local.catalog.services : "${service.name} roles/run.invoker group:shop@example.com" if service.forOperators
+    ])
+    error_message = "the operators may not invoke exactly the private services with routes"
+  }
+  assert {
+    condition = alltrue([
+      for name, service in google_cloud_run_v2_service.service :
+      (service.ingress == "INGRESS_TRAFFIC_ALL") == (local.services[name].public || local.services[name].forOperators)
+    ])
+    error_message = "an operator cannot reach a private service with routes, or a service without routes can be reached"
+  }
+  assert {
+    condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.invoker_iam_disabled == local.services[name].public])
+    error_message = "operators make a private service public"
+  }
+}
+
+run "rejects_everyone_as_operator" {
+  command = plan
+  variables {
+    operators = ["allUsers"]
+  }
+  expect_failures = [var.operators]
 }

@@ -14,6 +14,8 @@ variables {
   project_id   = "demo-project"
   image        = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
   catalog_file = "tests/fixtures/two-systems.json"
+  mail         = "local"
+  payments     = "local"
 }
 
 run "deploys_all_systems_by_default" {

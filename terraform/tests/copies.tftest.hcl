@@ -13,6 +13,8 @@ mock_provider "google-beta" {
 variables {
   project_id = "demo-project"
   image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
+  mail       = "local"
+  payments   = "local"
 }
 
 run "without_prefix" {
@@ -73,7 +75,7 @@ run "with_prefix" {
           google_firestore_database.documents.name,
           google_artifact_registry_repository.images.repository_id,
           google_service_account.build.account_id,
-          trimprefix(google_storage_bucket.build.name, "demo-project-"),
+          trimprefix(google_storage_bucket.build.name, "demo-project_"),
           google_logging_metric.deliveries.name,
           google_logging_metric.delivery_milliseconds.name,
         ],
@@ -86,6 +88,7 @@ run "with_prefix" {
     condition = { for env in google_cloud_run_v2_service.service["email-service"].template[0].containers[0].env : env.name => env.value } == {
       FIRESTORE_DATABASE   = "staging-data"
       GOOGLE_CLOUD_PROJECT = "demo-project"
+      MAIL                 = "local"
       MAIL_FROM            = "us@example.com"
       NAMES_PREFIX         = "staging-"
       PUSH_AUDIENCE        = "staging-email-service.us-central1.demo-project"
@@ -180,6 +183,11 @@ run "monitoring" {
       == (length(service.subscriptions) > 0 ? 5 : 2)
     ])
     error_message = "a service does not have its row of charts"
+  }
+  # Google leaves zeros out of its answer, so each plan would show a change.
+  assert {
+    condition     = alltrue([for dashboard in google_monitoring_dashboard.system : length(regexall("\"[xy]Pos\":0", dashboard.dashboard_json)) == 0])
+    error_message = "a chart has a position of zero"
   }
 }
 

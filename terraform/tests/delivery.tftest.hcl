@@ -13,6 +13,8 @@ mock_provider "google-beta" {
 variables {
   project_id = "demo-project"
   image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
+  mail       = "local"
+  payments   = "local"
 }
 
 run "subscriptions" {

@@ -13,6 +13,8 @@ mock_provider "google-beta" {
 variables {
   project_id = "demo-project"
   image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
+  mail       = "local"
+  payments   = "local"
 }
 
 run "rejects_a_project_name_as_project_id" {
@@ -175,6 +177,22 @@ run "rejects_memory_without_unit" {
   expect_failures = [var.memory]
 }
 
+run "rejects_four_cpus_with_too_little_memory" {
+  command = plan
+  variables {
+    cpu = "4"
+  }
+  expect_failures = [var.memory]
+}
+
+run "accepts_eight_cpus_with_4Gi" {
+  command = plan
+  variables {
+    cpu    = "8"
+    memory = "4Gi"
+  }
+}
+
 run "rejects_an_invalid_notification_email" {
   command = plan
   variables {
@@ -205,4 +223,13 @@ run "rejects_an_error_alert_share_above_1" {
     error_alert_share = 10
   }
   expect_failures = [var.error_alert_share]
+}
+
+run "rejects_an_unknown_stand_in" {
+  command = plan
+  variables {
+    mail     = "fake"
+    payments = "fake"
+  }
+  expect_failures = [var.mail, var.payments]
 }

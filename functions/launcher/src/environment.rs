@@ -4,6 +4,7 @@ mod variable;
 
 use std::sync::Arc;
 
+use catalog::Secret;
 use effects::{
     mail::Mailer,
     payments::{Gateway, Money},
@@ -70,6 +71,10 @@ impl Cloud {
 
     pub(crate) fn firestore(&self) -> store::Firestore {
         store::Firestore::new(&self.project, &self.database)
+    }
+
+    fn is_emulated(&self) -> bool {
+        self.pubsub_emulator.is_some() && self.firestore_emulator.is_some()
     }
 
     pub(crate) fn pubsub(&self) -> PubSub {
@@ -153,21 +158,20 @@ fn push_auth(is_public: bool, cloud: &Cloud) -> Result<PushAuth, String> {
         "the e-mail address of the service account whose tokens pushes carry",
         "deliver-user-service@my-project.iam.gserviceaccount.com",
     );
-    let is_emulated = cloud.pubsub_emulator.is_some() && cloud.firestore_emulator.is_some();
+    let account = || SERVICE_ACCOUNT.required(|text| is_one_word(text) && text.contains('@'));
     let value = PUSH_AUTH.required(|_| true)?;
     match value.as_str() {
         "oidc" => {
             let audience = AUDIENCE.required(is_one_word)?;
-            let account = SERVICE_ACCOUNT.required(|text| is_one_word(text) && text.contains('@'))?;
-            Ok(PushAuth::Oidc(Arc::new(Oidc::google(&audience, &account)?)))
+            Ok(PushAuth::Oidc(Arc::new(Oidc::google(&audience, &account()?)?)))
         }
         "iam" if is_public => {
             Err("PUSH_AUTH=iam is for private services. This service is public: Cloud Run \
              lets anyone call it, so the service must check the pushes itself, with PUSH_AUTH=oidc"
                 .to_owned())
         }
-        "iam" => Ok(PushAuth::Iam),
-        "none" if is_emulated => Ok(PushAuth::None),
+        "iam" => Ok(PushAuth::Iam { service_account: account()?.into() }),
+        "none" if cloud.is_emulated() => Ok(PushAuth::None),
         "none" => {
             Err("PUSH_AUTH=none is for your own machine, with both of Google's emulators. Either start \
              them with scripts/emulators and set PUBSUB_EMULATOR_HOST and FIRESTORE_EMULATOR_HOST to the \
@@ -188,18 +192,55 @@ fn cors_allowed_origins() -> Result<Option<Origins>, String> {
     variable.parsed(|text| text.parse().ok())
 }
 
-/// The mail server if `MAIL_URL` is set, otherwise the local mailbox.
+const MAIL_URL: Variable = Variable(
+    "MAIL_URL",
+    "the mail server, with the user and the password",
+    "smtps://user:password@smtp.example.com",
+);
+
+const STRIPE_KEY: Variable =
+    Variable("STRIPE_SECRET_KEY", "the secret key of your Stripe account", "sk_live_...");
+
+/// The value of MAIL and PAYMENTS that chooses the stand-in. They ignore other values, because MAIL is the path of
+/// the mailbox in many shells.
+const STAND_IN: &str = "local";
+
+/// Fails on Cloud Run if a service needs mails or payments, and has neither their secret nor the choice of their
+/// stand-in. Otherwise nobody would notice that customers get no mails and pay nothing.
+pub(crate) fn expect_no_silent_stand_in(secrets: &[Secret], cloud: &Cloud) -> Result<(), String> {
+    // The emulators are on a developer's machine, where K_SERVICE only selects the format of the log.
+    if unchecked("K_SERVICE").is_none() || cloud.is_emulated() {
+        return Ok(());
+    }
+    let choices = [
+        (MAIL_URL, "MAIL", "to store mails in the database instead of sending them"),
+        (STRIPE_KEY, "PAYMENTS", "to use a local payment gateway that moves no money"),
+    ];
+    for (secret, choice, purpose) in choices {
+        let is_needed = secrets.iter().any(|declared| declared.env == secret.0);
+        if is_needed && secret.value().is_none() && !is_stand_in(choice) {
+            return Err(format!("{}. Or set {choice}={STAND_IN} {purpose}", secret.missing()));
+        }
+    }
+    Ok(())
+}
+
+fn is_stand_in(variable: &'static str) -> bool {
+    unchecked(variable).as_deref() == Some(STAND_IN)
+}
+
+/// The mail server if `MAIL_URL` is set and `MAIL` is not `local`, otherwise the local mailbox.
 pub(crate) fn mailer(ports: &Ports) -> Result<Mailer, String> {
     const FROM: Variable = Variable("MAIL_FROM", "the sender of all mails", "Shop <hello@example.com>");
-    match unchecked("MAIL_URL") {
+    match MAIL_URL.value().filter(|_| !is_stand_in("MAIL")) {
         Some(url) => Mailer::smtp(&url, &FROM.required(|_| true)?).map_err(|error| error.to_string()),
         None => Ok(Mailer::local(ports.store.clone(), ports.clock.clone())),
     }
 }
 
-/// Stripe if `STRIPE_SECRET_KEY` is set, otherwise the local payment gateway.
+/// Stripe if `STRIPE_SECRET_KEY` is set and `PAYMENTS` is not `local`, otherwise the local payment gateway.
 pub(crate) fn gateway(ports: &Ports) -> Result<Gateway, String> {
-    match unchecked("STRIPE_SECRET_KEY") {
+    match STRIPE_KEY.value().filter(|_| !is_stand_in("PAYMENTS")) {
         Some(key) => {
             let base = unchecked("STRIPE_API_BASE").unwrap_or_else(|| "https://api.stripe.com".to_owned());
             Gateway::stripe(&key, &base).map_err(|error| error.to_string())

@@ -8,7 +8,7 @@ use pushbox::{Ports, serve};
 use tokio::net::TcpListener;
 
 use crate::{
-    environment::{Cloud, Serving, start_logging},
+    environment::{Cloud, Serving, expect_no_silent_stand_in, start_logging},
     systems,
 };
 
@@ -23,6 +23,7 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
     start_logging()?;
     let cloud = Cloud::from_env(None)?;
     let Serving { port, auth, cors_allowed_origins } = Serving::from_env(entry.public, &cloud)?;
+    expect_no_silent_stand_in(&entry.secrets, &cloud)?;
     let mut ports = Ports::new(Arc::new(cloud.firestore()), Arc::new(cloud.pubsub()));
     if entry.timer_queue.is_some() {
         ports.timers = Some(Arc::new(cloud.timers()?));

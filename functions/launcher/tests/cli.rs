@@ -22,7 +22,12 @@ fn functions(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
 fn failed_start(service: &str, variables: &[(&str, &str)]) -> String {
     let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();
-    let valid = [("GOOGLE_CLOUD_PROJECT", "my-project"), ("PUSH_AUTH", "iam"), ("PORT", port.as_str())];
+    let valid = [
+        ("GOOGLE_CLOUD_PROJECT", "my-project"),
+        ("PUSH_AUTH", "iam"),
+        ("PUSH_SERVICE_ACCOUNT", "push@example.com"),
+        ("PORT", port.as_str()),
+    ];
     let output = functions(&["serve", service], &[&valid, variables].concat());
     assert_eq!(output.status.code(), Some(1), "{service} with {variables:?}: {output:?}");
     String::from_utf8(output.stderr).expect("text")
@@ -63,6 +68,46 @@ fn a_service_with_valid_settings_reaches_its_port() {
         "user-service",
         &[("PUSH_AUTH=oidc\nPUSH_AUDIENCE=a\nPUSH_SERVICE_ACCOUNT=a@example.com", started)],
     );
+}
+
+#[test]
+fn in_the_cloud_a_stand_in_is_a_choice() {
+    let started: &[&str] = &["cannot listen on port"];
+    let no_mail: &[&str] = &["MAIL_URL is not set", "MAIL_URL='smtps://", "MAIL=local"];
+    for mails in ["email-service", "cancel-mail-service", "invoice-mail-service"] {
+        check(
+            mails,
+            &[
+                ("K_SERVICE=any", no_mail),
+                ("K_SERVICE=any\nMAIL=", no_mail),
+                // In many shells, MAIL is the path of the mailbox.
+                ("K_SERVICE=any\nMAIL=/var/mail/ada", no_mail),
+                ("K_SERVICE=any\nPAYMENTS=local", no_mail),
+                ("K_SERVICE=any\nMAIL=local", started),
+                ("K_SERVICE=any\nMAIL_URL=smtps://a:secret!@localhost\nMAIL_FROM=a@example.com", started),
+                ("K_SERVICE=any\nMAIL=local\nMAIL_URL=secret!", started),
+                ("", started),
+            ],
+        );
+    }
+    let no_payments: &[&str] = &["STRIPE_SECRET_KEY is not set", "STRIPE_SECRET_KEY='sk_", "PAYMENTS=local"];
+    for pays in ["billing-service", "payment-service"] {
+        check(
+            pays,
+            &[
+                ("K_SERVICE=any", no_payments),
+                ("K_SERVICE=any\nPAYMENTS=Local", no_payments),
+                ("K_SERVICE=any\nMAIL=local", no_payments),
+                ("K_SERVICE=any\nPAYMENTS=local", started),
+                ("K_SERVICE=any\nSTRIPE_SECRET_KEY=sk_test_123", started),
+                ("K_SERVICE=any\nPAYMENTS=local\nSTRIPE_SECRET_KEY=secret!", started),
+                // The end-to-end tests start it in this way, to read its logs.
+                (&format!("{EMULATORS}\nPUSH_AUTH=none\nK_SERVICE=any"), started),
+                ("", started),
+            ],
+        );
+    }
+    check("crm-service", &[("K_SERVICE=any", started)]);
 }
 
 #[test]
@@ -146,9 +191,14 @@ fn a_service_does_not_start_without_push_authentication() {
             ("PUSH_AUTH=", &["PUSH_AUTH is not set. It is the authentication of pushes", "PUSH_AUTH='oidc'"]),
             ("PUSH_AUTH=basic", &["PUSH_AUTH='basic' is malformed", "PUSH_AUTH='oidc'"]),
             ("PUSH_AUTH=oidc", &["PUSH_AUDIENCE is not set", "PUSH_AUDIENCE='user-service"]),
+            ("PUSH_AUTH=iam\nPUSH_SERVICE_ACCOUNT=", &["PUSH_SERVICE_ACCOUNT is not set", "='deliver-"]),
+            (
+                "PUSH_AUTH=iam\nPUSH_SERVICE_ACCOUNT=pusher",
+                &["PUSH_SERVICE_ACCOUNT='pusher' is malformed", "='deliver-"],
+            ),
             ("PUSH_AUTH=oidc\nPUSH_AUDIENCE=a b", &["PUSH_AUDIENCE='a b' is malformed"]),
             (
-                "PUSH_AUTH=oidc\nPUSH_AUDIENCE=https://a.example.com",
+                "PUSH_AUTH=oidc\nPUSH_AUDIENCE=https://a.example.com\nPUSH_SERVICE_ACCOUNT=",
                 &["PUSH_SERVICE_ACCOUNT is not set", "PUSH_SERVICE_ACCOUNT='"],
             ),
             (

@@ -147,6 +147,30 @@ async fn the_page_shows_the_mail_with_the_invoice() {
     }
 }
 
+/// `scripts/try` judges a running system by what arrives.
+#[tokio::test]
+async fn try_tells_whether_the_system_works() {
+    let (url, _stack) = start_local_stack("try", &[]).await;
+    let run = |seconds: &str| {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/try"));
+        let output = command.env("LOCAL_URL", &url).env("TRY_SECONDS", seconds).output().expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).expect("text"))
+    };
+    let (code, text) = run("30");
+    assert_eq!(code, Some(0), "{text}");
+    for part in
+        ["contact", "welcome mail", "signup charge", "invoice mail", "payment.succeeded", "The system works."]
+    {
+        assert!(text.contains(part), "{part} is not in: {text}");
+    }
+    let stop = Client::new().post(format!("{url}/_local/services/payment-service/stop"));
+    assert_eq!(stop.send().await.expect("an answer").status(), StatusCode::OK);
+    let (code, text) = run("2");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("The system does not work: final state: GET /orders/"), "{text}");
+}
+
 #[test]
 fn reports_an_unreachable_firestore_emulator_once() {
     let output = Command::new(FUNCTIONS)

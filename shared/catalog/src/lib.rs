@@ -93,6 +93,9 @@ pub struct ServiceEntry {
     pub about: String,
     /// Whether anyone may call it.
     pub public: bool,
+    /// Whether its routes are for operators, whom Cloud Run admits by name.
+    #[serde(default)]
+    pub for_operators: bool,
     /// Whether a job must call its `POST /relay` from time to time.
     pub relays: bool,
     /// Its own routes, such as `GET /contacts`.
@@ -258,6 +261,7 @@ impl ServiceEntry {
             system: system.to_owned(),
             about: service.about.to_owned(),
             public: service.public,
+            for_operators: service.is_for_operators(),
             // The events of a command can stay in its receipt, and then only the job relays them. For a
             // consumer, a redelivery relays them.
             relays: !service.routes.is_empty() && !service.publishes.is_empty(),

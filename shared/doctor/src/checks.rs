@@ -1,13 +1,17 @@
 //! All checks. To add one: a function, a line here, and a broken catalog or plan in tests/doctor/broken/
 //! that triggers it.
 
+mod alerts;
 mod catalog;
 mod dead_letters;
 mod grants;
 mod limits;
 mod receipts;
+mod revisions;
+mod secrets;
 mod services;
 mod subscriptions;
+mod topics;
 
 use ::catalog::Catalog;
 
@@ -17,11 +21,17 @@ pub(super) struct Finding {
     pub(super) problem: String,
     pub(super) consequence: &'static str,
     pub(super) remedy: String,
+    /// Whether it can be intended.
+    pub(super) is_warning: bool,
 }
 
 impl Finding {
     fn new(problem: impl Into<String>, consequence: &'static str, remedy: impl Into<String>) -> Self {
-        Self { problem: problem.into(), consequence, remedy: remedy.into() }
+        Self { problem: problem.into(), consequence, remedy: remedy.into(), is_warning: false }
+    }
+
+    fn warning(problem: impl Into<String>, consequence: &'static str, remedy: impl Into<String>) -> Self {
+        Self { is_warning: true, ..Self::new(problem, consequence, remedy) }
     }
 }
 
@@ -73,7 +83,16 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
         services::request_timeout,
     ),
     check("push-auth", "services with the wrong authentication of pushes", services::push_auth),
-    check("relay-job", "producers without a job that calls POST /relay", services::relay_job),
+    check("relay-job", "producers without a job that calls POST /relay each minute", services::relay_job),
+    check("project", "services that use another project", services::project),
+    check("ingress", "services that their callers cannot reach", services::ingress),
+    check("traffic", "services whose newest revision gets no traffic", revisions::traffic),
+    check("instances", "services without instances", revisions::instances),
+    check("liveness", "probes that restart a sound container", revisions::liveness),
+    check("stand-in", "services with a fake of a mail server or of Stripe", secrets::stand_ins),
+    check("secret", "services that lack a secret, or what belongs to it", secrets::missing),
+    check("topic-schema", "topics with a schema, which refuses messages", topics::schema),
+    check("transform", "topics and subscriptions that change or drop messages", topics::transforms),
     check("subscription-topic", "subscriptions to the wrong topic", subscriptions::topic),
     check("subscription-filter", "filters that differ from the catalog", subscriptions::filter),
     check("ack-deadline", "ack deadlines that are not longer than the lease", subscriptions::ack_deadline),
@@ -81,6 +100,12 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     check("retention", "retention times that differ from the catalog", subscriptions::retention),
     check("expiring-subscription", "subscriptions that expire when they are unused", subscriptions::expiry),
     check("push-endpoint", "subscriptions that do not push to their service", subscriptions::push_endpoint),
+    check("push-form", "pushes without the attributes of their messages", subscriptions::push_form),
+    check(
+        "second-delivery",
+        "subscriptions to a service that the catalog does not declare",
+        subscriptions::second_delivery,
+    ),
     check(
         "push-token",
         "deliveries without a token, or with a token that is rejected",
@@ -92,7 +117,10 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
         dead_letters::policy,
     ),
     check("dead-letter-holder", "dead letters that are not kept, or not long enough", dead_letters::holder),
-    check("dead-letter-alert", "dead letters that trigger no alert", dead_letters::alert),
+    check("dead-letter-alert", "dead letters that trigger no alert", alerts::dead_letters),
+    check("backlog-alert", "subscriptions whose waiting messages trigger no alert", alerts::backlog),
+    check("alert-threshold", "alerts that never fire, or too late", alerts::thresholds),
+    check("alert-channel", "alerts that nobody gets", alerts::channels),
     check(
         "grant-dead-letters",
         "dead-letter topics that Pub/Sub may not publish to",
@@ -115,6 +143,8 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     check("excess-invoke", "delivery identities that may call another service", grants::excess_invoke),
     check("private-service", "private services that anyone may call", grants::private_service),
     check("authoritative-grant", "grants that remove a role from all other members", grants::authoritative),
+    check("database", "databases that the services cannot use", receipts::database),
+    check("grant-secret", "secrets that their services may not read", grants::secrets),
     check("ttl", "receipts that are never deleted", receipts::ttl),
     check("receipt-index", "receipt fields with an index that no query needs", receipts::indexes),
 ];

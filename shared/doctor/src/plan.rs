@@ -11,13 +11,13 @@ use serde_json::Value;
 
 pub(super) use self::grants::{Grant, GrantTarget, Member};
 use super::terraform::Document;
+pub(super) use super::terraform::Kind;
 
 /// Stands for a name that a plan does not know. Terraform uses the same words.
 pub(super) const UNKNOWN: &str = "(known after apply)";
 
 pub(super) struct Plan {
-    /// "a plan" or "a state".
-    pub(super) kind: &'static str,
+    pub(super) kind: Kind,
     /// The prefix of all names of this deployment.
     pub(super) prefix: String,
     /// The systems to deploy, if the plan has that variable.
@@ -29,26 +29,43 @@ pub(super) struct Plan {
     pub(super) grants: Vec<Grant>,
     /// Addresses of grants that remove a role from all other members.
     pub(super) authoritative: Vec<String>,
+    pub(super) databases: Vec<Database>,
     pub(super) fields: Vec<Field>,
     pub(super) alerts: Vec<Alert>,
 }
 
 pub(super) struct CloudRunService {
     pub(super) name: String,
+    pub(super) project: Option<String>,
     /// The service of the catalog that its container runs.
     pub(super) serves: Option<String>,
     pub(super) account: Option<String>,
     pub(super) timeout_seconds: u64,
     pub(super) env: BTreeMap<String, String>,
+    /// The names of secrets, by the environment variables that hold their values.
+    pub(super) secrets: BTreeMap<String, String>,
     /// Audiences that Cloud Run accepts besides the service's URLs.
     pub(super) custom_audiences: Vec<String>,
     pub(super) urls: Vec<String>,
     /// Whether anyone may call it without a grant.
     pub(super) is_open: bool,
+    /// Whether it accepts calls from the internet.
+    pub(super) is_reachable: bool,
+    /// Whether it has no URL at run.app.
+    pub(super) has_no_url: bool,
+    /// Whether the number of its instances is fixed at zero.
+    pub(super) is_stopped: bool,
+    /// The path that Cloud Run probes while the container runs.
+    pub(super) liveness_path: Option<String>,
+    /// The share of the traffic that the newest revision gets, in percent.
+    pub(super) newest_percent: u64,
 }
 
 pub(super) struct Topic {
     pub(super) name: String,
+    pub(super) has_schema: bool,
+    /// Whether Pub/Sub runs code that changes or drops messages.
+    pub(super) transforms: bool,
     pub(super) retention_seconds: Option<u64>,
 }
 
@@ -60,10 +77,24 @@ pub(super) struct Subscription {
     pub(super) ack_deadline_seconds: u64,
     pub(super) retention_seconds: u64,
     pub(super) expires: bool,
+    /// Whether Pub/Sub runs code that changes or drops messages.
+    pub(super) transforms: bool,
+    pub(super) wrapping: Wrapping,
     pub(super) push: Option<Delivery>,
     pub(super) dead_letters: Option<DeadLetters>,
     /// The minimum and the maximum.
     pub(super) backoff_seconds: Option<(u64, u64)>,
+}
+
+/// The form of a push.
+#[derive(PartialEq, Eq)]
+pub(super) enum Wrapping {
+    /// The data and the attributes are in an envelope.
+    Wrapped,
+    /// The data is the body, and the attributes are headers.
+    Headers,
+    /// The data is the body, and the attributes are lost.
+    DataOnly,
 }
 
 pub(super) struct DeadLetters {
@@ -76,6 +107,7 @@ pub(super) struct Job {
     pub(super) name: String,
     pub(super) posts: bool,
     pub(super) paused: bool,
+    pub(super) schedule: String,
     pub(super) delivery: Delivery,
 }
 
@@ -92,6 +124,11 @@ pub(super) struct Token {
     pub(super) audience: Option<String>,
 }
 
+pub(super) struct Database {
+    pub(super) name: String,
+    pub(super) is_native: bool,
+}
+
 /// Settings of a Firestore field.
 pub(super) struct Field {
     pub(super) database: String,
@@ -102,8 +139,22 @@ pub(super) struct Field {
 }
 
 pub(super) struct Alert {
+    pub(super) address: String,
     pub(super) enabled: bool,
-    pub(super) filters: Vec<String>,
+    pub(super) has_channel: bool,
+    pub(super) conditions: Vec<Condition>,
+}
+
+/// A value and a threshold.
+pub(super) struct Condition {
+    pub(super) filter: String,
+    /// Whether it fires above the threshold.
+    pub(super) is_upper: bool,
+    pub(super) threshold: f64,
+    /// How long the value must be beyond the threshold.
+    pub(super) duration_seconds: u64,
+    /// Whether the value is a share, from 0 to 1.
+    pub(super) is_share: bool,
 }
 
 impl CloudRunService {
@@ -146,7 +197,7 @@ impl Plan {
         });
         let (grants, authoritative) = grants::read(&reader);
         Ok(Self {
-            kind: if document.is_plan { "a plan" } else { "a state" },
+            kind: document.kind,
             prefix: services.iter().find_map(CloudRunService::prefix).unwrap_or_default(),
             systems,
             topics: document.of_kind("google_pubsub_topic").map(read::topic).collect(),
@@ -158,6 +209,7 @@ impl Plan {
                 .collect(),
             grants,
             authoritative,
+            databases: document.of_kind("google_firestore_database").map(read::database).collect(),
             fields: document.of_kind("google_firestore_field").map(read::field).collect(),
             alerts: document.of_kind("google_monitoring_alert_policy").map(read::alert).collect(),
             services,

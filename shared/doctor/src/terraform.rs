@@ -7,10 +7,19 @@ use serde_json::Value;
 
 /// The resources that exist (a state), or that will exist (a plan).
 pub(super) struct Document {
-    pub(super) is_plan: bool,
+    pub(super) kind: Kind,
     /// Only a plan has them.
     variables: Value,
     pub(super) resources: Vec<Resource>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Plan,
+    /// What exists, as Terraform last saw it.
+    State,
+    /// What exists now: the output of `terraform plan -refresh-only`.
+    RefreshedState,
 }
 
 /// One instance of a resource.
@@ -37,8 +46,15 @@ impl Document {
         if root["errored"] == true {
             return Err("it is a plan that failed, so it is incomplete".to_owned());
         }
-        let is_plan = !root["planned_values"].is_null();
-        let values = if is_plan { &root["planned_values"] } else { &root["values"] };
+        // A plan that changes nothing and plans nothing has read what exists.
+        let is_refreshed = entries(&root["resource_changes"]).next().is_none()
+            && entries(&root["planned_values"]["root_module"]["resources"]).next().is_none()
+            && !root["prior_state"].is_null();
+        let (kind, values) = match &root["planned_values"] {
+            _ if is_refreshed => (Kind::RefreshedState, &root["prior_state"]["values"]),
+            Value::Null => (Kind::State, &root["values"]),
+            planned => (Kind::Plan, planned),
+        };
         let mut expressions = BTreeMap::new();
         collect_expressions(&root["configuration"]["root_module"], "", &mut expressions);
         let mut resources = Vec::new();
@@ -46,7 +62,9 @@ impl Document {
         if resources.is_empty() {
             return Err("it has no resources: nothing is deployed".to_owned());
         }
-        Ok(Self { is_plan, variables: root["variables"].clone(), resources })
+        // A state has no variables, and those of a plan that only refreshes it need not be those of the deployment.
+        let variables = if kind == Kind::Plan { root["variables"].clone() } else { Value::Null };
+        Ok(Self { kind, variables, resources })
     }
 
     pub(super) fn variable(&self, name: &str) -> Option<&Value> {
@@ -112,16 +130,32 @@ impl Resource {
         self.value(pointer)?.as_u64()
     }
 
-    /// Parses a duration such as `"604800s"`.
+    pub(super) fn is_true(&self, pointer: &str) -> bool {
+        self.value(pointer) == Some(&Value::Bool(true))
+    }
+
+    /// Whether the list is known to be empty. A plan leaves out what it does not know yet.
+    pub(super) fn is_empty(&self, name: &str) -> bool {
+        match self.values.get(name) {
+            Some(Value::Array(items)) => items.is_empty(),
+            Some(other) => other.is_null(),
+            None => false,
+        }
+    }
+
     pub(super) fn seconds(&self, pointer: &str) -> Option<u64> {
-        let text = self.text(pointer)?.strip_suffix('s')?;
-        text.split('.').next()?.parse().ok()
+        seconds(self.text(pointer)?)
     }
 
     /// A list or the blocks of one kind, which are lists, too.
     pub(super) fn list(&self, pointer: &str) -> &[Value] {
         self.value(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Parses a duration such as `"604800s"`.
+pub(super) fn seconds(text: &str) -> Option<u64> {
+    text.strip_suffix('s')?.split('.').next()?.parse().ok()
 }
 
 fn collect_resources(module: &Value, expressions: &BTreeMap<String, Value>, resources: &mut Vec<Resource>) {

@@ -1,14 +1,17 @@
 //! Authentication of pushes. It guards `POST /` and `POST /relay`.
 
+mod iam;
 #[cfg(feature = "oidc")]
 mod oidc;
 
 #[cfg(feature = "oidc")]
 pub use oidc::Oidc;
 
-use axum::http::HeaderMap;
+use std::sync::Arc;
 
-use crate::Problem;
+use axum::http::{HeaderMap, StatusCode};
+
+use crate::{Problem, trace::only};
 
 /// How pushes are authenticated.
 #[derive(Clone)]
@@ -16,21 +19,42 @@ use crate::Problem;
 pub enum PushAuth {
     /// Not at all: for a service that only this machine can reach.
     None,
-    /// [Cloud Run](https://cloud.google.com/run/docs/authenticating/service-to-service) has checked the
-    /// caller before the request reached the service: for a private service.
-    Iam,
+    /// [Cloud Run](https://cloud.google.com/run/docs/authenticating/service-to-service) has verified the token before
+    /// the request reached the service, which compares its e-mail address: for a private service. Without the
+    /// comparison, everybody whom Cloud Run admits could forge a push, such as the operators of the service.
+    Iam {
+        /// The e-mail address of the account that delivers pushes.
+        service_account: Arc<str>,
+    },
     /// The service checks the token: for a service with public routes.
     #[cfg(feature = "oidc")]
-    Oidc(std::sync::Arc<Oidc>),
+    Oidc(Arc<Oidc>),
 }
 
 impl PushAuth {
-    #[cfg_attr(not(feature = "oidc"), expect(unused_variables, clippy::unused_async))]
+    #[cfg_attr(not(feature = "oidc"), expect(clippy::unused_async))]
     pub(crate) async fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
         match self {
-            Self::None | Self::Iam => Ok(()),
+            Self::None => Ok(()),
+            Self::Iam { service_account } => iam::check(headers, service_account),
             #[cfg(feature = "oidc")]
             Self::Oidc(oidc) => oidc.check(headers).await,
         }
     }
+}
+
+fn bearer_token(headers: &HeaderMap) -> Result<&str, Problem> {
+    only(headers, "authorization")
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .ok_or_else(|| unauthorized("A push needs a bearer token."))
+}
+
+fn unauthorized(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, detail)
+}
+
+fn forbidden() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "The token belongs to another account.")
 }

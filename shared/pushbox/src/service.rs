@@ -77,6 +77,15 @@ pub struct EventType {
     pub schema: fn() -> schemars::Schema,
 }
 
+impl Declaration {
+    /// Whether its own routes are for operators: people whom Cloud Run admits by name. Everybody else may call only
+    /// a public service.
+    #[must_use]
+    pub fn is_for_operators(&self) -> bool {
+        !self.public && !self.routes.is_empty()
+    }
+}
+
 impl EventType {
     fn of<E: Event>() -> Self {
         Self { name: E::TYPE, topic: E::TOPIC, schema: E::schema }
@@ -189,7 +198,7 @@ impl Service {
         self.routes.iter().cloned().chain(every).collect()
     }
 
-    /// Makes its own routes public. Pushes are still authenticated.
+    /// Makes its own routes public. Otherwise they are for operators. Pushes are still authenticated.
     #[must_use]
     pub fn public(mut self) -> Self {
         self.public = true;

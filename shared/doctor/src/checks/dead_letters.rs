@@ -37,39 +37,21 @@ pub(super) fn holder(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let min_seconds = catalog.delivery.dead_letter_retention_seconds;
     topics(catalog, plan)
         .filter_map(|topic| {
-            let longest = plan.holders(topic).map(|holder| holder.retention_seconds).max();
-            let problem = match longest {
-                None => format!("no subscription keeps the messages of {topic}"),
-                Some(seconds) if seconds >= min_seconds => return None,
-                Some(seconds) => format!("the messages of {topic} are kept for only {seconds} s"),
+            let unfiltered = plan.holders(topic).filter(|holder| holder.filter.is_empty());
+            let longest = unfiltered.map(|holder| holder.retention_seconds).max();
+            let problem = match (longest, plan.holders(topic).next()) {
+                (Some(seconds), _) if seconds >= min_seconds => return None,
+                (Some(seconds), _) => format!("the messages of {topic} are kept for only {seconds} s"),
+                (None, Some(holder)) => {
+                    format!("{} keeps only messages that pass `{}`", holder.name, holder.filter)
+                }
+                (None, None) => format!("no subscription keeps the messages of {topic}"),
             };
             Some(Finding::new(
                 problem,
                 "a dead letter is lost if no subscription keeps it",
                 format!("add a pull subscription to it with message_retention_duration = \"{min_seconds}s\""),
             ))
-        })
-        .collect()
-}
-
-pub(super) fn alert(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    let watches = |filter: &String, holder: &str| {
-        filter.contains("subscription/num_undelivered_messages")
-            && (filter.contains(&format!("\"{holder}\"")) || !filter.contains("subscription_id"))
-    };
-    topics(catalog, plan)
-        .flat_map(|topic| plan.holders(topic))
-        .filter(|holder| {
-            let enabled = plan.alerts.iter().filter(|alert| alert.enabled);
-            !enabled.flat_map(|alert| &alert.filters).any(|filter| watches(filter, &holder.name))
-        })
-        .map(|holder| {
-            Finding::new(
-                format!("no alert watches {}", holder.name),
-                "a customer notices the lost message, weeks later or never",
-                "add it to the filter of an enabled google_monitoring_alert_policy \
-                 for subscription/num_undelivered_messages",
-            )
         })
         .collect()
 }

@@ -13,7 +13,7 @@ use crate::plan::{Grant, GrantTarget, Member, Plan, UNKNOWN};
 const PUBLISH: &[&str] = &["roles/pubsub.publisher", "roles/pubsub.editor", "roles/pubsub.admin"];
 const SUBSCRIBE: &[&str] = &["roles/pubsub.subscriber", "roles/pubsub.editor", "roles/pubsub.admin"];
 const SIGN: &[&str] = &["roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountOpenIdTokenCreator"];
-const INVOKE: &[&str] = &["roles/run.invoker", "roles/run.servicesInvoker", "roles/run.admin"];
+pub(super) const INVOKE: &[&str] = &["roles/run.invoker", "roles/run.servicesInvoker", "roles/run.admin"];
 /// They include the right to publish to every topic of the project.
 const PROJECT_WIDE: &[&str] = &["roles/editor", "roles/owner"];
 
@@ -215,6 +215,27 @@ pub(super) fn documents(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         .collect()
 }
 
+pub(super) fn secrets(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    const READ: &[&str] = &["roles/secretmanager.secretAccessor", "roles/secretmanager.admin"];
+    let mut findings = Vec::new();
+    for service in catalog.services.iter().filter_map(|service| plan.service(&service.name)) {
+        let member = account(plan, &service.name);
+        for (variable, secret) in &service.secrets {
+            let target = GrantTarget::Secret(secret.clone());
+            if member.as_ref().is_some_and(|member| plan.is_granted(&target, READ, member)) {
+                continue;
+            }
+            let account = service.account.as_deref().unwrap_or(UNKNOWN);
+            findings.push(Finding::new(
+                format!("{} may not read {secret}, its {variable}", service.name),
+                "no new instance starts",
+                format!("grant roles/secretmanager.secretAccessor on {secret} to {account}"),
+            ));
+        }
+    }
+    findings
+}
+
 pub(super) fn private_service(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     catalog
         .services
@@ -227,8 +248,9 @@ pub(super) fn private_service(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         .map(|service| {
             Finding::new(
                 format!("{} is private, but Cloud Run lets anyone call it", service.name),
-                "it relies on Cloud Run to check the caller, so anyone could push forged events",
-                "remove the role from allUsers and allAuthenticatedUsers, or declare the service .public()",
+                "it relies on Cloud Run to verify tokens, so anyone could push forged events",
+                "remove invoker_iam_disabled and the grants to allUsers and allAuthenticatedUsers, \
+                 or declare the service .public()",
             )
         })
         .collect()

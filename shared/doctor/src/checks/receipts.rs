@@ -37,6 +37,28 @@ fn databases(plan: &Plan) -> BTreeSet<String> {
     plan.services.iter().map(CloudRunService::database).collect()
 }
 
+pub(super) fn database(_: &Catalog, plan: &Plan) -> Vec<Finding> {
+    const REMEDY: &str = "use a database in Native mode, and name it in FIRESTORE_DATABASE";
+    let mut findings = Vec::new();
+    for name in databases(plan) {
+        match plan.databases.iter().find(|database| database.name == name) {
+            Some(database) if database.is_native => {}
+            Some(_) => findings.push(Finding::new(
+                format!("the database {name} is not in Firestore's Native mode"),
+                "the services cannot read or write documents, and every message becomes a dead letter",
+                REMEDY,
+            )),
+            // Another configuration may manage it.
+            None => findings.push(Finding::warning(
+                format!("the database {name}, which services use, is not part of this deployment"),
+                "the services share documents with another copy, or fail on every event",
+                REMEDY,
+            )),
+        }
+    }
+    findings
+}
+
 /// The settings of a field of receipts.
 fn settings<'a>(catalog: &Catalog, plan: &'a Plan, database: &str, name: &str) -> Option<&'a Field> {
     plan.fields.iter().find(|field| {

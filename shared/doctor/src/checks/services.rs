@@ -2,8 +2,8 @@
 
 use ::catalog::Catalog;
 
-use super::{Finding, subscriptions::matched};
-use crate::plan::{GrantTarget, Member, Plan};
+use super::{Finding, grants::INVOKE, subscriptions::matched};
+use crate::plan::{GrantTarget, Job, Member, Plan};
 
 pub(super) fn missing(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -122,9 +122,9 @@ pub(super) fn push_auth(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         let target = GrantTarget::Service(name.clone());
         if !service.is_open && !plan.is_granted(&target, &["roles/run.invoker"], &Member::Everyone) {
             findings.push(Finding::new(
-                format!("{name} is public, but allUsers may not call it"),
+                format!("{name} is public, but not everyone may call it"),
                 "Cloud Run rejects its callers, and also its pushes, because it does not know their audience",
-                "grant roles/run.invoker on it to allUsers",
+                "set invoker_iam_disabled = true; newer organizations refuse a grant to allUsers",
             ));
         }
     }
@@ -139,14 +139,83 @@ pub(super) fn relay_job(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
             let name = &service.name;
             let problem = match plan.relay_jobs(name).next() {
                 None => format!("no Cloud Scheduler job calls POST /relay of {name}"),
-                Some(_) if plan.relay_jobs(name).any(|job| !job.paused) => return None,
-                Some(job) => format!("{}, which calls POST /relay of {name}, is paused", job.name),
+                Some(_) if plan.relay_jobs(name).any(|job| !job.paused && job.is_frequent()) => return None,
+                Some(job) if job.paused => {
+                    format!("{}, which calls POST /relay of {name}, is paused", job.name)
+                }
+                Some(job) => format!("{} calls POST /relay of {name} only at `{}`", job.name, job.schedule),
             };
             Some(Finding::new(
                 problem,
-                "after a crash or an outage, committed events that were not published are never published",
+                "after a crash or an outage, committed events that were not published are published late or never",
                 format!("add a google_cloud_scheduler_job that posts to /relay of {name} each minute"),
             ))
         })
         .collect()
+}
+
+impl Job {
+    /// Whether it runs all the time, at least every ten minutes.
+    fn is_frequent(&self) -> bool {
+        let fields: Vec<&str> = self.schedule.split_whitespace().collect();
+        match fields.as_slice() {
+            [minute, "*", "*", "*", "*"] => {
+                *minute == "*"
+                    || minute
+                        .strip_prefix("*/")
+                        .is_some_and(|step| step.parse().is_ok_and(|step: u8| step <= 10))
+            }
+            _ => false,
+        }
+    }
+}
+
+pub(super) fn project(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let services = catalog.services.iter().filter_map(|service| plan.service(&service.name));
+    services
+        .filter_map(|service| {
+            let (own, used) = (service.project.as_deref()?, service.variable("GOOGLE_CLOUD_PROJECT"));
+            (used != Some(own)).then(|| {
+                let used = used.unwrap_or("not set");
+                Finding::new(
+                    format!("{} is in {own}, but its GOOGLE_CLOUD_PROJECT is {used}", service.name),
+                    "it uses the documents and topics of another project, or fails on every event",
+                    format!("set GOOGLE_CLOUD_PROJECT to {own}"),
+                )
+            })
+        })
+        .collect()
+}
+
+pub(super) fn ingress(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for entry in &catalog.services {
+        let Some(service) = plan.service(&entry.name) else { continue };
+        let name = &entry.name;
+        if service.has_no_url {
+            findings.push(Finding::new(
+                format!("the default URL of {name} is disabled"),
+                "Pub/Sub and Cloud Scheduler call that URL, so nothing arrives",
+                "remove default_uri_disabled",
+            ));
+        }
+        let target = GrantTarget::Service(name.clone());
+        let has_operators = plan.grants.iter().any(|grant| {
+            grant.target == target
+                && INVOKE.contains(&grant.role.as_str())
+                && matches!(grant.member, Member::Other(_))
+        });
+        let callers = match () {
+            () if service.is_reachable => continue,
+            () if entry.public => "is public",
+            () if entry.for_operators && has_operators => "has operators",
+            () => continue,
+        };
+        findings.push(Finding::new(
+            format!("{name} {callers}, but accepts no calls from the internet"),
+            "its callers get 404, whatever their token",
+            "set ingress to INGRESS_TRAFFIC_ALL; Cloud Run or the service still checks who calls",
+        ));
+    }
+    findings
 }

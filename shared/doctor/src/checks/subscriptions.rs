@@ -3,7 +3,7 @@
 use ::catalog::{Catalog, ServiceEntry, Subscription as CatalogSubscription};
 
 use super::Finding;
-use crate::plan::{Delivery, Plan, Subscription, UNKNOWN};
+use crate::plan::{Delivery, Plan, Subscription, UNKNOWN, Wrapping};
 
 /// Each subscription of the catalog with its counterpart in the plan; `missing` finds those without one.
 pub(super) fn matched<'a>(
@@ -153,6 +153,46 @@ pub(super) fn push_endpoint(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         .collect()
 }
 
+pub(super) fn push_form(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    matched(catalog, plan)
+        .filter_map(|(_, expected, actual)| {
+            let name = &expected.name;
+            let remedy = "remove no_wrapper";
+            match actual.wrapping {
+                Wrapping::Wrapped => None,
+                Wrapping::Headers => Some(Finding::warning(
+                    format!("{name} pushes attributes as headers"),
+                    "a message whose attributes are too large for headers never arrives",
+                    remedy,
+                )),
+                Wrapping::DataOnly => Some(Finding::new(
+                    format!("{name} pushes the data without the attributes"),
+                    "the service knows neither the key nor the message, so it handles duplicates again",
+                    remedy,
+                )),
+            }
+        })
+        .collect()
+}
+
+pub(super) fn second_delivery(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let is_declared = |name: &String| matched(catalog, plan).any(|(_, expected, _)| expected.name == *name);
+    let mut findings = Vec::new();
+    for subscription in plan.subscriptions.iter().filter(|subscription| !is_declared(&subscription.name)) {
+        let Some(service) = subscription.push.as_ref().and_then(|push| push.service.as_ref()) else {
+            continue;
+        };
+        if catalog.services.iter().any(|entry| entry.name == *service) {
+            findings.push(Finding::new(
+                format!("{} pushes to {service}, and the catalog does not declare it", subscription.name),
+                "each message is delivered and charged twice, or is an event that the service does not expect",
+                "remove the subscription, or declare .on in the service",
+            ));
+        }
+    }
+    findings
+}
+
 /// The deliveries to services, by a push subscription or a relay job, each with its service and name.
 pub(super) fn deliveries<'a>(
     catalog: &'a Catalog,
@@ -198,7 +238,7 @@ pub(super) fn push_token(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
             ));
         }
         let account = token.account.as_deref().unwrap_or(UNKNOWN);
-        if service_checks && service.variable("PUSH_SERVICE_ACCOUNT") != Some(account) {
+        if service.variable("PUSH_SERVICE_ACCOUNT") != Some(account) {
             findings.push(Finding::new(
                 format!("{name} delivers as {account}, which is not PUSH_SERVICE_ACCOUNT of {}", entry.name),
                 REJECTED,

@@ -4,8 +4,9 @@ use catalog::Catalog;
 use serde_json::Value;
 
 use super::{
-    super::terraform::{Document, Resource},
-    Alert, CloudRunService, DeadLetters, Delivery, Field, Job, Subscription, Token, Topic, grants,
+    super::terraform::{Document, Resource, seconds},
+    Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Job, Subscription, Token,
+    Topic, Wrapping, grants,
 };
 
 /// The defaults of Pub/Sub and Cloud Run for absent settings.
@@ -67,6 +68,12 @@ impl Reader<'_> {
                 .unwrap_or(default::RETENTION_SECONDS),
             // With an empty TTL, the subscription never expires. Without a TTL, it expires after 31 days.
             expires: resource.text("/expiration_policy/0/ttl") != Some(""),
+            transforms: transforms(resource),
+            wrapping: match resource.list("/push_config/0/no_wrapper").first() {
+                None => Wrapping::Wrapped,
+                Some(form) if form["write_metadata"] == true => Wrapping::Headers,
+                Some(_) => Wrapping::DataOnly,
+            },
             push: resource.list("/push_config").first().map(push),
             dead_letters: resource.list("/dead_letter_policy").first().map(dead_letters),
             backoff_seconds: resource.list("/retry_policy").first().map(backoff),
@@ -77,7 +84,8 @@ impl Reader<'_> {
         Job {
             name: name(resource),
             posts: resource.text("/http_target/0/http_method").is_none_or(|method| method == "POST"),
-            paused: resource.value("/paused") == Some(&Value::Bool(true)),
+            paused: resource.is_true("/paused"),
+            schedule: resource.text("/schedule").unwrap_or_default().to_owned(),
             delivery: self.delivery(resource, "/http_target/0/uri", "/http_target/0/oidc_token", services),
         }
     }
@@ -117,23 +125,60 @@ pub(super) fn service(resource: &Resource) -> CloudRunService {
             variable["value"].as_str().unwrap_or_default().to_owned(),
         ))
     };
+    let secret = |variable: &Value| {
+        let secret = variable.pointer("/value_source/0/secret_key_ref/0/secret")?.as_str()?;
+        Some((variable["name"].as_str()?.to_owned(), last_segment(secret)))
+    };
+    let variables = resource.list(&format!("{CONTAINER}/env"));
     CloudRunService {
         name: name(resource),
+        project: resource.text("/project").map(str::to_owned),
         serves: match args.as_slice() {
             [command, service, ..] if command == "serve" => Some(service.clone()),
             _ => None,
         },
         account: resource.text("/template/0/service_account").map(last_segment),
         timeout_seconds: resource.seconds("/template/0/timeout").unwrap_or(default::TIMEOUT_SECONDS),
-        env: resource.list(&format!("{CONTAINER}/env")).iter().filter_map(env).collect(),
+        env: variables.iter().filter_map(env).collect(),
+        secrets: variables.iter().filter_map(secret).collect(),
         custom_audiences: resource.texts("/custom_audiences"),
         urls: resource.text("/uri").map(str::to_owned).into_iter().chain(resource.texts("/urls")).collect(),
-        is_open: resource.value("/invoker_iam_disabled") == Some(&Value::Bool(true)),
+        is_open: resource.is_true("/invoker_iam_disabled"),
+        is_reachable: resource.text("/ingress").is_none_or(|ingress| ingress == "INGRESS_TRAFFIC_ALL"),
+        has_no_url: resource.is_true("/default_uri_disabled"),
+        is_stopped: resource.number("/scaling/0/manual_instance_count") == Some(0)
+            && resource.text("/scaling/0/scaling_mode") == Some("MANUAL"),
+        liveness_path: resource
+            .text(&format!("{CONTAINER}/liveness_probe/0/http_get/0/path"))
+            .map(str::to_owned),
+        newest_percent: newest_percent(resource.list("/traffic")),
     }
 }
 
+/// Without a list, all traffic goes to the newest revision.
+fn newest_percent(traffic: &[Value]) -> u64 {
+    const NEWEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
+    if traffic.is_empty() {
+        return 100;
+    }
+    traffic.iter().filter(|share| share["type"] == NEWEST).filter_map(|share| share["percent"].as_u64()).sum()
+}
+
 pub(super) fn topic(resource: &Resource) -> Topic {
-    Topic { name: name(resource), retention_seconds: resource.seconds("/message_retention_duration") }
+    Topic {
+        name: name(resource),
+        has_schema: !resource.list("/schema_settings").is_empty(),
+        transforms: transforms(resource),
+        retention_seconds: resource.seconds("/message_retention_duration"),
+    }
+}
+
+fn transforms(resource: &Resource) -> bool {
+    resource.list("/message_transforms").iter().any(|transform| transform["disabled"] != true)
+}
+
+pub(super) fn database(resource: &Resource) -> Database {
+    Database { name: name(resource), is_native: resource.text("/type") == Some("FIRESTORE_NATIVE") }
 }
 
 pub(super) fn field(resource: &Resource) -> Field {
@@ -150,11 +195,21 @@ pub(super) fn field(resource: &Resource) -> Field {
 }
 
 pub(super) fn alert(resource: &Resource) -> Alert {
-    let conditions = resource.list("/conditions").iter();
-    let filters = conditions.filter_map(|condition| condition["condition_threshold"][0]["filter"].as_str());
+    let condition = |condition: &Value| {
+        let threshold = &condition["condition_threshold"][0];
+        Some(Condition {
+            filter: threshold["filter"].as_str()?.to_owned(),
+            is_upper: threshold["comparison"] == "COMPARISON_GT",
+            threshold: threshold["threshold_value"].as_f64().unwrap_or_default(),
+            duration_seconds: threshold["duration"].as_str().and_then(seconds).unwrap_or_default(),
+            is_share: threshold["denominator_filter"].as_str().is_some_and(|filter| !filter.is_empty()),
+        })
+    };
     Alert {
+        address: resource.address().to_owned(),
         enabled: resource.value("/enabled") != Some(&Value::Bool(false)),
-        filters: filters.map(str::to_owned).collect(),
+        has_channel: !resource.is_empty("notification_channels"),
+        conditions: resource.list("/conditions").iter().filter_map(condition).collect(),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod catalogs;
 mod dead_letters;
+mod deployments;
 mod grants;
 mod known;
 mod services;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::{
     catalogs::catalogs,
+    deployments::deployments,
     known::{plans, states},
 };
 
@@ -26,14 +28,18 @@ pub(crate) fn plans_and_states() -> Vec<Case> {
         dead_letters::dead_letters(),
         dead_letters::receipts(),
         grants::grants(),
+        deployments(),
     ]
     .concat()
 }
 
+const CRM_SERVICE: &str = "google_cloud_run_v2_service.service[\"crm-service\"]";
+const USER_SERVICE: &str = "google_cloud_run_v2_service.service[\"user-service\"]";
 const CRM: &str = "google_pubsub_subscription.push[\"crm-service-user-events\"]";
 const HOLDER: &str = "google_pubsub_subscription.holder[\"crm-service-dead-letter\"]";
 const RELAY: &str = "google_cloud_scheduler_job.relay[\"user-service\"]";
 const ALERT: &str = "google_monitoring_alert_policy.dead_letters[0]";
+const BACKLOG_ALERT: &str = "google_monitoring_alert_policy.backlog[0]";
 const TTL: &str = "google_firestore_field.receipts_expire";
 const INVOKE_GRANT: &str = "google_cloud_run_v2_service_iam_member.delivery[\"crm-service\"]";
 const ACKNOWLEDGE_GRANT: &str =
@@ -68,6 +74,18 @@ fn env<'a>(document: &'a mut Value, service: &str, name: &str) -> &'a mut Value 
     let variables = run(document, service)["containers"][0]["env"].as_array_mut().expect("variables");
     let variable = variables.iter_mut().find(|variable| variable["name"] == name);
     &mut variable.unwrap_or_else(|| panic!("{name} is missing"))["value"]
+}
+
+/// Removes a variable, and sets another one.
+fn replace_env(document: &mut Value, service: &str, old: &str, new: &[(&str, &str)]) {
+    let variables = run(document, service)["containers"][0]["env"].as_array_mut().expect("variables");
+    variables.retain(|variable| variable["name"] != old);
+    variables.extend(new.iter().map(|(name, value)| json!({ "name": name, "value": value })));
+}
+
+/// The first condition of an alert.
+fn condition<'a>(document: &'a mut Value, address: &str) -> &'a mut Value {
+    &mut values(document, address)["conditions"][0]["condition_threshold"][0]
 }
 
 /// The expressions that determine the values of a resource. Only a plan has them.

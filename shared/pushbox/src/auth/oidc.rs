@@ -14,7 +14,8 @@ use gcloud_sdk::{
 };
 use reqwest::{Client, header::CACHE_CONTROL};
 
-use crate::{Problem, trace::only};
+use super::{bearer_token, forbidden, unauthorized};
+use crate::Problem;
 
 /// Checks the token that Pub/Sub and Cloud Scheduler send: its signature, issuer, audience and expiry, and
 /// that it belongs to one service account.
@@ -52,20 +53,15 @@ impl Oidc {
     }
 
     pub(super) async fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let refuse = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, detail);
-        let token = only(headers, "authorization")
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim())
-            .ok_or_else(|| refuse("A push needs a bearer token."))?;
+        let token = bearer_token(headers)?;
         let head = token.split('.').next().unwrap_or_default();
         let verified = match self.verifier.verify(token).await {
             Ok(verified) => verified,
             Err(IdTokenVerifyError::InvalidToken(reason)) => {
-                return Err(refuse(&format!("The token is not valid: {}.", describe(&reason))));
+                return Err(unauthorized(&format!("The token is not valid: {}.", describe(&reason))));
             }
             Err(IdTokenVerifyError::KeysUnavailable(_)) if self.names_a_strange_key(head) => {
-                return Err(refuse("The token is not valid: unknown signing key."));
+                return Err(unauthorized("The token is not valid: unknown signing key."));
             }
             // The verifier has logged why, once for all tokens that it cannot check meanwhile.
             Err(IdTokenVerifyError::KeysUnavailable(_)) => {
@@ -76,7 +72,7 @@ impl Oidc {
         self.remember(head);
         match verified.verified_email() {
             Some(email) if email.to_string() == self.service_account => Ok(()),
-            _ => Err(Problem::new(StatusCode::FORBIDDEN, "The token belongs to another account.")),
+            _ => Err(forbidden()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{CRM, Case, expressions, values};
+use super::{CRM, Case, add, expressions, values};
 
 /// The plan of a first deployment knows these values only as references.
 pub(crate) fn plans() -> Vec<Case> {
@@ -89,6 +89,14 @@ pub(crate) fn states() -> Vec<Case> {
                     json!(format!("{}/push", crm.as_str().unwrap_or_default()));
             },
             &["push-endpoint: staging-crm-service-user-events pushes to /push of staging-crm-service"],
+        ),
+        (
+            |input| {
+                let mut copy = values(input, CRM).clone();
+                copy["name"] = json!("copy");
+                add(input, "google_pubsub_subscription", copy);
+            },
+            &["second-delivery: copy pushes to staging-crm-service, and the catalog does not declare it"],
         ),
     ]
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Case, RELAY, env, remove, run, values};
+use super::{Case, RELAY, USER_SERVICE, env, remove, run, values};
 
 pub(crate) fn services() -> Vec<Case> {
     vec![
@@ -62,8 +62,8 @@ pub(crate) fn services() -> Vec<Case> {
             ],
         ),
         (
-            |input| remove(input, "google_cloud_run_v2_service_iam_member.everyone[\"user-service\"]"),
-            &["push-auth: staging-user-service is public, but allUsers may not call it"],
+            |input| values(input, USER_SERVICE)["invoker_iam_disabled"] = json!(false),
+            &["push-auth: staging-user-service is public, but not everyone may call it"],
         ),
         (
             |input| remove(input, RELAY),

@@ -1,0 +1,110 @@
+//! Alerts: whether somebody hears of a problem, and in time.
+
+use ::catalog::Catalog;
+
+use super::{Finding, dead_letters, subscriptions::matched};
+use crate::plan::{Condition, Plan};
+
+/// The longest time that a condition may hold before its alert fires.
+const LONGEST_DURATION_SECONDS: u64 = 60 * 60;
+
+/// The number of messages in a subscription.
+const MESSAGES: &str = "subscription/num_undelivered_messages";
+/// The age of the oldest message in a subscription, in seconds.
+const AGE: &str = "subscription/oldest_unacked_message_age";
+
+impl Condition {
+    fn watches(&self, metric: &str, subscription: &str) -> bool {
+        self.filter.contains(metric)
+            && (self.filter.contains(&format!("\"{subscription}\""))
+                || !self.filter.contains("subscription_id"))
+    }
+}
+
+/// The conditions of the enabled alerts.
+fn conditions(plan: &Plan) -> impl Iterator<Item = &Condition> {
+    plan.alerts.iter().filter(|alert| alert.enabled).flat_map(|alert| &alert.conditions)
+}
+
+pub(super) fn dead_letters(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    dead_letters::topics(catalog, plan)
+        .flat_map(|topic| plan.holders(topic))
+        .filter(|holder| !conditions(plan).any(|condition| condition.watches(MESSAGES, &holder.name)))
+        .map(|holder| {
+            Finding::new(
+                format!("no alert watches {}", holder.name),
+                "a customer notices the lost message, weeks later or never",
+                format!("add it to the filter of an enabled google_monitoring_alert_policy for {MESSAGES}"),
+            )
+        })
+        .collect()
+}
+
+pub(super) fn backlog(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    matched(catalog, plan)
+        .map(|(_, _, actual)| &actual.name)
+        .filter(|name| {
+            !conditions(plan)
+                .any(|condition| condition.watches(AGE, name) || condition.watches(MESSAGES, name))
+        })
+        .map(|name| {
+            Finding::new(
+                format!("no alert watches {name}"),
+                "a service that is down or too slow is noticed only after its messages are dead letters",
+                format!("add it to the filter of an enabled google_monitoring_alert_policy for {AGE}"),
+            )
+        })
+        .collect()
+}
+
+pub(super) fn thresholds(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let retention = catalog.delivery.retention_seconds;
+    let holders: Vec<&String> = dead_letters::topics(catalog, plan)
+        .flat_map(|topic| plan.holders(topic))
+        .map(|holder| &holder.name)
+        .collect();
+    let problem = |condition: &Condition| {
+        let &Condition { threshold, duration_seconds, .. } = condition;
+        let watches_holders = holders.iter().any(|holder| condition.watches(MESSAGES, holder));
+        if !condition.is_upper {
+            Some("fires below its threshold, not above".to_owned())
+        } else if watches_holders && threshold >= 1.0 {
+            Some(format!("fires only above {threshold} dead letters"))
+        } else if condition.filter.contains(AGE) && threshold >= retention as f64 {
+            Some(format!(
+                "waits for messages that are older than {threshold} s, and none is kept for so long"
+            ))
+        } else if condition.is_share && threshold >= 1.0 {
+            Some(format!("waits for a share above {threshold}, and no share is"))
+        } else if duration_seconds > LONGEST_DURATION_SECONDS {
+            Some(format!("fires only after {duration_seconds} s"))
+        } else {
+            None
+        }
+    };
+    let mut findings = Vec::new();
+    for alert in plan.alerts.iter().filter(|alert| alert.enabled) {
+        for problem in alert.conditions.iter().filter_map(problem) {
+            findings.push(Finding::new(
+                format!("{} {problem}", alert.address),
+                "nobody hears of the problem, or only after customers do",
+                "use COMPARISON_GT, a threshold that a real fault reaches, and a duration of minutes",
+            ));
+        }
+    }
+    findings
+}
+
+pub(super) fn channels(_: &Catalog, plan: &Plan) -> Vec<Finding> {
+    plan.alerts
+        .iter()
+        .filter(|alert| alert.enabled && !alert.has_channel)
+        .map(|alert| {
+            Finding::warning(
+                format!("{} has no notification channel", alert.address),
+                "the alert shows only in the console, where nobody looks",
+                "set the variable notification_email or notification_channels",
+            )
+        })
+        .collect()
+}

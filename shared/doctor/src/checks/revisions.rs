@@ -1,0 +1,56 @@
+//! Revisions: whether the newest one serves.
+
+use ::catalog::Catalog;
+
+use super::Finding;
+use crate::plan::{CloudRunService, Plan};
+
+fn deployed<'a>(catalog: &'a Catalog, plan: &'a Plan) -> impl Iterator<Item = &'a CloudRunService> {
+    catalog.services.iter().filter_map(|service| plan.service(&service.name))
+}
+
+pub(super) fn traffic(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    deployed(catalog, plan)
+        .filter(|service| service.newest_percent < 100)
+        .map(|service| {
+            let (name, percent) = (&service.name, service.newest_percent);
+            let problem = format!("the newest revision of {name} gets {percent} % of the traffic");
+            let consequence = "the rest goes to older revisions: later deployments do not reach it";
+            let remedy = "remove the traffic blocks, or give the newest revision 100 %";
+            // A share is a canary.
+            if percent == 0 {
+                Finding::new(problem, consequence, remedy)
+            } else {
+                Finding::warning(problem, consequence, remedy)
+            }
+        })
+        .collect()
+}
+
+pub(super) fn instances(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    deployed(catalog, plan)
+        .filter(|service| service.is_stopped)
+        .map(|service| {
+            Finding::new(
+                format!("{} has no instances", service.name),
+                "its requests fail, and its messages become dead letters",
+                "remove manual_instance_count = 0 from its scaling",
+            )
+        })
+        .collect()
+}
+
+pub(super) fn liveness(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    const PATH: &str = "/healthz";
+    deployed(catalog, plan)
+        .filter_map(|service| Some((service, service.liveness_path.as_ref()?)))
+        .filter(|(_, path)| *path != PATH)
+        .map(|(service, path)| {
+            Finding::new(
+                format!("the liveness probe of {} calls {path}", service.name),
+                "Cloud Run restarts the container again and again, and deliveries in progress are lost",
+                format!("probe {PATH}, which every service answers"),
+            )
+        })
+        .collect()
+}

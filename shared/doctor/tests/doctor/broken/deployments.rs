@@ -1,0 +1,195 @@
+//! Plans and states of deployments that succeed and do not work: the mistakes that people make.
+
+use serde_json::json;
+
+use super::{
+    ACKNOWLEDGE_GRANT, ALERT, BACKLOG_ALERT, CRM, CRM_SERVICE, Case, HOLDER, RELAY, USER_SERVICE, add,
+    condition, env, remove, replace_env, run, values,
+};
+
+/// The doctor misses those without an expected finding.
+pub(crate) fn deployments() -> Vec<Case> {
+    vec![
+        // Traffic is pinned to an old revision.
+        (
+            |input| {
+                values(input, CRM_SERVICE)["traffic"] = json!([{
+                    "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": "staging-crm-service-00007-abc", "percent": 100
+                }]);
+            },
+            &["traffic: the newest revision of staging-crm-service gets 0 % of the traffic"],
+        ),
+        // A canary was forgotten.
+        (
+            |input| {
+                values(input, CRM_SERVICE)["traffic"] = json!([
+                    { "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": "staging-crm-service-00007-abc", "percent": 90 },
+                    { "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 10 }
+                ]);
+            },
+            &["traffic: warning: the newest revision of staging-crm-service gets 10 % of the traffic"],
+        ),
+        (
+            |input| values(input, CRM)["push_config"][0]["no_wrapper"] = json!([{ "write_metadata": false }]),
+            &["push-form: staging-crm-service-user-events pushes the data without the attributes"],
+        ),
+        (
+            |input| values(input, CRM)["push_config"][0]["no_wrapper"] = json!([{ "write_metadata": true }]),
+            &["push-form: warning: staging-crm-service-user-events pushes attributes as headers"],
+        ),
+        (
+            |input| values(input, HOLDER)["filter"] = json!("attributes.team = \"crm\""),
+            &[
+                "dead-letter-holder: staging-crm-service-dead-letter keeps only messages that pass `attributes.team = \"crm\"`",
+            ],
+        ),
+        // The relay runs once a year.
+        (
+            |input| values(input, RELAY)["schedule"] = json!("0 0 1 1 *"),
+            &[
+                "relay-job: staging-user-service-relay calls POST /relay of staging-user-service only at `0 0 1 1 *`",
+            ],
+        ),
+        (
+            |input| condition(input, ALERT)["threshold_value"] = json!(1_000_000),
+            &[
+                "alert-threshold: google_monitoring_alert_policy.dead_letters[0] fires only above 1000000 dead letters",
+            ],
+        ),
+        // It fires while all is well.
+        (
+            |input| condition(input, ALERT)["comparison"] = json!("COMPARISON_LT"),
+            &[
+                "alert-threshold: google_monitoring_alert_policy.dead_letters[0] fires below its threshold, not above",
+            ],
+        ),
+        (
+            |input| condition(input, ALERT)["duration"] = json!("604800s"),
+            &["alert-threshold: google_monitoring_alert_policy.dead_letters[0] fires only after 604800 s"],
+        ),
+        (
+            |input| condition(input, BACKLOG_ALERT)["threshold_value"] = json!(700_000),
+            &[
+                "alert-threshold: google_monitoring_alert_policy.backlog[0] waits for messages that are older than 700000 s, and none is kept for so long",
+            ],
+        ),
+        (
+            |input| condition(input, "google_monitoring_alert_policy.errors")["threshold_value"] = json!(1),
+            &[
+                "alert-threshold: google_monitoring_alert_policy.errors waits for a share above 1, and no share is",
+            ],
+        ),
+        (
+            |input| values(input, ALERT)["notification_channels"] = json!([]),
+            &[
+                "alert-channel: warning: google_monitoring_alert_policy.dead_letters[0] has no notification channel",
+            ],
+        ),
+        (
+            |input| remove(input, BACKLOG_ALERT),
+            &[
+                "backlog-alert: no alert watches staging-user-service-user-events",
+                "backlog-alert: no alert watches staging-crm-service-user-events",
+            ],
+        ),
+        (
+            |input| values(input, CRM_SERVICE)["default_uri_disabled"] = json!(true),
+            &["ingress: the default URL of staging-crm-service is disabled"],
+        ),
+        (
+            |input| values(input, USER_SERVICE)["ingress"] = json!("INGRESS_TRAFFIC_INTERNAL_ONLY"),
+            &["ingress: staging-user-service is public, but accepts no calls from the internet"],
+        ),
+        // The operators get 404.
+        (
+            |input| values(input, CRM_SERVICE)["ingress"] = json!("INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"),
+            &["ingress: staging-crm-service has operators, but accepts no calls from the internet"],
+        ),
+        (
+            |input| *env(input, "crm-service", "GOOGLE_CLOUD_PROJECT") = json!("other-project"),
+            &[
+                "project: staging-crm-service is in demo-project, but its GOOGLE_CLOUD_PROJECT is other-project",
+            ],
+        ),
+        (
+            |input| values(input, "google_firestore_database.documents")["type"] = json!("DATASTORE_MODE"),
+            &["database: the database staging-data is not in Firestore's Native mode"],
+        ),
+        (
+            |input| {
+                values(input, "google_pubsub_topic.events[\"user-events\"]")["schema_settings"] =
+                    json!([{ "schema": "projects/demo-project/schemas/user", "encoding": "JSON" }]);
+            },
+            &["topic-schema: the topic staging-user-events has a schema"],
+        ),
+        (
+            |input| {
+                values(input, CRM)["message_transforms"] = json!([{ "javascript_udf": [{ "function_name": "drop", "code": "function drop() { return null; }" }] }]);
+            },
+            &["transform: the subscription staging-crm-service-user-events has a message transform"],
+        ),
+        (
+            |input| replace_env(input, "crm-service", "STRIPE_SECRET_KEY", &[("PAYMENTS", "local")]),
+            &["stand-in: warning: staging-crm-service has PAYMENTS=local"],
+        ),
+        (
+            |input| replace_env(input, "crm-service", "MAIL_URL", &[("MAIL", "local")]),
+            &["stand-in: warning: staging-crm-service has MAIL=local"],
+        ),
+        // Neither a secret nor a choice
+        (
+            |input| replace_env(input, "crm-service", "STRIPE_SECRET_KEY", &[]),
+            &["secret: staging-crm-service has no STRIPE_SECRET_KEY"],
+        ),
+        (
+            |input| replace_env(input, "crm-service", "MAIL_FROM", &[]),
+            &["secret: staging-crm-service has MAIL_URL, but no MAIL_FROM"],
+        ),
+        (
+            |input| {
+                replace_env(input, "crm-service", "STRIPE_SECRET_KEY", &[("STRIPE_SECRET_KEY", "sk_test_1")])
+            },
+            &["secret: STRIPE_SECRET_KEY of staging-crm-service is not from Secret Manager"],
+        ),
+        (
+            |input| remove(input, "google_secret_manager_secret_iam_member.reader[\"crm-service/MAIL_URL\"]"),
+            &["grant-secret: staging-crm-service may not read staging-mail-url, its MAIL_URL"],
+        ),
+        // A private service compares the account, too.
+        (
+            |input| *env(input, "crm-service", "PUSH_SERVICE_ACCOUNT") = json!("ada@example.com"),
+            &[
+                "push-token: staging-crm-service-user-events delivers as staging-crm-service-push@demo-project.iam.gserviceaccount.com, which is not PUSH_SERVICE_ACCOUNT of staging-crm-service",
+            ],
+        ),
+        (
+            |input| {
+                values(input, CRM_SERVICE)["scaling"] =
+                    json!([{ "scaling_mode": "MANUAL", "manual_instance_count": 0 }])
+            },
+            &["instances: staging-crm-service has no instances"],
+        ),
+        (
+            |input| {
+                run(input, "crm-service")["containers"][0]["liveness_probe"][0]["http_get"][0]["path"] =
+                    json!("/")
+            },
+            &["liveness: the liveness probe of staging-crm-service calls /"],
+        ),
+        // After a replaced subscription
+        (
+            |input| remove(input, ACKNOWLEDGE_GRANT),
+            &["grant-acknowledge: Pub/Sub may not acknowledge messages of staging-crm-service-user-events"],
+        ),
+        // All outgoing traffic goes to a network, which may have no way to Google.
+        (|input| run(input, "crm-service")["vpc_access"] = json!([{ "egress": "ALL_TRAFFIC" }]), &[]),
+        // A deny policy overrides all grants.
+        (
+            |input| {
+                let policy = json!({ "name": "no-publishing", "parent": "cloudresourcemanager.googleapis.com%2Fprojects%2Fdemo-project" });
+                add(input, "google_iam_deny_policy", policy);
+            },
+            &[],
+        ),
+    ]
+}
