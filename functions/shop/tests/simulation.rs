@@ -92,8 +92,8 @@ impl Scenario for Orders {
             json!({ "event": "log.created", "service": "x", "level": "ann@example.com", "message": "x" });
         world.publish_by_hand("log-events", &malformed);
         world.settle().await?;
-        let parked: Vec<String> = world.dead_letters().into_iter().map(|(_, data)| data).collect();
-        expect("dead letters", &parked, &vec![malformed.to_string()])
+        let letters: Vec<String> = world.dead_letters().into_iter().map(|(_, data)| data).collect();
+        expect("dead letters", &letters, &vec![malformed.to_string()])
     }
 }
 

@@ -79,8 +79,8 @@ impl Scenario for Signups {
         // Data that is not an object can never be a user.
         world.publish("user-events", &[("ce-type", "user.created")], &json!("eve@example.com"));
         world.settle().await?;
-        let parked: BTreeSet<String> = world.dead_letters().into_iter().map(|(_, data)| data).collect();
-        expect("dead letters", &parked, &BTreeSet::from(["\"eve@example.com\"".to_owned()]))?;
+        let letters: BTreeSet<String> = world.dead_letters().into_iter().map(|(_, data)| data).collect();
+        expect("dead letters", &letters, &BTreeSet::from(["\"eve@example.com\"".to_owned()]))?;
         sign_up_after_the_receipts_expired(&world, &users).await
     }
 }

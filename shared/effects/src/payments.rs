@@ -86,9 +86,9 @@ impl Gateway {
     /// `https://api.stripe.com`, except where a stand-in takes Stripe's place.
     ///
     /// Stripe remembers an idempotency key for
-    /// [at least 24 hours](https://docs.stripe.com/api/idempotent_requests). Pub/Sub parks a failing
-    /// message well before that. Before you replay an older dead letter whose last attempt had an
-    /// unknown outcome, look for its reference in Stripe's dashboard. While Stripe remembers the key,
+    /// [at least 24 hours](https://docs.stripe.com/api/idempotent_requests). Pub/Sub dead-letters a
+    /// failing message well before that. Before you replay an older dead letter whose last attempt had
+    /// an unknown outcome, look for its reference in Stripe's dashboard. While Stripe remembers the key,
     /// it repeats its first answer, even a 500: such a charge ends as a dead letter.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ pub(crate) fn check(ledger: &Ledger, catalog: &Catalog, heard: &Heard) -> Result
     if let Some(line) = heard.found() {
         return Err(format!("no log line holds personal data: {line}"));
     }
-    for (service, _, reason) in ledger.parked() {
+    for (service, _, reason) in ledger.dead_lettered() {
         if heard.is_personal(&reason) {
             return Err(format!("no dead letter's reason holds personal data: {service}: {reason}"));
         }
@@ -47,23 +47,23 @@ pub(crate) fn check(ledger: &Ledger, catalog: &Catalog, heard: &Heard) -> Result
 }
 
 /// A call that is rejected after another attempt may have made it keeps its claim, and with it the
-/// idempotency key. The message is parked.
+/// idempotency key. The message is a dead letter.
 pub(crate) fn is_kept_for_a_replay(ledger: &Ledger, receipt: &Receipt) -> bool {
-    let is_this = |(service, parked, _): (String, String, String)| {
-        service == receipt.service && Some(&parked) == receipt.event.as_ref()
+    let is_this = |(service, event, _): (String, String, String)| {
+        service == receipt.service && Some(&event) == receipt.event.as_ref()
     };
-    let is_parked = ledger.parked().any(is_this);
-    is_parked && receipt.is_refused
+    let is_dead_letter = ledger.dead_lettered().any(is_this);
+    is_dead_letter && receipt.is_refused
 }
 
-/// Each subscriber handles each event exactly once, or parks it.
+/// Each subscriber handles each event exactly once, or dead-letters it.
 fn handled_once(ledger: &Ledger, catalog: &Catalog) -> Result<(), String> {
     let mut handled = BTreeMap::<(&str, &str), usize>::new();
     for seen in &ledger.handled {
         *handled.entry((&seen.service, &seen.event)).or_default() += 1;
     }
-    let parked: BTreeSet<(String, String)> =
-        ledger.parked().map(|(service, event, _)| (service, event)).collect();
+    let dead_lettered: BTreeSet<(String, String)> =
+        ledger.dead_lettered().map(|(service, event, _)| (service, event)).collect();
     for published in &ledger.published {
         let event_type = event_type(published);
         let subscriptions = catalog
@@ -78,8 +78,8 @@ fn handled_once(ledger: &Ledger, catalog: &Catalog) -> Result<(), String> {
             }
             let event = published.event();
             let times = handled.get(&(&service.name, &event)).copied().unwrap_or(0);
-            let is_parked = times == 0 && parked.contains(&(service.name.clone(), event.clone()));
-            if times != 1 && !is_parked {
+            let is_dead_letter = times == 0 && dead_lettered.contains(&(service.name.clone(), event.clone()));
+            if times != 1 && !is_dead_letter {
                 return Err(format!(
                     "each event is handled once: {} handled {event} {times} times",
                     service.name
@@ -149,7 +149,7 @@ fn calls(ledger: &Ledger) -> Result<(), String> {
             let was_lost = request.is_some_and(|it| it.was_cut || it.store_failures >= OUTAGE);
             // The store refused to record that the outside refused the call.
             let is_unrecorded = request.is_some_and(|it| it.was_refused)
-                && ledger.parked().any(|(service, event, _)| service == of.0 && event == of.1);
+                && ledger.dead_lettered().any(|(service, event, _)| service == of.0 && event == of.1);
             let is_harmless = call.repeats == Repeats::Harmless && !before.was_answered;
             let is_replay = call.request.is_some_and(|id| ledger.requests[id].is_replay);
             if !was_lost && !is_harmless && !is_replay && !is_unrecorded {

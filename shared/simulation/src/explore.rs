@@ -421,7 +421,7 @@ impl Case {
     }
 
     /// Delivers the message until it is acked. With `twice`, a second delivery overlaps. If the
-    /// message is parked, it is replayed.
+    /// message is a dead letter, it is replayed.
     async fn deliver(&self, world: &World, message: &Message, twice: bool) -> Result<(), String> {
         world.shared().accept(message.clone())?;
         // The first delivery is made here, so that the second one can repeat it.
@@ -441,11 +441,11 @@ impl Case {
         }
         quiet(world).await;
         world.shared().choice.end_chaos();
-        let parked = world.shared().topics(|topics, _| {
+        let letters = world.shared().topics(|topics, _| {
             topics.dead_letters().map(|(_, letter)| letter.attributes.clone()).collect::<Vec<_>>()
         });
         // A person replays it with its attributes, whatever the reason was.
-        if let Some(attributes) = parked.into_iter().next() {
+        if let Some(attributes) = letters.into_iter().next() {
             world.shared().accept(Message { attributes, ..message.clone() })?;
             quiet(world).await;
         }
@@ -463,7 +463,7 @@ impl Case {
         let insist = async || {
             for _ in 0..30 {
                 let answer = world.request(&self.service, method.clone(), path, Some("key"), body).await;
-                if let Some(Answer { status, body }) = answer
+                if let Some(Answer { status, body, .. }) = answer
                     && status.is_success()
                 {
                     return Ok(body);

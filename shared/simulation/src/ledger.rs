@@ -216,9 +216,9 @@ impl Ledger {
         self.receipts.values().filter(|receipt| receipt.service == service && receipt.is_pending).count()
     }
 
-    /// The messages that services parked: the service, the event and the reason. Messages that the
+    /// The messages that services dead-lettered: the service, the event and the reason. Messages that the
     /// broker forwarded are not included.
-    pub(crate) fn parked(&self) -> impl Iterator<Item = (String, String, String)> {
+    pub(crate) fn dead_lettered(&self) -> impl Iterator<Item = (String, String, String)> {
         self.published.iter().filter_map(|published| {
             let attributes = &published.message.attributes;
             let service = attributes.get(attribute::DEAD_LETTER_SERVICE)?;

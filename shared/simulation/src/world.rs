@@ -84,12 +84,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// The body; null if it is not JSON.
     pub body: Value,
-}
-
-impl Answer {
-    fn is_refused_by_the_store(&self) -> bool {
-        self.body["detail"].as_str().is_some_and(|detail| detail.starts_with("the store refuses"))
-    }
+    /// The store refused a commit of the request for good.
+    was_refused: bool,
 }
 
 /// A request to send.
@@ -172,7 +168,8 @@ impl World {
             let response = process.app.oneshot(request).await.unwrap_or_else(|never| match never {});
             let status = response.status();
             let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
-            Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default() }
+            let was_refused = self.shared().ledger().requests[id].was_refused;
+            Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default(), was_refused }
         });
         tokio::select! {
             biased;
@@ -203,7 +200,7 @@ impl World {
         for _ in 0..ATTEMPTS {
             let answer = self.request(service, Method::POST, path, Some(idempotency_key), body).await;
             match answer {
-                Some(answer) if !answer.status.is_server_error() && !answer.is_refused_by_the_store() => {
+                Some(answer) if !answer.status.is_server_error() && !answer.was_refused => {
                     return answer;
                 }
                 _ => self.pause_up_to(Duration::from_secs(2)).await,
@@ -503,11 +500,11 @@ impl World {
     }
 
     /// Replays the dead letters, as a person does when the store accepts commits again. Each one
-    /// goes, with its attributes, to the service that parked it.
+    /// goes, with its attributes, to the service that rejected it.
     async fn replay_dead_letters(&self) {
         let catalog = &self.inner.catalog;
         for service in &catalog.services {
-            let parked = self.shared().topics(|topics, now| {
+            let letters = self.shared().topics(|topics, now| {
                 let holder = &service.dead_letter_topic;
                 let letters = topics.pull(holder, usize::MAX, now).unwrap_or_default();
                 for letter in &letters {
@@ -517,7 +514,7 @@ impl World {
             });
             let mut only = Catalog::clone(catalog);
             only.services.retain(|entry| entry.name == service.name);
-            for letter in parked {
+            for letter in letters {
                 let attributes = letter.message.attributes.clone();
                 let subscription =
                     attributes.get(attribute::DEAD_LETTER_SUBSCRIPTION).cloned().unwrap_or_default();

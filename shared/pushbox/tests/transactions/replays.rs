@@ -75,11 +75,11 @@ async fn an_unwrapped_replay_has_the_key_of_the_original_message() {
         cx.add(&count("orders", 1), &["n"]);
         Ok(())
     }));
-    for (id, parked) in [("1", ""), ("2", "1")] {
+    for (id, original) in [("1", ""), ("2", "1")] {
         let headers = [
             ("x-goog-pubsub-message-id", id),
             ("x-goog-pubsub-subscription-name", "projects/p/subscriptions/s"),
-            (attribute::DEAD_LETTER_MESSAGE_ID, parked),
+            (attribute::DEAD_LETTER_MESSAGE_ID, original),
         ];
         let body = r#"{"order":"a","event":"order.placed"}"#;
         assert_eq!(running.send(request(axum::http::Method::POST, "/", &headers, body)).await.status, 204);
