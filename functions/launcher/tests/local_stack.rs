@@ -11,26 +11,29 @@ use std::{
 };
 
 use axum::{Json, Router, http::Method};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use harness::{FUNCTIONS, Process, eventually, expect, free_port, readme, start_local_stack};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
-/// Whether gcloud is installed. If not, the test is skipped with a note; in CI it fails.
-fn has_gcloud() -> bool {
-    let found = Command::new("gcloud").arg("--version").output().is_ok_and(|output| output.status.success());
+const GCLOUD: (&str, &str) = ("gcloud", "https://cloud.google.com/sdk/docs/install");
+const JQ: (&str, &str) = ("jq", "https://jqlang.org/download");
+
+/// Whether a program is installed. If not, the test is skipped with a note; in CI it fails.
+fn has((program, download): (&str, &str)) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
     if !found {
         let in_ci = env::var("CI").is_ok_and(|value| value == "true");
-        assert!(!in_ci, "gcloud is missing: https://cloud.google.com/sdk/docs/install");
+        assert!(!in_ci, "{program} is missing: {download}");
         // Cargo hides the `println!` output of a test that passes.
-        let skipped = "skipped: gcloud is missing: https://cloud.google.com/sdk/docs/install";
-        writeln!(io::stderr(), "{skipped}").expect("standard error is open");
+        writeln!(io::stderr(), "skipped: {program} is missing: {download}").expect("standard error is open");
     }
     found
 }
 
 #[tokio::test]
 async fn readme_commands_work_on_the_local_stack() {
-    if !has_gcloud() {
+    if !has(GCLOUD) {
         return;
     }
     let (url, _stack) = start_local_stack("readme", &[]).await;
@@ -40,7 +43,7 @@ async fn readme_commands_work_on_the_local_stack() {
 /// A developer watches the messages of a topic.
 #[tokio::test]
 async fn gcloud_can_create_and_pull_a_subscription() {
-    if !has_gcloud() {
+    if !has(GCLOUD) {
         return;
     }
     let (url, _stack) = start_local_stack("gcloud", &[]).await;
@@ -218,6 +221,37 @@ async fn readme_faults_work_on_the_local_stack() {
         expect("contact", &contacts["items"][0]["email"], &"grace@example.com".into())?;
         let state = stack.get(&http, "local", "/_local/state").await?;
         expect("dead letters", &state["deadLetterCount"], &4.into())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn readme_replay_works_on_the_local_stack() {
+    if !has(JQ) {
+        return;
+    }
+    let (url, _stack) = start_local_stack("readme-replay", &[]).await;
+    let stack = readme::Endpoints::local_stack(&url);
+    let http = Client::builder().no_proxy().build().expect("an HTTP client");
+    // As if crm-service had rejected the event in an earlier release.
+    let attributes = json!({
+        "ce-id": "event-1",
+        "ce-source": "//pushbox/user-service",
+        "ce-type": "user.created",
+        "dead-letter-message-id": "1",
+        "dead-letter-reason": "a name, with a comma",
+    });
+    let user = json!({ "userId": "ann-1", "email": "ann@example.com", "name": "Ann" }).to_string();
+    let message = json!({ "data": STANDARD.encode(user), "attributes": attributes });
+    let publish = http.post(format!("{url}/v1/projects/local/topics/crm-service-dead-letter:publish"));
+    let published = publish.json(&json!({ "messages": [message] })).send().await.expect("an answer");
+    assert_eq!(published.status(), StatusCode::OK);
+    stack.run("<!-- test: replay -->");
+    eventually("crm-service has handled the replay, and the dead letter is gone", async || {
+        let contacts = stack.get(&http, "crm-service", "/contacts").await?;
+        expect("contact", &contacts["items"][0]["userId"], &"ann-1".into())?;
+        let state = stack.get(&http, "local", "/_local/state").await?;
+        expect("dead letters", &state["deadLetterCount"], &0.into())
     })
     .await;
 }
