@@ -138,7 +138,7 @@ run "relays" {
 
   assert {
     condition     = toset(keys(google_cloud_scheduler_job.relay)) == toset([for service in local.catalog.services : service.name if service.relays])
-    error_message = "the relay jobs are not exactly those of the services with producer routes"
+    error_message = "the relay jobs are not exactly those of the services that publish and accept commands"
   }
   assert {
     condition = alltrue([

@@ -7,7 +7,7 @@ use pushbox::Service;
 use serde::{Deserialize, Serialize};
 
 pub fn service(mailer: Mailer) -> Service {
-    Service::new("cancel-mail-service", "tells customers that they do not get what they ordered")
+    Service::new("cancel-mail-service", "mails customers whose order failed")
         .effect(MailEffect::<PaymentFailed, Notice>::new(mailer.clone()))
         .effect(MailEffect::<OrderRejected, Notice>::new(mailer))
         .get("/emails", list_mails::<NoticeDetails>)

@@ -7,7 +7,7 @@ use pushbox::{Context, Document, Documents, Failure, Page, PageQuery, Problem, S
 use serde::{Deserialize, Serialize};
 
 pub fn service() -> Service {
-    Service::new("log-service", "keeps what services find worth telling").on(keep).get("/logs", logs)
+    Service::new("log-service", "keeps log entries").on(keep).get("/logs", logs)
 }
 
 #[derive(Serialize, Deserialize)]

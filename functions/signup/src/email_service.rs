@@ -1,4 +1,5 @@
-//! Mails: a welcome to each user.
+//! Mails: a welcome to each user. A duplicate sends no second mail, except in the cases that
+//! [`pushbox::Effect`] lists.
 
 use effects::mail::{Mail, MailCall, MailDetails, MailEffect, Mailer, list_mails};
 use events::{EmailAddress, PersonName, UserCreated, UserId};

@@ -252,6 +252,7 @@ impl ServiceEntry {
             handles,
             dead_letter_topic: wire::dead_letter_topic(service.name),
         };
+        let accepts_commands = service.routes.iter().any(|route| route.method != "GET");
         let secret = |variable: &&str| Secret {
             env: (*variable).to_owned(),
             secret: variable.to_lowercase().replace('_', "-"),
@@ -264,7 +265,7 @@ impl ServiceEntry {
             for_operators: service.is_for_operators(),
             // The events of a command can stay in its receipt, and then only the job relays them. For a
             // consumer, a redelivery relays them.
-            relays: !service.routes.is_empty() && !service.publishes.is_empty(),
+            relays: accepts_commands && !service.publishes.is_empty(),
             routes: service.routes.iter().map(|route| format!("{} {}", route.method, route.path)).collect(),
             publishes: service.publishes.iter().map(|event| event.name.to_owned()).collect(),
             delays: service.delays.iter().map(|name| (*name).to_owned()).collect(),
@@ -274,6 +275,31 @@ impl ServiceEntry {
             dead_letter_topic: wire::dead_letter_topic(service.name),
             secrets: service.secrets.iter().map(secret).collect(),
             indexes: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::UserCreated;
+    use pushbox::Service;
+
+    use super::*;
+
+    #[test]
+    fn a_service_relays_if_it_accepts_commands_and_publishes() {
+        let service = || Service::new("user-service", "is under test");
+        let publisher = || service().publishes::<UserCreated>();
+        let answer = || async { "ok" };
+        for (service, expected) in [
+            (publisher().post("/users", answer), true),
+            (publisher().get("/users", answer).put("/users/{id}", answer), true),
+            (publisher().get("/users", answer), false),
+            (publisher(), false),
+            (service().post("/users", answer), false),
+        ] {
+            let entry = ServiceEntry::of("signup", &service.declaration());
+            assert_eq!(entry.relays, expected, "{:?}, publishes {:?}", entry.routes, entry.publishes);
         }
     }
 }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{Catalog, ServiceEntry};
 
-/// The documents with generated parts between `<!-- catalog: … -->` and `<!-- /catalog -->`.
-const DOCUMENTS: [&str; 1] = ["README.md"];
+/// The document with generated parts between `<!-- catalog: … -->` and `<!-- /catalog -->`.
+const DOCUMENT: &str = "README.md";
 
 /// The JSON form for files and for the terminal: indented, with a newline at the end.
 ///
@@ -23,16 +23,16 @@ pub fn json(value: &impl Serialize) -> Result<String, String> {
 /// be the root of the repository.
 ///
 /// # Errors
-/// If a document cannot be read, or a marker in it is malformed.
+/// If the document cannot be read, or a marker in it is malformed.
 pub fn files(catalog: &Catalog) -> Result<Vec<(String, String)>, String> {
     let mut files = vec![
         ("terraform/catalog.json".to_owned(), json(catalog)?),
         ("terraform/service_urls.tf.json".to_owned(), json(&service_urls(catalog))?),
     ];
-    for document in DOCUMENTS.iter().filter(|path| Path::new(path).exists()) {
+    if Path::new(DOCUMENT).exists() {
         let text =
-            fs::read_to_string(document).map_err(|error| format!("cannot read {document}: {error}"))?;
-        files.push(((*document).to_owned(), fill(&text, catalog)?));
+            fs::read_to_string(DOCUMENT).map_err(|error| format!("cannot read {DOCUMENT}: {error}"))?;
+        files.push((DOCUMENT.to_owned(), fill(&text, catalog)?));
     }
     Ok(files)
 }

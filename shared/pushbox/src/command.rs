@@ -96,7 +96,7 @@ impl<T: DeserializeOwned> FromRequest<Runtime> for Command<T> {
         let bytes = read_body(runtime, &headers, request).await.map_err(IntoResponse::into_response)?;
         let body = parse(&bytes).map_err(IntoResponse::into_response)?;
         let text = String::from_utf8_lossy(&bytes);
-        // Without the header, the request gets a random key, so it cannot be repeated.
+        // Without the header, the request gets a random key, so a repeat is not recognised and runs again.
         let key = key.unwrap_or_else(|| runtime.ports().random.nonce());
         Ok(Self {
             body,

@@ -13,10 +13,14 @@ use crate::{Context, Event, Failure, service::decode};
 /// 3. [`complete`](Self::complete) runs in a transaction and records the outcome.
 ///
 /// After `perform` has returned an outcome, the call is not repeated: if `complete` fails, the claim keeps
-/// the outcome, and a later delivery completes. If the process dies or loses the store between the call and
-/// the record of its outcome, another delivery takes the claim over after the
-/// [lease](crate::Timing::lease). It makes the same call with the same idempotency key. Each such failure
-/// adds at most one call.
+/// the outcome, and a later delivery completes. There are three exceptions:
+/// - Before the outcome is stored, the process dies or cannot reach the store until the
+///   [lease](crate::Timing::lease) has ended.
+/// - The process stalls between the claim and the call until the lease has ended.
+/// - The store refuses the outcome for good, for example because it is larger than a document may be.
+///
+/// Another delivery then takes the claim over and makes the same call with the same idempotency key. Each such
+/// failure adds at most one call.
 ///
 /// A duplicate finds the receipt, and what it does depends on the receipt:
 /// - The event is handled: it publishes the events once more and answers 204.
@@ -24,7 +28,8 @@ use crate::{Context, Event, Failure, service::decode};
 ///   and then answers 503.
 /// - The claim keeps an outcome: it completes.
 /// - The lease has ended, or the holder has given up: it takes the claim over.
-/// - The call was refused: it is rejected with the same reason, unless it is a replay.
+/// - The call was refused: it becomes another dead letter with the same reason. A replay, which is a dead
+///   letter that a person publishes again, makes the call again.
 pub trait Effect: Send + Sync + 'static {
     /// The event that it handles.
     type Event: Event;
@@ -64,9 +69,11 @@ pub trait Effect: Send + Sync + 'static {
         cx: Context,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Undoes the writes of `claim` after `perform` has rejected the call. The same commit abandons the
-    /// claim, so a replay of the dead letter begins with `claim`. This does not run if an earlier attempt
-    /// may have made the call: then the claim keeps its key for the replay. It must not publish.
+    /// Undoes the writes of `claim` after `perform` has rejected the call. It must not publish. The same
+    /// commit abandons the claim, so a replay of the dead letter begins with `claim`.
+    ///
+    /// `abandon` is not called if an earlier attempt may have made the call. The claim then stays and keeps
+    /// its idempotency key for a replay.
     fn abandon(&self, call: Self::Call, cx: Context) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 

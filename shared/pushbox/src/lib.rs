@@ -2,11 +2,16 @@
 //!
 //! A consumer is a function from an event and a [`Context`] to `Result<(), Failure>`. The runtime commits the
 //! function's staged writes in one commit. The same commit creates the *receipt* of the event, which holds
-//! the events to publish.
+//! the events to publish. *Handled once* means that this commit is applied once, even if the function runs
+//! again.
 //!
-//! For a duplicate, the function runs again, but the commit is refused because the receipt exists. The runtime
-//! then publishes the events of the receipt once more and answers 204. [`Effect`] explains duplicates of
-//! calls to the outside. A [`Command`] with a known idempotency key gets the first reply; a 4xx is not stored.
+//! A duplicate runs the function again, even while the first delivery is running. Only one commit can create
+//! the receipt, so the other is refused. The runtime then publishes the events of the receipt once more, with
+//! the same ids, and answers 204. A rejection leaves no receipt: a duplicate of a rejected event is handled
+//! like a new event, and may become a second dead letter.
+//!
+//! [`Effect`] explains duplicates of events that cause a call. A repeated [`Command`] with the same idempotency
+//! key gets the first reply. Error replies are not stored, so such a command runs again.
 //!
 //! | to | see |
 //! |---|---|
