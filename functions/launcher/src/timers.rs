@@ -41,7 +41,9 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
         .find(|declared| declared.name == service && !declared.delays.is_empty())
         .map(|declared| declared.name)
         .ok_or_else(|| format!("{service} is no service that delays events"))?;
-    let since = Timestamp::now().saturating_sub(SignedDuration::from_hours(hours)).map_err(|error| error.to_string())?;
+    let since = Timestamp::now()
+        .saturating_sub(SignedDuration::from_hours(hours))
+        .map_err(|error| error.to_string())?;
     let staged = timers::staged(&cloud.firestore(), name, since).await.map_err(|error| error.to_string())?;
     let queue = cloud.timers()?;
     let (mut restored, all) = (0, staged.len());

@@ -368,7 +368,7 @@ async fn a_form_on_the_page_redirects_to_the_page() {
 async fn a_running_service_relays_every_minute() {
     let service = || {
         let service = Service::new("user-service", "signs up").publishes::<UserCreated>();
-        service.get("/users", async || "none")
+        service.post("/users", async || "none")
     };
     let catalog = Catalog::of(&[System { name: "signup", services: vec![service(), crm_service()] }]);
     let calls = Arc::new(AtomicUsize::new(0));

@@ -63,7 +63,10 @@ async fn gcloud_manages_tasks() {
         let asked = arguments.clone();
         let (succeeded, printed, errors) = spawn_blocking(move || gcloud(&from, &asked)).await.unwrap();
         assert_eq!(succeeded, succeeds, "gcloud tasks {arguments}: {printed}{errors}");
-        assert!(format!("{printed}{errors}").contains(expected), "gcloud tasks {arguments}: {printed}{errors}");
+        assert!(
+            format!("{printed}{errors}").contains(expected),
+            "gcloud tasks {arguments}: {printed}{errors}"
+        );
     }
 }
 

@@ -87,7 +87,8 @@ fn timers(queue: &str, host: &str) -> CloudTasks {
 fn timer(id: &str, at: Timestamp) -> Timer {
     let attributes = [("ce-type", "rang"), ("ce-id", id), ("note", "ünïcode")];
     let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let message = Message { topic: "clock-events".to_owned(), attributes, data: b"{\"number\":1}".to_vec().into() };
+    let message =
+        Message { topic: "clock-events".to_owned(), attributes, data: b"{\"number\":1}".to_vec().into() };
     Timer { service: SERVICE, id: id.to_owned(), at, message }
 }
 

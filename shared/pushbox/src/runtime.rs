@@ -101,7 +101,11 @@ impl Service {
             panic!("the timing of {} does not fit together: {rule}", self.name);
         }
         let delays = self.delays;
-        assert!(delays.is_empty() || ports.timers.is_some(), "{} delays events, so it needs timers", self.name);
+        assert!(
+            delays.is_empty() || ports.timers.is_some(),
+            "{} delays events, so it needs timers",
+            self.name
+        );
         let runtime = Runtime(Arc::new(Inner {
             name: self.name,
             handlers: self.handles.into_iter().map(|(name, (_, handler))| (name, handler)).collect(),
@@ -276,7 +280,9 @@ impl Relaying<'_> {
         }
         let path = Path::new(self.runtime.name(), RECEIPTS, &stored.id);
         let (events, result) = match Receipt::of(stored.fields) {
-            Ok(receipt) => (receipt.outbox().events.len(), self.publish(&path, receipt, stored.version).await),
+            Ok(receipt) => {
+                (receipt.outbox().events.len(), self.publish(&path, receipt, stored.version).await)
+            }
             Err(error) => (1, Err(error.into())),
         };
         let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);

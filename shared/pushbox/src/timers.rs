@@ -70,7 +70,11 @@ pub struct TimerError {
 ///
 /// # Errors
 /// If the store does not answer, or if a receipt cannot be read.
-pub async fn staged(store: &dyn Store, service: ServiceName, since: Timestamp) -> Result<Vec<Timer>, StoreError> {
+pub async fn staged(
+    store: &dyn Store,
+    service: ServiceName,
+    since: Timestamp,
+) -> Result<Vec<Timer>, StoreError> {
     let mut timers = Vec::new();
     let first = since.to_zoned(TimeZone::UTC).date();
     let days = Timing::DEFAULT.timer_horizon.as_secs() / (24 * 60 * 60) + 1;
@@ -89,7 +93,9 @@ pub async fn staged(store: &dyn Store, service: ServiceName, since: Timestamp) -
             for stored in page {
                 let receipt = Receipt::of(stored.fields)?;
                 let events = receipt.outbox().events.iter();
-                timers.extend(events.filter_map(|event| event.timer(service)).filter(|timer| timer.at >= since));
+                timers.extend(
+                    events.filter_map(|event| event.timer(service)).filter(|timer| timer.at >= since),
+                );
             }
             if is_last {
                 break;

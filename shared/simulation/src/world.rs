@@ -452,9 +452,8 @@ impl World {
                 let world = self.clone();
                 tokio::spawn(async move { world.fire(due).await });
             }
-            let next = self
-                .shared()
-                .queues(|queues, now| queues.next_wakeup().map(|next| next.duration_since(now)));
+            let next =
+                self.shared().queues(|queues, now| queues.next_wakeup().map(|next| next.duration_since(now)));
             let nothing_new = async {
                 match next {
                     Some(pause) => tokio::time::sleep(Duration::try_from(pause).unwrap_or_default()).await,

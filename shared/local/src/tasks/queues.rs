@@ -159,8 +159,14 @@ impl Queues {
             return Err(Refused::Full(queue.to_owned()));
         }
         found.remember(&id);
-        let task =
-            Task { id: id.clone(), created: now, scheduled: at.max(now), work, attempts: 0, is_running: false };
+        let task = Task {
+            id: id.clone(),
+            created: now,
+            scheduled: at.max(now),
+            work,
+            attempts: 0,
+            is_running: false,
+        };
         Ok(found.tasks.entry(id).or_insert(task))
     }
 
@@ -278,5 +284,6 @@ impl Queue {
 
 /// <https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks#Task>
 fn is_task_id(id: &str) -> bool {
-    (1..=500).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    (1..=500).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }

@@ -37,10 +37,7 @@ const MOST_LISTED: usize = 1000;
 
 /// All routes below `/v2`.
 pub(super) fn router(tasks: Tasks) -> Router {
-    Router::new()
-        .route("/v2/{*call}", any(call))
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .with_state(tasks)
+    Router::new().route("/v2/{*call}", any(call)).layer(DefaultBodyLimit::max(LARGEST_BODY)).with_state(tasks)
 }
 
 impl From<Refused> for ApiError {
@@ -70,7 +67,8 @@ async fn call(
     page: Result<Query<Page>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let (Path(path), Query(page), body) = (path?, page.map_err(|error| ApiError::invalid(error.body_text()))?, body?);
+    let (Path(path), Query(page), body) =
+        (path?, page.map_err(|error| ApiError::invalid(error.body_text()))?, body?);
     let segments: Vec<&str> = path.split('/').collect();
     let unknown = || ApiError::not_found(format_args!("there is no {method} /v2/{path} here"));
     let ["projects", project, "locations", location, "queues", ref resource @ ..] = *segments else {
@@ -79,7 +77,8 @@ async fn call(
     let names = Names { parent: format!("projects/{project}/locations/{location}/queues") };
     match (&method, resource) {
         (&Method::GET, []) => {
-            let queues = tasks.with(|queues, _| queues.names().map(|queue| names.queue(queue)).collect::<Vec<_>>());
+            let queues =
+                tasks.with(|queues, _| queues.names().map(|queue| names.queue(queue)).collect::<Vec<_>>());
             Ok(Json(json!({ "queues": queues })))
         }
         (&Method::POST, []) => {
@@ -110,7 +109,8 @@ async fn call(
         }
         (&Method::POST, [queue, "tasks", call]) => match call.split_once(':') {
             Some((id, "run")) => {
-                let run = |queues: &mut Queues, now| queues.run(queue, id, now).map(|task| names.task(queue, task));
+                let run =
+                    |queues: &mut Queues, now| queues.run(queue, id, now).map(|task| names.task(queue, task));
                 Ok(Json(tasks.with(run)?))
             }
             _ => Err(unknown()),
@@ -176,8 +176,14 @@ impl HttpMethod {
 }
 
 /// <https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks/create>
-fn create(tasks: &Tasks, names: &Names, queue: &str, Create { task }: Create) -> Result<Json<Value>, ApiError> {
-    let request = task.http_request.ok_or_else(|| ApiError::unimplemented("a task needs an httpRequest here"))?;
+fn create(
+    tasks: &Tasks,
+    names: &Names,
+    queue: &str,
+    Create { task }: Create,
+) -> Result<Json<Value>, ApiError> {
+    let request =
+        task.http_request.ok_or_else(|| ApiError::unimplemented("a task needs an httpRequest here"))?;
     if !["http://", "https://"].iter().any(|scheme| request.url.starts_with(scheme)) {
         return Err(ApiError::invalid("the url must begin with http:// or https://"));
     }
@@ -185,7 +191,11 @@ fn create(tasks: &Tasks, names: &Names, queue: &str, Create { task }: Create) ->
     let id = match task.name.strip_prefix(&prefix) {
         Some(id) => Some(id),
         None if task.name.is_empty() => None,
-        None => return Err(ApiError::invalid(format_args!("the name of a task in this queue begins with {prefix}"))),
+        None => {
+            return Err(ApiError::invalid(format_args!(
+                "the name of a task in this queue begins with {prefix}"
+            )));
+        }
     };
     let work = Work::Request {
         method: request.http_method.name().ok_or_else(|| ApiError::invalid("the httpMethod is unknown"))?,
@@ -216,7 +226,10 @@ impl Names {
                 json!({ "url": url, "httpMethod": method, "headers": headers, "body": BASE64_STANDARD.encode(body) })
             }
             Work::Publish(message) => {
-                let url = format!("https://pubsub.googleapis.com/v1/projects/local/topics/{}:publish", message.topic);
+                let url = format!(
+                    "https://pubsub.googleapis.com/v1/projects/local/topics/{}:publish",
+                    message.topic
+                );
                 json!({ "url": url, "httpMethod": "POST" })
             }
         };

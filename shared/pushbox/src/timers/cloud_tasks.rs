@@ -121,7 +121,8 @@ impl CloudTasks {
         }
         let refused = |error: &dyn ToString| TimerError { service: timer.service, reason: error.to_string() };
         let at = Timestamp::new(timer.at.as_second(), timer.at.subsec_nanosecond());
-        let deadline = google_cloud_wkt::Duration::try_from(DISPATCH_DEADLINE).map_err(|error| refused(&error))?;
+        let deadline =
+            google_cloud_wkt::Duration::try_from(DISPATCH_DEADLINE).map_err(|error| refused(&error))?;
         let task = Task::new()
             .set_name(self.task(timer.service, id))
             .set_schedule_time(at.map_err(|error| refused(&error))?)
