@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use pushbox::{Command, Context, Problem, Reply, Service};
+use pushbox::{Command, Context, Problem, Reply, Service, timers};
 use serde_json::{Value, json};
 
-use crate::suite::{Count, Fault, Placed, Pushed, Refusal, Shipped, World, count, counts, service};
+use crate::suite::{Count, Fault, Placed, Pushed, Refusal, SERVICE, Shipped, World, count, counts, service};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -189,6 +189,36 @@ async fn a_lost_commit_sets_one_timer() {
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
     assert_eq!(world.timers.set().len(), 1);
     assert_eq!(world.counts().await, counts(&[("orders", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_receipts_know_the_timers_that_a_queue_has_lost() {
+    const DAYS: [u64; 4] = [0, 1, 28, 29];
+    let world = World::new();
+    let running = world.run(staging(|placed, cx| {
+        cx.publish(&shipped(placed));
+        let days = u32::try_from(DAYS[placed.order.len() - 1]).expect("few days");
+        cx.publish_at(&shipped(placed), after(cx.now(), days * 24 * HOUR));
+    }));
+    for order in ["a", "bb", "ccc", "dddd"] {
+        assert_eq!(running.push(&Pushed::order(order)).await, 204);
+    }
+    let now = world.now();
+    for (since, expected) in [
+        (after(now, Duration::ZERO), &DAYS[..]),
+        (after(now, HOUR), &DAYS[1..]),
+        (after(now, 25 * HOUR), &DAYS[2..]),
+        (after(now, 30 * 24 * HOUR), &[]),
+    ] {
+        let staged = timers::staged(&*world.store, SERVICE, since).await.expect("the receipts");
+        let set = world.timers.set();
+        assert!(staged.iter().all(|timer| set.contains(timer)), "{staged:?}");
+        let mut due: Vec<_> = staged.iter().map(|timer| timer.at).collect();
+        due.sort();
+        let expected: Vec<_> =
+            expected.iter().map(|days| after(now, Duration::from_secs(days * 24 * 60 * 60))).collect();
+        assert_eq!(due, expected, "since {since}");
+    }
 }
 
 #[test]
