@@ -1,5 +1,5 @@
 locals {
-  apis = toset([
+  apis = toset(concat(length(local.timer_services) > 0 ? ["cloudtasks"] : [], [
     "artifactregistry",
     "cloudbuild",
     "cloudresourcemanager", # grants on the project
@@ -13,7 +13,7 @@ locals {
     "run",
     "secretmanager",
     "storage",
-  ])
+  ]))
 }
 
 resource "google_project_service" "api" {

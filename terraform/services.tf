@@ -55,6 +55,10 @@ locals {
         PUSH_SERVICE_ACCOUNT = local.delivery_emails[name]
       },
       local.stand_in_choices[name],
+      contains(keys(local.timer_services), name) ? {
+        TIMER_QUEUE           = google_cloud_tasks_queue.timers[name].id
+        TIMER_SERVICE_ACCOUNT = local.service_emails[name]
+      } : {},
       # Cloud Run drops a variable with an empty value.
       local.prefix == "" ? {} : { NAMES_PREFIX = local.prefix },
     )
@@ -155,11 +159,13 @@ resource "google_cloud_run_v2_service" "service" {
 
   # Without access to its secrets or documents, a revision would fail at its start or at its first delivery.
   depends_on = [
+    google_cloud_tasks_queue_iam_member.timers,
     google_firestore_database.documents,
     google_project_iam_member.documents,
     google_pubsub_topic_iam_member.publisher,
     google_pubsub_topic_iam_member.rejecter,
     google_secret_manager_secret_iam_member.reader,
+    google_service_account_iam_member.timers_act,
   ]
 }
 

@@ -55,6 +55,35 @@ run "deploys_all_systems_by_default" {
   }
 }
 
+run "a_service_that_delays_events_has_a_queue" {
+  command = plan
+
+  assert {
+    condition     = keys(google_cloud_tasks_queue.timers) == ["order-service"] && startswith(google_cloud_tasks_queue.timers["order-service"].name, "order-service-timers-")
+    error_message = "there is not exactly one queue, with a suffix, for each service that delays events"
+  }
+  assert {
+    condition     = google_cloud_tasks_queue.timers["order-service"].retry_config[0].max_attempts == -1 && google_cloud_tasks_queue.timers["order-service"].retry_config[0].max_retry_duration == "0s"
+    error_message = "Cloud Tasks would delete a timer that it cannot publish"
+  }
+  assert {
+    condition     = toset([for grant in google_cloud_tasks_queue_iam_member.timers : "${grant.member} ${grant.role}"]) == toset(["${local.service_members["order-service"]} roles/cloudtasks.enqueuer", "${local.service_members["order-service"]} roles/cloudtasks.taskDeleter"])
+    error_message = "the grants on the queue are not exactly to set and to cancel timers"
+  }
+  assert {
+    condition     = keys(google_service_account_iam_member.timers_act) == ["order-service"] && google_service_account_iam_member.timers_act["order-service"].member == local.service_members["order-service"]
+    error_message = "the service may not act as its own account, or another one may"
+  }
+  assert {
+    condition     = local.environment["order-service"].TIMER_SERVICE_ACCOUNT == local.service_emails["order-service"] && contains(keys(local.environment["order-service"]), "TIMER_QUEUE") && !contains(keys(local.environment["log-service"]), "TIMER_QUEUE")
+    error_message = "the services do not know their queues"
+  }
+  assert {
+    condition     = contains(keys(google_project_service.api), "cloudtasks") && length(google_monitoring_alert_policy.timers) == 1
+    error_message = "the API or the alert is missing"
+  }
+}
+
 run "deploys_only_the_selected_systems" {
   command = plan
 
@@ -73,6 +102,10 @@ run "deploys_only_the_selected_systems" {
   assert {
     condition     = toset(keys(google_monitoring_dashboard.system)) == toset(["signup"])
     error_message = "systems does not select the dashboards"
+  }
+  assert {
+    condition     = length(google_cloud_tasks_queue.timers) == 0 && !contains(keys(google_project_service.api), "cloudtasks") && length(google_monitoring_alert_policy.timers) == 0
+    error_message = "there are queues without timers"
   }
 }
 
