@@ -2,18 +2,18 @@
 
 locals {
   timer_services = { for name, service in local.services : name => service if try(service.timerQueue, null) != null }
-
-  # A deleted queue blocks its name for 7 days. The suffix changes with the database, so that a deployment can follow a
-  # removal. The receipts in the database are what the timers come from.
-  timer_suffix = substr(sha256(google_firestore_database.documents.uid), 0, 6)
 }
+
+# Its random id is the suffix of the queues' names. A deleted queue blocks its name for 7 days, so a deployment after a
+# removal needs another name.
+resource "terraform_data" "timers" {}
 
 resource "google_cloud_tasks_queue" "timers" {
   for_each = local.timer_services
 
   project  = var.project_id
   location = var.region
-  name     = "${local.prefix}${each.value.timerQueue}-${local.timer_suffix}"
+  name     = "${local.prefix}${each.value.timerQueue}-${substr(terraform_data.timers.id, 0, 6)}"
 
   # A task that has used up its retries is deleted, and nobody would hear of it. So it is tried until Cloud Tasks deletes
   # it, 31 days after its creation.

@@ -59,8 +59,8 @@ run "a_service_that_delays_events_has_a_queue" {
   command = plan
 
   assert {
-    condition     = keys(google_cloud_tasks_queue.timers) == ["order-service"] && startswith(google_cloud_tasks_queue.timers["order-service"].name, "order-service-timers-")
-    error_message = "there is not exactly one queue, with a suffix, for each service that delays events"
+    condition     = keys(google_cloud_tasks_queue.timers) == ["order-service"]
+    error_message = "there is not exactly one queue for each service that delays events"
   }
   assert {
     condition     = google_cloud_tasks_queue.timers["order-service"].retry_config[0].max_attempts == -1 && google_cloud_tasks_queue.timers["order-service"].retry_config[0].max_retry_duration == "0s"
