@@ -155,6 +155,7 @@ impl Choice {
         }
         let number = state.steps.len();
         state.steps.push(Taken { step, in_request });
+        state.counts.timers += u64::from(step == Step::Timer);
         if state.notify_at == Some(number) {
             self.reached.notify_one();
         }
