@@ -9,7 +9,7 @@ pub use oidc::Oidc;
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 
 use crate::{Problem, trace::only};
 
@@ -44,7 +44,7 @@ impl PushAuth {
 }
 
 fn bearer_token(headers: &HeaderMap) -> Result<&str, Problem> {
-    only(headers, "authorization")
+    only(headers, AUTHORIZATION)
         .and_then(|value| value.split_once(' '))
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())

@@ -1,6 +1,6 @@
 //! The first step of an effect: a delivery gets the right to make the call.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -37,7 +37,7 @@ pub(crate) struct Held {
 pub(crate) async fn claim(
     effect: &dyn AnyEffect,
     runtime: &Runtime,
-    subject: &Subject,
+    subject: &Arc<Subject>,
     data: &[u8],
 ) -> Result<Claimed, Failure> {
     let (token, key) = (runtime.ports().random.nonce(), runtime.ports().random.nonce());

@@ -1,6 +1,6 @@
 //! From a delivery to its outcome.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::time::timeout;
 
@@ -9,6 +9,7 @@ use crate::{
     context::Subject,
     delivery::Delivery,
     fault,
+    key::Key,
     message::limits,
     perform,
     receipt::State,
@@ -20,8 +21,8 @@ use crate::{
 };
 
 /// Handles a delivery. A rejected message becomes a dead letter.
-pub(crate) async fn consume(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Outcome {
-    match handle(runtime, delivery, trace).await {
+pub(crate) async fn consume(runtime: &Runtime, delivery: &Delivery, key: &Key, trace: Trace) -> Outcome {
+    match handle(runtime, delivery, key, trace).await {
         Ok(outcome) => outcome,
         Err(Failure::Retry(reason)) => Outcome::Retry(reason),
         Err(Failure::Reject(reason)) => match dead_letter(runtime, delivery, &reason).await {
@@ -33,7 +34,7 @@ pub(crate) async fn consume(runtime: &Runtime, delivery: &Delivery, trace: Trace
     }
 }
 
-async fn handle(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Result<Outcome, Failure> {
+async fn handle(runtime: &Runtime, delivery: &Delivery, key: &Key, trace: Trace) -> Result<Outcome, Failure> {
     let reject = |reason: &str| Failure::Reject(reason.to_owned());
     let Some(event_type) = delivery.event_type().map_err(reject)? else {
         return Err(reject("neither the attribute ce-type nor the field `event` says what this is"));
@@ -41,7 +42,7 @@ async fn handle(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Result<
     let Some(handler) = runtime.handler(&event_type) else { return Ok(Outcome::Ignored) };
     let data = delivery.data.as_ref().map_err(|reason| Failure::Reject((*reason).to_owned()))?;
     let message_id = Some(delivery.message_id.clone());
-    let subject = runtime.subject(delivery.key(), message_id, delivery.is_replay(), delivery.time(), trace);
+    let subject = runtime.subject(key.clone(), message_id, delivery.is_replay(), delivery.time(), trace);
     match handler {
         Handler::Transaction(step) => {
             let late = |_| Failure::Retry("the handler's deadline passed".to_owned());
@@ -52,7 +53,12 @@ async fn handle(runtime: &Runtime, delivery: &Delivery, trace: Trace) -> Result<
 }
 
 /// Handles an event in one transaction.
-async fn run(runtime: &Runtime, step: &Step, subject: &Subject, data: &[u8]) -> Result<Outcome, Failure> {
+async fn run(
+    runtime: &Runtime,
+    step: &Step,
+    subject: &Arc<Subject>,
+    data: &[u8],
+) -> Result<Outcome, Failure> {
     let seal = |(), outbox| Ok(State::done(outbox));
     let (state, outcome) =
         match transact(runtime, subject, Precondition::Absent, |cx| step(data, cx), seal).await? {

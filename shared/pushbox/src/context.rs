@@ -57,7 +57,6 @@ pub(crate) struct Publishes {
 }
 
 /// The input that is handled. It is the same on each re-run.
-#[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) service: ServiceName,
     pub(crate) publishes: Arc<Publishes>,
@@ -71,7 +70,7 @@ pub(crate) struct Subject {
 }
 
 struct Run {
-    subject: Subject,
+    subject: Arc<Subject>,
     /// All new ids derive from this. It is random, and the same on each re-run.
     nonce: String,
     store: Arc<dyn Store>,
@@ -84,7 +83,8 @@ struct Run {
 /// The reads and staged writes of one run.
 #[derive(Default)]
 pub(crate) struct Staged {
-    documents: BTreeMap<Path, Staging>,
+    /// In boxes, because each node of the map has room for eleven values.
+    documents: BTreeMap<Path, Box<Staging>>,
     /// Documents that were read before this run, until it uses them.
     known: Known,
     pub(crate) outbox: Outbox,
@@ -104,7 +104,7 @@ struct Staging {
 
 impl Context {
     pub(crate) fn new(
-        subject: Subject,
+        subject: Arc<Subject>,
         nonce: String,
         store: Arc<dyn Store>,
         now: Timestamp,
@@ -219,7 +219,7 @@ impl Context {
 
     /// Stages an event. It is published after the commit.
     pub fn publish<E: Event>(&self, event: &E) {
-        let Subject { service, publishes, .. } = &self.run.subject;
+        let Subject { service, publishes, .. } = &*self.run.subject;
         let mut staged = self.staged();
         if !publishes.now.contains(&E::TYPE) {
             // The grant in the cloud comes from the declaration.
@@ -282,7 +282,7 @@ impl Context {
     }
 
     fn may_delay<E: Event>(&self) -> bool {
-        let Subject { service, publishes, .. } = &self.run.subject;
+        let Subject { service, publishes, .. } = &*self.run.subject;
         let is_declared = publishes.later.contains(&E::TYPE);
         if !is_declared {
             // The queue in the cloud comes from the declaration.
@@ -378,7 +378,7 @@ fn named<E: Event>(id: &str) -> String {
 
 impl Staged {
     fn push<E: Event>(&mut self, event: &E, run: &Run, id: &str, at: Option<Timestamp>) {
-        let Subject { service, trace, .. } = &run.subject;
+        let Subject { service, trace, .. } = &*run.subject;
         match Outgoing::new(event, service, id, run.now, at, trace) {
             Ok(outgoing) => self.outbox.events.push(outgoing),
             Err(error) => {
@@ -393,7 +393,7 @@ impl Staged {
         let known = &mut self.known.0;
         self.documents
             .entry(path.clone())
-            .or_insert_with(|| Staging { read: known.remove(path), ..Staging::default() })
+            .or_insert_with(|| Box::new(Staging { read: known.remove(path), ..Staging::default() }))
     }
 
     fn fields<D: Document>(&mut self, document: &D) -> Option<Fields> {
@@ -418,7 +418,7 @@ impl Staged {
     pub(crate) fn into_verification(self) -> Vec<Write> {
         let used =
             self.documents.into_iter().filter(|(_, staging)| staging.read.is_some() || staging.created);
-        let verify = |(path, staging): (Path, Staging)| Write {
+        let verify = |(path, staging): (Path, Box<Staging>)| Write {
             path,
             change: Change::Verify,
             only_if: staging.only_if(),

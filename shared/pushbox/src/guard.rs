@@ -13,11 +13,15 @@ pub(crate) enum Guarded<T> {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// Runs a future until the deadline, and catches its panic.
-pub(crate) async fn guard<T>(deadline: Instant, future: impl Future<Output = T>) -> Guarded<T> {
-    match timeout_at(deadline, AssertUnwindSafe(future).catch_unwind()).await {
+/// Runs a future until the deadline, and catches its panic. It is no `async fn`, because that would hold the future
+/// twice: as its argument, and where it runs.
+pub(crate) fn guard<T>(
+    deadline: Instant,
+    future: impl Future<Output = T>,
+) -> impl Future<Output = Guarded<T>> {
+    timeout_at(deadline, AssertUnwindSafe(future).catch_unwind()).map(|ended| match ended {
         Ok(Ok(output)) => Guarded::Done(output),
         Ok(Err(panic)) => Guarded::Panicked(panic),
         Err(_) => Guarded::Late,
-    }
+    })
 }

@@ -25,6 +25,7 @@ use crate::{
     consume::consume,
     delivery::Delivery,
     guard::{Guarded, guard},
+    key::Key,
     problem,
     trace::Trace,
     wire,
@@ -89,15 +90,15 @@ async fn push(runtime: Runtime, budget: Arc<Semaphore>, mut request: Request) ->
             return problem.into_response();
         }
     };
-    let trace = delivery.trace(&headers);
+    let (key, trace) = (delivery.key(), delivery.trace(&headers));
     let span = info_span!("delivery", service = runtime.name(), traceparent = %trace);
     async {
-        let outcome = match guard(deadline, consume(&runtime, &delivery, trace)).await {
+        let outcome = match guard(deadline, consume(&runtime, &delivery, &key, trace)).await {
             Guarded::Done(outcome) => outcome,
             Guarded::Late => Outcome::Retry("the delivery's deadline passed".to_owned()),
             Guarded::Panicked(_) => Outcome::Panicked,
         };
-        log_delivery(&delivery, &outcome, began);
+        log_delivery(&delivery, &key, &outcome, began);
         answer(&outcome)
     }
     .instrument(span)
@@ -157,14 +158,14 @@ pub(crate) async fn read_body(
 }
 
 /// Logs one line for each delivery.
-fn log_delivery(delivery: &Delivery, outcome: &Outcome, began: Instant) {
+fn log_delivery(delivery: &Delivery, key: &Key, outcome: &Outcome, began: Instant) {
     let (name, event_type) = (outcome.name(), delivery.event_type().ok().flatten());
     macro_rules! line {
         ($level:ident $(, $reason:expr)?) => {
             tracing::$level!(
                 outcome = name,
                 eventType = event_type.as_deref(),
-                key = %delivery.key(),
+                key = %key,
                 messageId = delivery.message_id,
                 subscription = delivery.subscription,
                 attempt = delivery.attempt,

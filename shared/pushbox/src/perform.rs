@@ -23,7 +23,7 @@ use crate::{
 pub(crate) async fn handle(
     effect: &Arc<dyn AnyEffect>,
     runtime: &Runtime,
-    subject: Subject,
+    subject: Arc<Subject>,
     data: &[u8],
 ) -> Result<Outcome, Failure> {
     let claimed = timeout(runtime.timing().claim, claim(&**effect, runtime, &subject, data)).await;
@@ -48,7 +48,7 @@ pub(crate) async fn handle(
 struct Performing {
     effect: Arc<dyn AnyEffect>,
     runtime: Runtime,
-    subject: Subject,
+    subject: Arc<Subject>,
 }
 
 impl Performing {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Random(Arc<dyn Fn() -> u128 + Send + Sync>);
 
 impl Random {
-    /// The operating system's source.
+    /// A cryptographic generator of this thread, which the operating system's source seeds.
     #[must_use]
     pub fn system() -> Self {
         Self(Arc::new(|| uuid::Uuid::new_v4().as_u128()))

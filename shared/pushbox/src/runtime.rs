@@ -149,8 +149,8 @@ impl Runtime {
         is_replay: bool,
         occurred_at: Option<Timestamp>,
         trace: Trace,
-    ) -> Subject {
-        Subject {
+    ) -> Arc<Subject> {
+        Arc::new(Subject {
             service: self.0.name,
             publishes: self.0.publishes.clone(),
             key,
@@ -158,7 +158,7 @@ impl Runtime {
             is_replay,
             occurred_at: occurred_at.unwrap_or_else(|| self.now()),
             trace,
-        }
+        })
     }
 
     /// Publishes the events of an outbox, sets its timers, and cancels timers. A timer that cannot be cancelled fires,

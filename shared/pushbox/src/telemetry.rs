@@ -1,7 +1,10 @@
 //! Logs: [Cloud Logging's JSON](https://cloud.google.com/logging/docs/structured-logging) in the cloud, and
 //! text for people elsewhere.
 
-use std::{collections::BTreeMap, fmt, io::Write};
+use std::{
+    fmt::{self, Write as _},
+    io::Write as _,
+};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
@@ -79,7 +82,10 @@ struct Fields(Vec<(&'static str, Value)>);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.insert(field, format!("{value:?}").into());
+        let mut text = String::with_capacity(64);
+        // Writing to a string never fails.
+        let _ = write!(text, "{value:?}");
+        self.insert(field, text.into());
     }
     fn record_str(&mut self, field: &Field, value: &str) {
         self.insert(field, value.into());
@@ -128,14 +134,17 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         let (level, target) = (*event.metadata().level(), event.metadata().target());
         let mut line = match self {
             Self::ForCloudLogging { project } => {
-                serde_json::to_string(&CloudLine { project, level, target, fields: &fields })
-                    .unwrap_or_default()
+                let mut line = Vec::with_capacity(1 << 10);
+                // Nothing in it can fail.
+                let _ =
+                    serde_json::to_writer(&mut line, &CloudLine { project, level, target, fields: &fields });
+                line
             }
-            Self::ForPeople => for_people(level, &fields),
+            Self::ForPeople => for_people(level, &fields).into(),
         };
-        line.push('\n');
+        line.push(b'\n');
         // Nothing can be done if standard output is closed.
-        let _ = std::io::stdout().write_all(line.as_bytes());
+        let _ = std::io::stdout().write_all(&line);
     }
 }
 
@@ -157,10 +166,6 @@ impl Serialize for CloudLine<'_> {
             Level::INFO => "INFO",
             _ => "DEBUG",
         };
-        let labels: BTreeMap<_, _> = ["service", "outcome", "eventType"]
-            .into_iter()
-            .filter_map(|name| Some((name, fields.get(name)?)))
-            .collect();
         let mut line = serializer.serialize_map(None)?;
         line.serialize_entry("severity", severity)?;
         line.serialize_entry("target", target)?;
@@ -170,7 +175,7 @@ impl Serialize for CloudLine<'_> {
                 line.serialize_entry(name, value)?;
             }
         }
-        line.serialize_entry("logging.googleapis.com/labels", &labels)?;
+        line.serialize_entry("logging.googleapis.com/labels", &Labels(fields))?;
         let traceparent = fields.get(TRACEPARENT).and_then(Value::as_str).unwrap_or_default();
         // The format of `Trace`.
         if let [_, trace_id, span_id, flags] = traceparent.split('-').collect::<Vec<_>>()[..] {
@@ -180,6 +185,16 @@ impl Serialize for CloudLine<'_> {
             line.serialize_entry("logging.googleapis.com/trace_sampled", &(flags == "01"))?;
         }
         line.end()
+    }
+}
+
+/// The fields by which metrics are counted.
+struct Labels<'a>(&'a Fields);
+
+impl Serialize for Labels<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let names = ["eventType", "outcome", "service"];
+        serializer.collect_map(names.into_iter().filter_map(|name| Some((name, self.0.get(name)?))))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header::AsHeaderName};
 
 use crate::wire::attribute::{TRACEPARENT, TRACESTATE};
 
@@ -112,7 +112,7 @@ pub(crate) fn joined<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, s
 }
 
 /// The value of a header that occurs once.
-pub(crate) fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn only(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())?.to_str().ok()
 }

@@ -1,6 +1,6 @@
 //! Transactions: a handler runs, and its staged writes are committed together with its receipt.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -34,7 +34,7 @@ pub(crate) enum Sealed {
 /// used.
 pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
     runtime: &Runtime,
-    subject: &Subject,
+    subject: &Arc<Subject>,
     mut only_if: Precondition,
     run: impl Fn(Context) -> Fut,
     seal: impl Fn(T, Outbox) -> Result<State, Failure>,

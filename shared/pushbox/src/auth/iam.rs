@@ -1,6 +1,6 @@
 //! OpenID Connect tokens that Cloud Run has verified.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 
@@ -9,7 +9,7 @@ use crate::Problem;
 
 /// If a request has this header, Cloud Run verifies its token and passes `Authorization` on as it is, so that header
 /// may be forged. Pub/Sub and Cloud Scheduler do not send it.
-const OTHER_TOKEN: &str = "x-serverless-authorization";
+const OTHER_TOKEN: HeaderName = HeaderName::from_static("x-serverless-authorization");
 
 #[derive(Deserialize)]
 struct Claims {
