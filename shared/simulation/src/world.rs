@@ -304,6 +304,12 @@ impl World {
         tokio::time::sleep(time).await;
     }
 
+    /// Whether nothing went wrong but the clocks.
+    #[must_use]
+    pub fn is_without_faults(&self) -> bool {
+        self.counts().faults.keys().all(|(step, _)| *step == Step::Start)
+    }
+
     /// The reason and the data of each dead letter.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<(String, String)> {

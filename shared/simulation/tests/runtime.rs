@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use jiff::Timestamp;
 use pushbox::{
-    Command, Context, Document, Effect, Event, Failure, Ports, Problem, Reply, Service, System, reject,
-    store::Fields,
+    Command, Context, Created, Document, Effect, Event, Failure, Ports, Problem, Reply, Service, System,
+    reject, store::Fields,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,8 +23,14 @@ const PAGES: u8 = 2;
 /// The outside refuses to hear of this deposit.
 const REFUSED: i64 = 4;
 
-/// How long a deposit is held.
+/// How long a deposit is held at most.
 const HOLD: Duration = Duration::from_secs(40);
+
+/// Nobody ends the hold of this deposit before it is due.
+const HELD: i64 = 1;
+
+/// The sources and ids of messages that other publishers send. Without a separator, some of them are the same text.
+const FOREIGN: [(&str, &str); 3] = [("//one", "1"), ("//two", "1"), ("//on", "e1")];
 
 /// The withdrawals that the vault can pay.
 const WITHDRAWALS: i64 = 4;
@@ -66,6 +72,7 @@ struct HoldDue {
 #[derive(Serialize, Deserialize, JsonSchema)]
 struct Reminded {
     amount: i64,
+    at: String,
 }
 
 impl Event for HoldDue {
@@ -149,6 +156,19 @@ impl Document for Hold {
     }
 }
 
+/// The end of a hold that was cancelled in time.
+#[derive(Serialize, Deserialize)]
+struct Surprise {
+    amount: i64,
+}
+
+impl Document for Surprise {
+    const COLLECTION: &'static str = "surprises";
+    fn id(&self) -> String {
+        self.amount.to_string()
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Page {
     id: String,
@@ -187,11 +207,13 @@ async fn audit(_: Booked, cx: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Fails on its own earlier work, makes two ids, and publishes two events.
+/// Fails on its own earlier work, in both ways. Makes two ids, and publishes two events.
 async fn archive(deposited: Deposited, cx: Context) -> Result<(), Failure> {
     let amount = deposited.amount;
-    if cx.get::<Entry>(amount.to_string()).await?.is_some() {
-        return Err(reject("archived before"));
+    match cx.get::<Entry>(amount.to_string()).await? {
+        Some(_) if amount % 2 == 0 => return Err(Failure::Retry("archived before".to_owned())),
+        Some(_) => return Err(reject("archived before")),
+        None => {}
     }
     cx.put(&Entry { amount });
     for page in 1..=PAGES {
@@ -201,6 +223,14 @@ async fn archive(deposited: Deposited, cx: Context) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Rejects a page whose entry is missing. None is: the entry was committed before the page was published.
+async fn find_entry(filed: Filed, cx: Context) -> Result<(), Failure> {
+    match cx.create(&Entry { amount: filed.amount }) {
+        Created::New => Err(reject("a page without an entry")),
+        Created::Exists => Ok(()),
+    }
+}
+
 /// Adds twice to one document.
 async fn count_pages(_: Filed, cx: Context) -> Result<(), Failure> {
     cx.add(&Tally { count: 1 }, &["count"]);
@@ -208,12 +238,26 @@ async fn count_pages(_: Filed, cx: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Holds a deposit until a transfer of the same amount, at most for [`HOLD`]. The transfer may come first.
+/// Holds a deposit until a transfer of the same amount or its reminder, at most for [`HOLD`]. The transfer may
+/// come first.
 async fn hold(deposited: Deposited, cx: Context) -> Result<(), Failure> {
     let amount = deposited.amount;
-    cx.publish_at(&Reminded { amount }, after(cx.now(), HOLD / 2));
+    let remind_at = after(cx.now(), HOLD / 2);
+    cx.publish_at(&Reminded { amount, at: remind_at.to_string() }, remind_at);
     if cx.create(&Hold { amount, has_ended: false }).is_new() {
         cx.publish_at_named(&HoldDue { amount }, after(cx.now(), HOLD), &amount.to_string());
+    }
+    // A timer that is set and cancelled in one commit never fires.
+    let never = format!("never {amount}");
+    cx.publish_at_named(&HoldDue { amount: -amount }, remind_at, &never);
+    cx.cancel::<HoldDue>(&never);
+    Ok(())
+}
+
+async fn release(reminded: Reminded, cx: Context) -> Result<(), Failure> {
+    if reminded.amount != HELD {
+        end(reminded.amount, &cx).await?;
+        cx.cancel::<HoldDue>(&reminded.amount.to_string());
     }
     Ok(())
 }
@@ -225,6 +269,12 @@ async fn end_hold(transferred: Transferred, cx: Context) -> Result<(), Failure> 
 }
 
 async fn end_due_hold(due: HoldDue, cx: Context) -> Result<(), Failure> {
+    if due.amount < 0 {
+        return Err(reject("a timer that was never set"));
+    }
+    if due.amount != HELD {
+        cx.put(&Surprise { amount: due.amount });
+    }
     end(due.amount, &cx).await
 }
 
@@ -237,7 +287,10 @@ async fn end(amount: i64, cx: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn remember(_: Reminded, cx: Context) -> Result<(), Failure> {
+async fn remember(reminded: Reminded, cx: Context) -> Result<(), Failure> {
+    if cx.occurred_at().to_string() != reminded.at {
+        return Err(reject("a delayed event happens at another time than it is due"));
+    }
     cx.add(&Tally { count: 1 }, &["count"]);
     Ok(())
 }
@@ -365,12 +418,16 @@ impl Scenario for Bank {
             Service::new("auditor", "counts bookings").on(audit),
             Service::new("messenger", "tells the outside of deposits")
                 .effect(Tell { outside: outside.clone() }),
-            Service::new("archive", "keeps two pages for each deposit").publishes::<Filed>().on(archive),
+            Service::new("archive", "keeps two pages for each deposit")
+                .publishes::<Filed>()
+                .on(archive)
+                .on(find_entry),
             Service::new("clerk", "counts pages twice").on(count_pages),
             Service::new("holder", "holds each deposit for a while")
                 .delays::<HoldDue>()
                 .delays::<Reminded>()
                 .on(hold)
+                .on(release)
                 .on(end_hold)
                 .on(end_due_hold),
             Service::new("diary", "counts reminders").on(remember),
@@ -414,9 +471,8 @@ impl Scenario for Bank {
         if let Some(refused) = confirmations.iter().find(|answer| !answer.status.is_success()) {
             return Err(format!("a 4xx depends only on consistent reads: {refused:?}"));
         }
-        // Two publishers that use the same id.
-        for source in ["//one", "//two"] {
-            let attributes = [("ce-type", "booked"), ("ce-id", "1"), ("ce-source", source)];
+        for (source, id) in FOREIGN {
+            let attributes = [("ce-type", "booked"), ("ce-id", id), ("ce-source", source)];
             world.publish("bank-events", &attributes, &json!({ "balance": 0 }));
         }
         world.settle().await?;
@@ -440,7 +496,7 @@ impl Scenario for Bank {
         expect("balances", balances, (1 << DEPOSITS) - 1)?;
         let (deposits, pages) = (DEPOSITS as i64, i64::from(PAGES));
         for (service, expected) in [
-            ("auditor", deposits + 2),
+            ("auditor", deposits + FOREIGN.len() as i64),
             ("messenger", deposits - 1),
             ("exchange", deposits),
             ("clerk", 2 * pages * deposits),
@@ -449,6 +505,9 @@ impl Scenario for Bank {
         ] {
             let tally = world.documents(&format!("{service}/tallies")).await;
             expect(service, tally[0]["count"].as_i64().unwrap_or(0), expected)?;
+        }
+        if world.is_without_faults() {
+            expect("surprises", world.documents("holder/surprises").await.len() as i64, 0)?;
         }
         expect("pages", world.documents("archive/pages").await.len() as i64, pages * deposits)?;
         // The refused deposit has no entry and is not done. Its claim may be kept for a replay.
@@ -482,6 +541,7 @@ fn every_small_world_handles_every_event_once() {
         body: json!({ "account": "only", "amount": amount }),
     };
     let refused = command("teller", "/deposits", REFUSED);
+    let held = command("teller", "/deposits", HELD);
     let command = |service, path| command(service, path, 5);
     simulation::explore::<Bank>(&[
         vec![
@@ -490,5 +550,6 @@ fn every_small_world_handles_every_event_once() {
             command("exchange", "/confirmations"),
         ],
         vec![refused],
+        vec![held],
     ]);
 }
