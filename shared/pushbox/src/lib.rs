@@ -1,17 +1,18 @@
 //! A runtime for services that handle Pub/Sub push messages: delivered at least once, handled once.
 //!
 //! A consumer is a function from an event and a [`Context`] to `Result<(), Failure>`. The runtime commits the
-//! function's staged writes in one commit. The same commit creates the *receipt* of the event, which holds
-//! the events to publish. *Handled once* means that this commit is applied once, even if the function runs
-//! again.
+//! function's staged writes in one commit. The same commit creates the *receipt* of the event. The receipt
+//! holds the events to publish. *Handled once* means that this commit is applied once, even if the function
+//! runs again.
 //!
 //! A duplicate runs the function again, even while the first delivery is running. Only one commit can create
 //! the receipt, so the other is refused. The runtime then publishes the events of the receipt once more, with
 //! the same ids, and answers 204. A rejection leaves no receipt: a duplicate of a rejected event is handled
 //! like a new event, and may become a second dead letter.
 //!
-//! [`Effect`] explains duplicates of events that cause a call. A repeated [`Command`] with the same idempotency
-//! key gets the first reply. Error replies are not stored, so such a command runs again.
+//! [`Effect`] explains duplicates of events that cause a call to the outside. A repeated [`Command`] with the
+//! same idempotency key gets the first reply. Error replies are not stored, so a command that got an error
+//! runs again.
 //!
 //! | to | see |
 //! |---|---|
