@@ -41,17 +41,23 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
         .find(|declared| declared.name == service && !declared.delays.is_empty())
         .map(|declared| declared.name)
         .ok_or_else(|| format!("{service} is no service that delays events"))?;
-    let since = Timestamp::now()
-        .saturating_sub(SignedDuration::from_hours(hours))
-        .map_err(|error| error.to_string())?;
-    let staged = timers::staged(&cloud.firestore(), name, since).await.map_err(|error| error.to_string())?;
+    let now = Timestamp::now();
+    let since = now.saturating_sub(SignedDuration::from_hours(hours)).map_err(|error| error.to_string())?;
+    let staged = timers::staged(&cloud.firestore(), name, since, now).await;
+    let staged = staged.map_err(|error| error.to_string())?;
     let queue = cloud.timers()?;
-    let (mut restored, all) = (0, staged.len());
+    let (mut restored, mut failed, all) = (0, 0, staged.len());
     for timer in staged {
-        restored += usize::from(queue.restore(&timer).await.map_err(|error| error.to_string())?);
+        match queue.restore(&timer).await {
+            Ok(is_new) => restored += usize::from(is_new),
+            Err(error) => {
+                failed += 1;
+                tracing::error!(%error, timer = timer.id, "a timer is not restored");
+            }
+        }
     }
-    println!("{service}: {all} timers in the receipts, {restored} restored");
-    Ok(())
+    println!("{service}: {all} timers in the receipts, {restored} restored, {failed} failed");
+    if failed == 0 { Ok(()) } else { Err("some timers are not restored; run the command again".to_owned()) }
 }
 
 #[derive(Args)]

@@ -91,7 +91,7 @@ pub(crate) struct Staged {
     ids: u32,
     event_ids: usize,
     /// A programming error, which prevents the commit.
-    mistake: Option<String>,
+    pub(crate) mistake: Option<String>,
 }
 
 #[derive(Default)]
@@ -300,9 +300,8 @@ impl Context {
     }
 
     /// Ends the run and returns its reads and staged writes.
-    pub(crate) fn take(&self) -> Result<Staged, Failure> {
-        let mut staged = std::mem::take(&mut *self.staged());
-        staged.mistake.take().map_or(Ok(staged), |mistake| Err(Failure::Retry(mistake)))
+    pub(crate) fn take(&self) -> Staged {
+        std::mem::take(&mut *self.staged())
     }
 }
 
@@ -380,6 +379,9 @@ impl Staged {
     fn push<E: Event>(&mut self, event: &E, run: &Run, id: &str, at: Option<Timestamp>) {
         let Subject { service, trace, .. } = &*run.subject;
         match Outgoing::new(event, service, id, run.now, at, trace) {
+            Ok(outgoing) if outgoing.is_too_large_for_its_timer() => {
+                self.mistake = Some(format!("{} is too large for a timer", E::TYPE));
+            }
             Ok(outgoing) => self.outbox.events.push(outgoing),
             Err(error) => {
                 let error = json::describe(&error);
@@ -408,7 +410,12 @@ impl Staged {
     /// The writes of this run. A document that was only read is verified, so that no decision rests on a
     /// document that has changed.
     pub(crate) fn into_writes(self) -> impl Iterator<Item = Write> {
-        self.documents.into_iter().map(|(path, staging)| {
+        // A read that failed tells nothing, and a write without a change and a condition may create a document.
+        let used = self
+            .documents
+            .into_iter()
+            .filter(|(_, staging)| staging.read.is_some() || staging.change.is_some());
+        used.map(|(path, staging)| {
             let only_if = staging.only_if();
             Write { path, change: staging.change.unwrap_or(Change::Verify), only_if }
         })

@@ -12,7 +12,7 @@ use crate::{
     Event, ServiceName,
     timers::{Timer, timer_id},
     trace::Trace,
-    wire::attribute,
+    wire::{attribute, limit},
 };
 
 /// A message on its way to a topic.
@@ -88,6 +88,10 @@ impl Outgoing {
     pub(crate) fn timer(&self, service: ServiceName) -> Option<Timer> {
         let id = timer_id(service, self.id());
         self.at.map(|at| Timer { service, id, at, message: self.clone().into() })
+    }
+
+    pub(crate) fn is_too_large_for_its_timer(&self) -> bool {
+        self.at.is_some() && self.data.len() > limit::TIMER_DATA_BYTES
     }
 
     /// The event's id.

@@ -8,7 +8,7 @@ use std::{
 use axum::Router;
 use futures::{
     StreamExt,
-    future::{join_all, try_join_all},
+    future::{join, join_all, try_join_all},
     stream,
 };
 use jiff::Timestamp;
@@ -164,15 +164,15 @@ impl Runtime {
     /// Publishes the events of an outbox, sets its timers, and cancels timers. A timer that cannot be cancelled fires,
     /// and its handler changes nothing.
     pub(crate) async fn relay(&self, outbox: &Outbox) -> Result<(), Failure> {
-        try_join_all(outbox.events.iter().map(|event| self.send(event))).await?;
         let cancel = async |id: &String| {
             let Some(timers) = &self.0.ports.timers else { return };
             if let Err(error) = timers.cancel(self.0.name, id).await {
                 tracing::warn!(%error, "a timer is not cancelled");
             }
         };
-        join_all(outbox.cancels.iter().map(cancel)).await;
-        Ok(())
+        let send = try_join_all(outbox.events.iter().map(|event| self.send(event)));
+        let (sent, _) = join(send, join_all(outbox.cancels.iter().map(cancel))).await;
+        sent.map(drop)
     }
 
     async fn send(&self, event: &Outgoing) -> Result<(), Failure> {

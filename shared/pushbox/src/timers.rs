@@ -66,7 +66,8 @@ pub struct TimerError {
     pub reason: String,
 }
 
-/// The timers in the receipts of a service that are due at `since` or later, whether they still wait or not.
+/// The timers in the receipts of a service that are due at `since` or later, whether they still wait or not. No timer
+/// that was staged before `now` is due later than [`timer_horizon`](Timing::timer_horizon) after it.
 ///
 /// # Errors
 /// If the store does not answer, or if a receipt cannot be read.
@@ -74,12 +75,15 @@ pub async fn staged(
     store: &dyn Store,
     service: ServiceName,
     since: Timestamp,
+    now: Timestamp,
 ) -> Result<Vec<Timer>, StoreError> {
     let mut timers = Vec::new();
-    let first = since.to_zoned(TimeZone::UTC).date();
-    let days = Timing::DEFAULT.timer_horizon.as_secs() / (24 * 60 * 60) + 1;
-    // The last timer of a receipt is due on this day. A range of days would need an index that grows at one end.
-    for day in first.series(1.day()).take(days as usize + 1) {
+    let day = |time: Timestamp| time.to_zoned(TimeZone::UTC).date();
+    let horizon = now.saturating_add(Timing::DEFAULT.timer_horizon).unwrap_or(Timestamp::MAX);
+    // The last timer of a receipt is due on this day. A range of days would need an index that grows at one end. The
+    // clock that staged the last timer may have been ahead.
+    let days = day(since).series(1.day()).take_while(|next| *next <= day(horizon).saturating_add(1.day()));
+    for day in days {
         let mut query = Query {
             collection: Path::collection_of(service, RECEIPTS),
             filters: vec![(TIMERS_DUE, day.to_string().into())],

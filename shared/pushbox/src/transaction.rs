@@ -11,7 +11,7 @@ use crate::{
     message::Outbox,
     receipt::{self, About, Found, Receipt, State},
     reject,
-    store::{Change, CommitError, Precondition, Store, Version, Write},
+    store::{Change, CommitError, Precondition, Store, StoreError, Version, Write},
 };
 
 /// The most runs of a handler. After that, a later delivery handles the event.
@@ -48,6 +48,10 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
         let is_void = is_first_step && found.receipt.is_void(subject, runtime.now());
         only_if != Precondition::At(found.version) && !is_void
     };
+    let existing = async |only_if| {
+        let found = Receipt::read(&**store, &path).await?;
+        Ok::<_, StoreError>(found.filter(|found| is_existing(found, only_if)))
+    };
     let mut known = Known::default();
     for attempt in 0..MAX_RUNS {
         let now = runtime.now();
@@ -55,10 +59,13 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
         let known_so_far = std::mem::take(&mut known);
         let cx = Context::new(subject.clone(), nonce.clone(), store.clone(), now, horizon, known_so_far);
         let ran = run(cx.clone()).await;
-        let mut staged = cx.take()?;
-        let (end, writes) = match ran {
-            Ok(result) => {
-                let state = seal(result, std::mem::take(&mut staged.outbox))?;
+        let mut staged = cx.take();
+        let sealed = match staged.mistake.take() {
+            Some(mistake) => Err(Failure::Retry(mistake).into()),
+            None => ran.and_then(|result| Ok(seal(result, std::mem::take(&mut staged.outbox))?)),
+        };
+        let (end, writes) = match sealed {
+            Ok(state) => {
                 let message_id = subject.message_id.as_deref();
                 let about = About::new(&subject.key, message_id, now, runtime.timing().receipt_retention);
                 let receipt = Receipt { about, state };
@@ -71,10 +78,10 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
             Err(error) => {
                 // The handler may have failed because an earlier delivery of this event succeeded. Then
                 // its events may still wait for their relay, and there is nothing to reject.
-                match Receipt::read(&**store, &path).await {
-                    Ok(Some(found)) if is_existing(&found, only_if) => return Ok(Sealed::Existing(found)),
+                match existing(only_if).await {
+                    Ok(Some(found)) => return Ok(Sealed::Existing(found)),
                     Err(unknown) if error.is_final() => return Err(Failure::from(unknown).into()),
-                    Ok(_) | Err(_) => {}
+                    Ok(None) | Err(_) => {}
                 }
                 let mut writes = staged.into_verification();
                 if writes.is_empty() || !error.is_final() {
@@ -90,7 +97,11 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
                 return end.map(|receipt| Sealed::Ours(receipt, version));
             }
             Err(CommitError::Conflict) => {}
-            Err(error @ CommitError::Refused(_)) => return Err(reject(error).into()),
+            // The same holds for writes that the store refuses, such as a document that grows with each run.
+            Err(error @ CommitError::Refused(_)) => {
+                let existing = existing(only_if).await.map_err(Failure::from)?;
+                return existing.map(Sealed::Existing).ok_or_else(|| reject(error).into());
+            }
             Err(error) => return Err(Failure::from(error).into()),
         }
         match Receipt::read(&**store, &path).await.map_err(Failure::from)? {

@@ -70,6 +70,10 @@ pub mod limit {
     pub const RESERVED_NAME_PREFIX: &str = "goog";
     /// Bytes of a message's data.
     pub const DATA_BYTES: usize = 10_000_000;
+    /// Bytes of the data of an event that a timer publishes. A task holds it in base64, beside the attributes. It has
+    /// at most 1 MB by the [quotas](https://cloud.google.com/tasks/docs/quotas) and 100 KB by the
+    /// [reference](https://cloud.google.com/tasks/docs/reference/rest/v2/projects.locations.queues.tasks/create).
+    pub const TIMER_DATA_BYTES: usize = 64 << 10;
     /// Bytes of a subscription's
     /// [filter](https://cloud.google.com/pubsub/docs/subscription-message-filter#create_a_subscription_with_a_filter).
     pub const FILTER_BYTES: usize = 256;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use pushbox::wire::attribute;
+use pushbox::wire::{attribute, dead_letter_topic};
 use pushbox::{
     Message, Path,
     store::{Change, Fields, Write},
@@ -43,6 +43,8 @@ pub(crate) struct Request {
     pub(crate) service: String,
     /// For a delivery, the event: see [`Published::event`].
     pub(crate) event: Option<String>,
+    /// How many of [`Ledger::handled`] there were when it began.
+    handled_before: usize,
     /// It delivers the replay of a dead letter.
     pub(crate) is_replay: bool,
     /// The process died during the request.
@@ -141,9 +143,27 @@ impl Ledger {
             was_cut: false,
             store_failures: 0,
             was_refused: false,
+            handled_before: self.handled.len(),
             is_replay,
         });
         self.requests.len() - 1
+    }
+
+    /// Records a message that the broker accepted, and the request that published it.
+    pub(crate) fn accepted(&mut self, published: Published, request: Option<RequestId>) {
+        let Message { topic, attributes, .. } = &published.message;
+        if let (Some(service), Some(id)) = (attributes.get(attribute::DEAD_LETTER_SERVICE), request)
+            && *topic == dead_letter_topic(service)
+        {
+            let event = event(attributes, "");
+            // Another delivery may handle the event while this one rejects it.
+            let before = &self.handled[..self.requests[id].handled_before];
+            if before.iter().any(|handled| handled.service == *service && handled.event == event) {
+                let rule = "an event that is handled is no dead letter";
+                self.violations.push(format!("{rule}: {service} rejects {event}"));
+            }
+        }
+        self.published.push(published);
     }
 
     /// Records writes that were applied.

@@ -104,7 +104,7 @@ impl Shared {
     pub(crate) fn accept(&self, message: Message) -> Result<String, String> {
         let id = self.topics(|topics, now| topics.publish(message.clone(), now));
         let id = id.map_err(|refused| refused.to_string())?;
-        self.ledger().published.push(Published { id: id.clone(), message });
+        self.ledger().accepted(Published { id: id.clone(), message }, request());
         self.changed.notify_one();
         Ok(id)
     }

@@ -295,6 +295,17 @@ async fn remember(reminded: Reminded, cx: Context) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Asks for a timer that no queue accepts.
+async fn remind_too_late(command: Command<Transferred>) -> Result<Reply, Problem> {
+    let remind = async |amount, cx: Context| {
+        let time = after(cx.now(), Duration::from_hours(30 * 24));
+        cx.publish_at(&Reminded { amount, at: time.to_string() }, time);
+        Ok(Reply::accepted(&amount))
+    };
+    let amount = command.body.amount;
+    command.run(amount, remind).await
+}
+
 fn after(time: Timestamp, pause: Duration) -> Timestamp {
     time.saturating_add(pause).unwrap_or(Timestamp::MAX)
 }
@@ -413,7 +424,11 @@ impl Scenario for Bank {
 
     fn systems(_: &Ports, outside: &Outside) -> Vec<System> {
         let services = vec![
-            Service::new("teller", "takes deposits").publishes::<Deposited>().post("/deposits", deposit),
+            Service::new("teller", "takes deposits")
+                .publishes::<Deposited>()
+                .delays::<Reminded>()
+                .post("/deposits", deposit)
+                .post("/reminders", remind_too_late),
             Service::new("ledger", "books deposits").publishes::<Booked>().on(book),
             Service::new("auditor", "counts bookings").on(audit),
             Service::new("messenger", "tells the outside of deposits")
@@ -480,6 +495,9 @@ impl Scenario for Bank {
         let answer = world.request("teller", Method::POST, "/deposits", Some("0"), &other).await;
         let status = answer.map_or(0, |answer| answer.status.as_u16());
         expect("the status of another request with a used key", status.into(), 422)?;
+        let answer = world.request("teller", Method::POST, "/reminders", None, &json!({ "amount": 0 })).await;
+        let status = answer.map_or(0, |answer| answer.status.as_u16());
+        expect("the status of a timer beyond the horizon", status.into(), 503)?;
         if let Some((reason, _)) =
             world.dead_letters().into_iter().find(|(reason, _)| reason.contains("torn"))
         {

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use pushbox::{
     Path,
-    store::{CommitError, Query, Store, StoreError, Stored, Version, Write},
+    store::{Change, CommitError, Precondition, Query, Store, StoreError, Stored, Version, Write},
 };
 
 /// A store that forwards each call to another store, counts it, and injects faults.
@@ -110,6 +110,10 @@ impl Store for Faulty {
 
     async fn commit(&self, writes: &[Write]) -> Result<Vec<Version>, CommitError> {
         self.commits.fetch_add(1, Ordering::SeqCst);
+        // Firestore creates a document for such a write.
+        let is_void =
+            |write: &Write| matches!(write.change, Change::Verify) && write.only_if == Precondition::None;
+        assert!(!writes.iter().any(is_void), "a write without a change and a condition: {writes:?}");
         self.pause().await;
         let next = self.faults.lock().expect("a lock").pop_front();
         let fault = next.or_else(|| self.always.lock().expect("a lock").clone()).unwrap_or(Fault::None);

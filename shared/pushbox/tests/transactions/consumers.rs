@@ -585,3 +585,17 @@ async fn sources_and_ids_that_look_alike_have_different_keys() {
         assert_eq!(world.counts().await, counts(&[("orders", orders)]));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_failed_is_not_part_of_the_commit() {
+    let world = World::new();
+    let running = world.run(service().on(|placed: Placed, cx: pushbox::Context| async move {
+        let known = cx.get::<Count>("known").await.unwrap_or(None);
+        assert!(known.is_none());
+        cx.put(&count(&placed.order, 1));
+        Ok(())
+    }));
+    world.store.fail_reads(true);
+    assert_eq!(running.push(&Pushed::order("a")).await, 204);
+    assert_eq!(world.counts().await, counts(&[("a", 1)]));
+}

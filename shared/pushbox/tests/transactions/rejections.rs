@@ -12,7 +12,7 @@ use pushbox::{
 };
 
 use super::set_count;
-use crate::suite::{Count, Placed, Pushed, Refusal, Running, Shipped, World, count, service};
+use crate::suite::{Count, Fault, Placed, Pushed, Refusal, Running, Shipped, World, count, service};
 
 /// A store whose receipts cannot be read while `blind` is set.
 struct Blind {
@@ -54,6 +54,24 @@ async fn a_message_is_not_rejected_while_its_receipt_cannot_be_read() {
     store.blind.store(true, Ordering::SeqCst);
     let status = running.push(&Pushed::order("a")).await;
     assert_eq!(status, 503, "acknowledged although its event is not published");
+}
+
+/// A document may grow with each run, or a new release may write a larger one.
+#[tokio::test(start_paused = true)]
+async fn a_duplicate_is_not_rejected_because_the_store_refuses_its_writes() {
+    let world = World::new();
+    let running =
+        world.run(service().publishes::<Shipped>().on(|placed: Placed, cx: pushbox::Context| async move {
+            cx.put(&count(&placed.order, 1));
+            cx.publish(&Shipped { order: placed.order });
+            Ok(())
+        }));
+    world.published.next(&[Refusal::Fails]);
+    assert_eq!(running.push(&Pushed::order("a")).await, 503);
+    world.store.next([Fault::Refused]);
+    assert_eq!(running.push(&Pushed::order("a")).await, 204);
+    let topics: Vec<String> = world.published.messages().into_iter().map(|message| message.topic).collect();
+    assert_eq!(topics, ["order-events"], "its event is published, and it is no dead letter");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use pushbox::{Command, Context, Problem, Reply, Service, timers};
+use pushbox::{Command, Context, Problem, Reply, Service, timers, wire::limit};
 use serde_json::{Value, json};
 
 use crate::suite::{Count, Fault, Placed, Pushed, Refusal, SERVICE, Shipped, World, count, counts, service};
@@ -67,7 +67,7 @@ async fn a_duplicate_sets_the_same_timer_once_more() {
 #[tokio::test(start_paused = true)]
 async fn what_no_timer_can_do_commits_nothing() {
     let day = 24 * HOUR;
-    let cases: [(&str, Service); 4] = [
+    let cases: [(&str, Service); 5] = [
         (
             "is due in more than 29 days",
             staging(|placed, cx| cx.publish_at(&shipped(placed), after(cx.now(), 30 * 24 * HOUR))),
@@ -84,6 +84,13 @@ async fn what_no_timer_can_do_commits_nothing() {
             service().publishes::<Shipped>().on(|placed: Placed, cx: Context| {
                 cx.cancel::<Shipped>(&placed.order);
                 async { Ok(()) }
+            }),
+        ),
+        (
+            "is too large for a timer",
+            staging(|_, cx| {
+                let order = "x".repeat(limit::TIMER_DATA_BYTES);
+                cx.publish_at(&Shipped { order }, after(cx.now(), HOUR));
             }),
         ),
         (
@@ -209,8 +216,9 @@ async fn the_receipts_know_the_timers_that_a_queue_has_lost() {
         (after(now, HOUR), &DAYS[1..]),
         (after(now, 25 * HOUR), &DAYS[2..]),
         (after(now, 30 * 24 * HOUR), &[]),
+        (now.saturating_sub(7 * 24 * HOUR).expect("a time"), &DAYS[..]),
     ] {
-        let staged = timers::staged(&*world.store, SERVICE, since).await.expect("the receipts");
+        let staged = timers::staged(&*world.store, SERVICE, since, now).await.expect("the receipts");
         let set = world.timers.set();
         assert!(staged.iter().all(|timer| set.contains(timer)), "{staged:?}");
         let mut due: Vec<_> = staged.iter().map(|timer| timer.at).collect();
