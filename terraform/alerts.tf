@@ -19,7 +19,6 @@ locals {
   relay_entries = join(" AND ", [
     "resource.type = \"cloud_scheduler_job\"",
     "metric.type = \"logging.googleapis.com/log_entry_count\"",
-    "metric.labels.log = \"cloudscheduler.googleapis.com/executions\"",
     "resource.labels.job_id = one_of(${join(", ", [for job in google_cloud_scheduler_job.relay : "\"${job.name}\""])})",
   ])
 }

@@ -1,14 +1,9 @@
 # Which image a service runs, and which of its revisions get the traffic. scripts/deploy sets these variables.
 
 variable "images" {
-  description = "The images of single services, by service, instead of image. scripts/deploy --only sets it, so that the other services keep theirs."
+  description = "The images of single services, by service, instead of image. scripts/deploy --only sets it, so that the other services keep theirs. A name that is no longer in the catalog has no effect."
   type        = map(string)
   default     = {}
-
-  validation {
-    condition     = length(setsubtract(keys(var.images), local.catalog.services[*].name)) == 0
-    error_message = "images may name only services of the catalog: ${join(", ", sort(local.catalog.services[*].name))}."
-  }
 }
 
 variable "canary_percent" {
@@ -26,11 +21,6 @@ variable "stable_revisions" {
   description = "The revisions that get the rest of the traffic, by service. scripts/deploy --canary finds them."
   type        = map(string)
   default     = {}
-
-  validation {
-    condition     = length(setsubtract(keys(var.stable_revisions), local.catalog.services[*].name)) == 0
-    error_message = "stable_revisions may name only services of the catalog: ${join(", ", sort(local.catalog.services[*].name))}."
-  }
 }
 
 locals {
