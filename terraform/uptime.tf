@@ -8,12 +8,11 @@ variable "uptime_checks" {
 
 locals {
   # The path of the first GET route. A parameter gets an id that does not exist: the service reads the database and answers
-  # 404 with problem details. Google's front end also answers 404, but in HTML.
-  uptime_routes = {
-    for name, service in local.public_services : name => trimprefix([for route in try(service.routes, []) : route if startswith(route, "GET ")][0], "GET ")
+  # 404.
+  uptime_paths = {
+    for name, service in local.public_services : name => replace(trimprefix([for route in try(service.routes, []) : route if startswith(route, "GET ")][0], "GET "), "/{[^}]*}/", "uptime-check")
     if var.uptime_checks && anytrue([for route in try(service.routes, []) : startswith(route, "GET ")])
   }
-  uptime_paths = { for name, route in local.uptime_routes : name => replace(route, "/{[^}]*}/", "uptime-check") }
 }
 
 resource "google_monitoring_uptime_check_config" "public" {
@@ -30,21 +29,19 @@ resource "google_monitoring_uptime_check_config" "public" {
     use_ssl      = true
     validate_ssl = true
 
+    # A route may refuse the caller or not know the id, but it must answer.
     dynamic "accepted_response_status_codes" {
-      for_each = [strcontains(local.uptime_routes[each.key], "{")]
+      for_each = ["STATUS_CLASS_2XX", "STATUS_CLASS_4XX"]
       content {
-        status_class = accepted_response_status_codes.value ? null : "STATUS_CLASS_2XX"
-        status_value = accepted_response_status_codes.value ? 404 : null
+        status_class = accepted_response_status_codes.value
       }
     }
   }
 
-  dynamic "content_matchers" {
-    for_each = strcontains(local.uptime_routes[each.key], "{") ? [true] : []
-    content {
-      content = "\"status\":404"
-      matcher = "CONTAINS_STRING"
-    }
+  # The services answer in JSON, errors too. Google's front end answers 403 and 404 in HTML.
+  content_matchers {
+    content = "^\\s*[{\\[]"
+    matcher = "MATCHES_REGEX"
   }
 
   monitored_resource {
@@ -92,8 +89,8 @@ resource "google_monitoring_alert_policy" "uptime" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      Google cannot reach ${local.prefix}${each.key} at GET ${each.value} from two or more regions. A 404 with problem details is the
-      right answer to an unknown id. Look at the logs of the service, then at its newest revision. To return to the revision
+      Google cannot reach ${local.prefix}${each.key} at GET ${each.value} from two or more regions. An answer in
+      JSON counts, except a server error. Look at the logs of the service, then at its newest revision. To return to the revision
       before:
 
           scripts/deploy ${var.project_id} --rollback

@@ -87,7 +87,7 @@ run "public_routes_are_called" {
 
   assert {
     condition = { for name, check in google_monitoring_uptime_check_config.public : name => check.http_check[0].path } == {
-      for service in local.catalog.services : service.name => replace(trimprefix([for route in service.routes : route if startswith(route, "GET ")][0], "GET "), "{id}", "uptime-check")
+      for service in local.catalog.services : service.name => replace(trimprefix([for route in service.routes : route if startswith(route, "GET ")][0], "GET "), "/{[^}]*}/", "uptime-check")
       if service.public && anytrue([for route in service.routes : startswith(route, "GET ")])
     }
     error_message = "the uptime checks do not call the first GET route of each public service"
@@ -96,11 +96,15 @@ run "public_routes_are_called" {
     condition     = google_monitoring_uptime_check_config.public["user-service"].http_check[0].path == "/users/uptime-check"
     error_message = "the path of a route with a parameter has no id"
   }
-  # Google's front end answers 404 in HTML.
+  # A server error counts as an outage. So does the front end's 404, which is HTML.
   assert {
     condition = alltrue([
       for check in google_monitoring_uptime_check_config.public :
-      check.http_check[0].accepted_response_status_codes[0].status_value == 404 && check.content_matchers[0].content == "\"status\":404"
+      check.http_check[0].accepted_response_status_codes[*].status_class == tolist(["STATUS_CLASS_2XX", "STATUS_CLASS_4XX"])
+      && check.content_matchers[0].matcher == "MATCHES_REGEX"
+      && can(regex(check.content_matchers[0].content, "{\"type\":\"about:blank\",\"status\":404}"))
+      && can(regex(check.content_matchers[0].content, " [{}]"))
+      && !can(regex(check.content_matchers[0].content, "<html><head><title>404 Page not found</title>"))
     ])
     error_message = "an uptime check takes a missing service for a sound one"
   }
