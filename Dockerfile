@@ -18,9 +18,12 @@ RUN find . -type f \
     && find . -type d -empty -delete \
     && find . -name '*.rs' -exec sh -c 'for file; do case $file in */src/lib.rs) : >"$file" ;; *) echo "fn main() { }" >"$file" ;; esac; done' _ {} +
 
-FROM rust AS build
+# scripts/deploy keeps this stage in the registry, as the cache of the next build.
+FROM rust AS dependencies
 COPY --from=manifests /build .
 RUN cargo build --release --locked --package launcher --bin functions
+
+FROM dependencies AS build
 COPY . .
 # Cargo compares times. It would take a file for built if it were older than the empty one above.
 RUN find functions shared -name '*.rs' -exec touch {} + \

@@ -8,6 +8,9 @@ resource "google_firestore_database" "documents" {
   delete_protection_state = var.protect_data ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
   deletion_policy         = var.protect_data ? "ABANDON" : "DELETE"
 
+  # backups.tf has the variable.
+  point_in_time_recovery_enablement = var.point_in_time_recovery ? "POINT_IN_TIME_RECOVERY_ENABLED" : "POINT_IN_TIME_RECOVERY_DISABLED"
+
   # A database cannot move. Without this, another location in the variables would create a new, empty database.
   lifecycle {
     ignore_changes = [location_id]

@@ -13,7 +13,8 @@ resource "google_artifact_registry_repository" "images" {
     id     = "keep-newest"
     action = "KEEP"
     most_recent_versions {
-      keep_count = 5
+      keep_count            = 5
+      package_name_prefixes = ["functions"]
     }
   }
   cleanup_policies {
@@ -22,6 +23,16 @@ resource "google_artifact_registry_repository" "images" {
     condition {
       tag_state  = "ANY"
       older_than = "1209600s"
+    }
+  }
+  # The compiled dependencies of the last build. scripts/deploy replaces them when they change.
+  cleanup_policies {
+    id     = "delete-old-cache"
+    action = "DELETE"
+    condition {
+      tag_state             = "UNTAGGED"
+      older_than            = "86400s"
+      package_name_prefixes = ["cache"]
     }
   }
 

@@ -99,7 +99,7 @@ resource "google_cloud_run_v2_service" "service" {
     }
 
     containers {
-      image = var.image
+      image = local.images[each.key]
       args  = ["serve", each.key]
 
       ports {
@@ -154,6 +154,17 @@ resource "google_cloud_run_v2_service" "service" {
           port = 8080
         }
       }
+    }
+  }
+
+  # Declared even if the newest revision gets everything: without the blocks, the provider keeps a split that somebody
+  # made by hand, and no later deployment would get traffic.
+  dynamic "traffic" {
+    for_each = local.traffic[each.key]
+    content {
+      type     = traffic.value.revision == null ? "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST" : "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+      revision = traffic.value.revision
+      percent  = traffic.value.percent
     }
   }
 

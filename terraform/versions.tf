@@ -7,7 +7,7 @@ terraform {
       source  = "hashicorp/google"
       version = "~> 7.12"
     }
-    # Only for the identity of the Pub/Sub service agent, in apis.tf.
+    # Only for the identity of the Pub/Sub service agent, in apis.tf, and for the budget, in budget.tf.
     google-beta = {
       source  = "hashicorp/google-beta"
       version = "~> 7.12"
@@ -24,4 +24,8 @@ provider "google" {
 provider "google-beta" {
   project = var.project_id
   region  = var.region
+
+  # The API of budgets refuses the calls of a person without them.
+  user_project_override = var.billing_account != null
+  billing_project       = var.project_id
 }

@@ -11,6 +11,7 @@ mod revisions;
 mod secrets;
 mod services;
 mod subscriptions;
+mod timers;
 mod topics;
 
 use ::catalog::Catalog;
@@ -119,6 +120,8 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     check("dead-letter-holder", "dead letters that are not kept, or not long enough", dead_letters::holder),
     check("dead-letter-alert", "dead letters that trigger no alert", alerts::dead_letters),
     check("backlog-alert", "subscriptions whose waiting messages trigger no alert", alerts::backlog),
+    check("relay-alert", "relay jobs whose failures trigger no alert", alerts::relays),
+    check("uptime", "public services that no uptime check calls", alerts::uptime),
     check("alert-threshold", "alerts that never fire, or too late", alerts::thresholds),
     check("alert-channel", "alerts that nobody gets", alerts::channels),
     check(
@@ -144,6 +147,9 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     check("private-service", "private services that anyone may call", grants::private_service),
     check("authoritative-grant", "grants that remove a role from all other members", grants::authoritative),
     check("database", "databases that the services cannot use", receipts::database),
+    check("backup", "databases that cannot be restored", receipts::backup),
+    check("timer-queue", "queues of timers that are missing, paused, or lose tasks", timers::queues),
+    check("grant-timer", "services that may not set or cancel their timers", timers::grants),
     check("grant-secret", "secrets that their services may not read", grants::secrets),
     check("ttl", "receipts that are never deleted", receipts::ttl),
     check("receipt-index", "receipt fields with an index that no query needs", receipts::indexes),

@@ -6,7 +6,7 @@ mod read;
 
 use std::collections::BTreeMap;
 
-use catalog::Catalog;
+use catalog::{Catalog, ServiceEntry};
 use serde_json::Value;
 
 pub(super) use self::grants::{Grant, GrantTarget, Member};
@@ -26,12 +26,19 @@ pub(super) struct Plan {
     pub(super) topics: Vec<Topic>,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) jobs: Vec<Job>,
+    pub(super) queues: Vec<Queue>,
     pub(super) grants: Vec<Grant>,
     /// Addresses of grants that remove a role from all other members.
     pub(super) authoritative: Vec<String>,
     pub(super) databases: Vec<Database>,
     pub(super) fields: Vec<Field>,
+    /// The databases with a schedule of backups.
+    pub(super) backed_up: Vec<String>,
     pub(super) alerts: Vec<Alert>,
+    /// The services that an uptime check calls.
+    pub(super) uptime_checks: Vec<String>,
+    /// The share of the newest revisions in percent, if the plan declares one, and the services that it is for.
+    pub(super) canary: Option<(u64, Vec<String>)>,
 }
 
 pub(super) struct CloudRunService {
@@ -111,6 +118,19 @@ pub(super) struct Job {
     pub(super) delivery: Delivery,
 }
 
+/// A queue of Cloud Tasks.
+pub(super) struct Queue {
+    /// Its address, if the plan does not know the name yet.
+    pub(super) name: String,
+    /// The service that it is for, in the plan of a first deployment.
+    pub(super) key: Option<String>,
+    /// -1 means without end.
+    pub(super) max_attempts: i64,
+    /// 0 means without end.
+    pub(super) max_retry_seconds: u64,
+    pub(super) is_paused: bool,
+}
+
 /// The destination of requests, and the token that they carry.
 pub(super) struct Delivery {
     pub(super) service: Option<String>,
@@ -127,6 +147,8 @@ pub(super) struct Token {
 pub(super) struct Database {
     pub(super) name: String,
     pub(super) is_native: bool,
+    /// Whether it can be restored to any minute of the last days.
+    pub(super) keeps_versions: bool,
 }
 
 /// Settings of a Firestore field.
@@ -207,8 +229,16 @@ impl Plan {
             jobs: (document.of_kind("google_cloud_scheduler_job"))
                 .map(|resource| reader.job(resource, &services))
                 .collect(),
+            queues: document.of_kind("google_cloud_tasks_queue").map(read::queue).collect(),
             grants,
             authoritative,
+            backed_up: (document.of_kind("google_firestore_backup_schedule"))
+                .filter_map(|resource| reader.name(resource, "/database"))
+                .collect(),
+            uptime_checks: (document.of_kind("google_monitoring_uptime_check_config"))
+                .filter_map(|resource| reader.uptime_check(resource, &services))
+                .collect(),
+            canary: read::canary(&document),
             databases: document.of_kind("google_firestore_database").map(read::database).collect(),
             fields: document.of_kind("google_firestore_field").map(read::field).collect(),
             alerts: document.of_kind("google_monitoring_alert_policy").map(read::alert).collect(),
@@ -223,6 +253,7 @@ impl Plan {
         expected.services.iter_mut().for_each(|service| {
             rename(&mut service.name);
             rename(&mut service.dead_letter_topic);
+            service.timer_queue.iter_mut().for_each(rename);
             service.publishes_to.iter_mut().for_each(rename);
             for subscription in &mut service.subscriptions {
                 rename(&mut subscription.name);
@@ -252,6 +283,16 @@ impl Plan {
 
     pub(super) fn service(&self, name: &str) -> Option<&CloudRunService> {
         self.services.iter().find(|service| service.name == name)
+    }
+
+    /// The queue of a service's timers. The end of its name is random.
+    pub(super) fn queue(&self, service: &ServiceEntry) -> Option<&Queue> {
+        let name = service.timer_queue.as_deref()?;
+        let key = service.name.strip_prefix(&self.prefix);
+        self.queues.iter().find(|queue| match queue.key.as_deref() {
+            Some(known) => key == Some(known),
+            None => queue.name.strip_prefix(name).is_some_and(|end| end.is_empty() || end.starts_with('-')),
+        })
     }
 
     pub(super) fn topic(&self, name: &str) -> Option<&Topic> {

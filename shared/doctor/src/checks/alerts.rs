@@ -1,6 +1,6 @@
 //! Alerts: whether somebody hears of a problem, and in time.
 
-use ::catalog::Catalog;
+use ::catalog::{Catalog, ServiceEntry};
 
 use super::{Finding, dead_letters, subscriptions::matched};
 use crate::plan::{Condition, Plan};
@@ -52,6 +52,42 @@ pub(super) fn backlog(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
                 format!("no alert watches {name}"),
                 "a service that is down or too slow is noticed only after its messages are dead letters",
                 format!("add it to the filter of an enabled google_monitoring_alert_policy for {AGE}"),
+            )
+        })
+        .collect()
+}
+
+pub(super) fn relays(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let watches = |condition: &Condition, job: &str| {
+        condition.filter.contains("\"cloud_scheduler_job\"")
+            && (condition.filter.contains(&format!("\"{job}\"")) || !condition.filter.contains("job_id"))
+    };
+    let services = catalog.services.iter().filter(|service| service.relays);
+    services
+        .flat_map(|service| plan.relay_jobs(&service.name))
+        .filter(|job| !conditions(plan).any(|condition| watches(condition, &job.name)))
+        .map(|job| {
+            Finding::new(
+                format!("no alert watches {}", job.name),
+                "if the job fails, events that a crash has left behind stay unpublished, and nobody hears of it",
+                "add it to the filter of an enabled google_monitoring_alert_policy for cloud_scheduler_job",
+            )
+        })
+        .collect()
+}
+
+pub(super) fn uptime(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let has_page = |service: &&ServiceEntry| service.routes.iter().any(|route| route.starts_with("GET "));
+    let services = catalog.services.iter().filter(|service| service.public).filter(has_page);
+    services
+        .filter(|service| {
+            plan.service(&service.name).is_some() && !plan.uptime_checks.contains(&service.name)
+        })
+        .map(|service| {
+            Finding::warning(
+                format!("no uptime check calls {}", service.name),
+                "without requests there are no errors, so an outage that stops all callers triggers no alert",
+                "remove uptime_checks = false",
             )
         })
         .collect()

@@ -59,6 +59,21 @@ pub(super) fn database(_: &Catalog, plan: &Plan) -> Vec<Finding> {
     findings
 }
 
+pub(super) fn backup(_: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let used = databases(plan);
+    let deployed = plan.databases.iter().filter(|database| used.contains(&database.name));
+    deployed
+        .filter(|database| !database.keeps_versions && !plan.backed_up.contains(&database.name))
+        .map(|database| {
+            Finding::warning(
+                format!("the database {} has neither backups nor old versions", database.name),
+                "documents that a mistake deletes or changes are lost for good",
+                "set the variable backup_days or point_in_time_recovery",
+            )
+        })
+        .collect()
+}
+
 /// The settings of a field of receipts.
 fn settings<'a>(catalog: &Catalog, plan: &'a Plan, database: &str, name: &str) -> Option<&'a Field> {
     plan.fields.iter().find(|field| {

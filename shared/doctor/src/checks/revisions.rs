@@ -10,14 +10,20 @@ fn deployed<'a>(catalog: &'a Catalog, plan: &'a Plan) -> impl Iterator<Item = &'
 }
 
 pub(super) fn traffic(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let is_declared = |service: &CloudRunService| {
+        plan.canary.as_ref().is_some_and(|(percent, services)| {
+            service.newest_percent == *percent
+                && services.iter().any(|name| service.serves.as_ref() == Some(name))
+        })
+    };
     deployed(catalog, plan)
-        .filter(|service| service.newest_percent < 100)
+        .filter(|service| service.newest_percent < 100 && !is_declared(service))
         .map(|service| {
             let (name, percent) = (&service.name, service.newest_percent);
             let problem = format!("the newest revision of {name} gets {percent} % of the traffic");
             let consequence = "the rest goes to older revisions: later deployments do not reach it";
-            let remedy = "remove the traffic blocks, or give the newest revision 100 %";
-            // A share is a canary.
+            let remedy = "deploy again, or declare a canary: scripts/deploy PROJECT --canary PERCENT";
+            // A share is a canary, and a state does not say whether it is declared.
             if percent == 0 {
                 Finding::new(problem, consequence, remedy)
             } else {

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{
     super::terraform::{Document, Resource, seconds},
-    Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Job, Subscription, Token,
-    Topic, Wrapping, grants,
+    Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Job, Queue, Subscription,
+    Token, Topic, Wrapping, grants,
 };
 
 /// The defaults of Pub/Sub and Cloud Run for absent settings.
@@ -15,6 +15,8 @@ mod default {
     pub(super) const RETENTION_SECONDS: u64 = 7 * 24 * 60 * 60;
     pub(super) const MAX_DELIVERY_ATTEMPTS: u64 = 5;
     pub(super) const BACKOFF_SECONDS: (u64, u64) = (10, 600);
+    /// The attempts of a task in Cloud Tasks.
+    pub(super) const MAX_TASK_ATTEMPTS: i64 = 100;
     /// Cloud Run's request timeout.
     pub(super) const TIMEOUT_SECONDS: u64 = 300;
 }
@@ -33,6 +35,7 @@ impl Reader<'_> {
         let source = self.source(resource, pointer)?;
         match source.kind.as_str() {
             "google_service_account" => grants::account(source),
+            "google_cloud_tasks_queue" => Some(queue(source).name),
             _ => source.text("/name").map(last_segment),
         }
     }
@@ -87,6 +90,21 @@ impl Reader<'_> {
             paused: resource.is_true("/paused"),
             schedule: resource.text("/schedule").unwrap_or_default().to_owned(),
             delivery: self.delivery(resource, "/http_target/0/uri", "/http_target/0/oidc_token", services),
+        }
+    }
+
+    /// The service that an uptime check calls.
+    pub(super) fn uptime_check(&self, resource: &Resource, services: &[CloudRunService]) -> Option<String> {
+        const LABELS: &str = "/monitored_resource/0/labels";
+        match resource.text(&format!("{LABELS}/host")) {
+            Some(host) => {
+                let is_host = |url: &String| url.strip_prefix("https://") == Some(host);
+                services
+                    .iter()
+                    .find(|service| service.urls.iter().any(is_host))
+                    .map(|service| service.name.clone())
+            }
+            None => self.name(resource, LABELS),
         }
     }
 
@@ -164,6 +182,27 @@ fn newest_percent(traffic: &[Value]) -> u64 {
     traffic.iter().filter(|share| share["type"] == NEWEST).filter_map(|share| share["percent"].as_u64()).sum()
 }
 
+/// Without the variables, or with 100 %, a plan declares no canary.
+pub(super) fn canary(document: &Document) -> Option<(u64, Vec<String>)> {
+    let percent = document.variable("canary_percent")?.as_u64().filter(|percent| *percent < 100)?;
+    let revisions = document.variable("stable_revisions")?.as_object()?;
+    Some((percent, revisions.keys().cloned().collect()))
+}
+
+pub(super) fn queue(resource: &Resource) -> Queue {
+    let name = resource.text("/name").map(last_segment);
+    Queue {
+        key: name.is_none().then(|| resource.index().unwrap_or_default().to_owned()),
+        name: name.unwrap_or_else(|| resource.address().to_owned()),
+        max_attempts: resource
+            .value("/retry_config/0/max_attempts")
+            .and_then(Value::as_i64)
+            .unwrap_or(default::MAX_TASK_ATTEMPTS),
+        max_retry_seconds: resource.seconds("/retry_config/0/max_retry_duration").unwrap_or_default(),
+        is_paused: resource.text("/desired_state") == Some("PAUSED"),
+    }
+}
+
 pub(super) fn topic(resource: &Resource) -> Topic {
     Topic {
         name: name(resource),
@@ -178,7 +217,12 @@ fn transforms(resource: &Resource) -> bool {
 }
 
 pub(super) fn database(resource: &Resource) -> Database {
-    Database { name: name(resource), is_native: resource.text("/type") == Some("FIRESTORE_NATIVE") }
+    Database {
+        name: name(resource),
+        is_native: resource.text("/type") == Some("FIRESTORE_NATIVE"),
+        keeps_versions: resource.text("/point_in_time_recovery_enablement")
+            == Some("POINT_IN_TIME_RECOVERY_ENABLED"),
+    }
 }
 
 pub(super) fn field(resource: &Resource) -> Field {

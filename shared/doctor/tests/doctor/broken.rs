@@ -9,13 +9,14 @@ mod grants;
 mod known;
 mod services;
 mod subscriptions;
+mod timers;
 
 use serde_json::{Value, json};
 
 pub(crate) use self::{
     catalogs::catalogs,
     deployments::deployments,
-    known::{plans, states},
+    known::{declare_canary, plans, split, states},
 };
 
 pub(crate) type Case = (fn(&mut Value), &'static [&'static str]);
@@ -28,16 +29,18 @@ pub(crate) fn plans_and_states() -> Vec<Case> {
         dead_letters::dead_letters(),
         dead_letters::receipts(),
         grants::grants(),
+        timers::timers(),
         deployments(),
     ]
     .concat()
 }
 
-const CRM_SERVICE: &str = "google_cloud_run_v2_service.service[\"crm-service\"]";
+pub(crate) const CRM_SERVICE: &str = "google_cloud_run_v2_service.service[\"crm-service\"]";
 const USER_SERVICE: &str = "google_cloud_run_v2_service.service[\"user-service\"]";
 const CRM: &str = "google_pubsub_subscription.push[\"crm-service-user-events\"]";
 const HOLDER: &str = "google_pubsub_subscription.holder[\"crm-service-dead-letter\"]";
 const RELAY: &str = "google_cloud_scheduler_job.relay[\"user-service\"]";
+const QUEUE: &str = "google_cloud_tasks_queue.timers[\"user-service\"]";
 const ALERT: &str = "google_monitoring_alert_policy.dead_letters[0]";
 const BACKLOG_ALERT: &str = "google_monitoring_alert_policy.backlog[0]";
 const TTL: &str = "google_firestore_field.receipts_expire";

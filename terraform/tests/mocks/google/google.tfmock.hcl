@@ -21,3 +21,15 @@ mock_resource "google_monitoring_notification_channel" {
 mock_resource "google_monitoring_dashboard" {
   defaults = { id = "projects/123456789012/dashboards/abc" }
 }
+
+mock_resource "google_monitoring_uptime_check_config" {
+  defaults = { uptime_check_id = "check" }
+}
+
+mock_resource "google_monitoring_slo" {
+  defaults = { name = "projects/123456789012/services/service/serviceLevelObjectives/availability" }
+}
+
+mock_data "google_project" {
+  defaults = { number = "123456789012" }
+}

@@ -92,6 +92,33 @@ pub(crate) fn deployments() -> Vec<Case> {
                 "backlog-alert: no alert watches staging-crm-service-user-events",
             ],
         ),
+        // Nobody hears that the relay fails.
+        (
+            |input| remove(input, "google_monitoring_alert_policy.relays[0]"),
+            &["relay-alert: no alert watches staging-user-service-relay"],
+        ),
+        (
+            |input| {
+                condition(input, "google_monitoring_alert_policy.relays[0]")["filter"] = json!(
+                    "resource.type = \"cloud_scheduler_job\" AND resource.labels.job_id = \"another-relay\""
+                );
+            },
+            &["relay-alert: no alert watches staging-user-service-relay"],
+        ),
+        (
+            |input| remove(input, "google_monitoring_uptime_check_config.public[\"user-service\"]"),
+            &["uptime: warning: no uptime check calls staging-user-service"],
+        ),
+        (
+            |input| remove(input, "google_firestore_backup_schedule.daily[0]"),
+            &["backup: warning: the database staging-data has neither backups nor old versions"],
+        ),
+        (
+            |input| {
+                values(input, "google_firestore_backup_schedule.daily[0]")["database"] = json!("(default)")
+            },
+            &["backup: warning: the database staging-data has neither backups nor old versions"],
+        ),
         (
             |input| values(input, CRM_SERVICE)["default_uri_disabled"] = json!(true),
             &["ingress: the default URL of staging-crm-service is disabled"],

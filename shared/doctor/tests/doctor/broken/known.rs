@@ -1,8 +1,8 @@
 //! Cases for plans alone, or for states alone.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{CRM, Case, add, expressions, values};
+use super::{CRM, CRM_SERVICE, Case, USER_SERVICE, add, expressions, values};
 
 /// The plan of a first deployment knows these values only as references.
 pub(crate) fn plans() -> Vec<Case> {
@@ -57,6 +57,25 @@ pub(crate) fn plans() -> Vec<Case> {
                 "grant-acknowledge: Pub/Sub may not acknowledge messages of staging-crm-service-user-events",
             ],
         ),
+        // Another canary than the declared one: crm-service keeps more, and user-service has none.
+        (
+            |input| {
+                declare_canary(input, 10);
+                split(input, CRM_SERVICE, 5);
+                split(input, USER_SERVICE, 10);
+            },
+            &[
+                "traffic: warning: the newest revision of staging-user-service gets 10 % of the traffic",
+                "traffic: warning: the newest revision of staging-crm-service gets 5 % of the traffic",
+            ],
+        ),
+        (
+            |input| {
+                declare_canary(input, 10);
+                split(input, CRM_SERVICE, 0);
+            },
+            &["traffic: the newest revision of staging-crm-service gets 0 % of the traffic"],
+        ),
         // Without a value, the variable means all systems.
         (
             |input| input["variables"]["systems"]["value"] = json!(null),
@@ -67,6 +86,21 @@ pub(crate) fn plans() -> Vec<Case> {
             ],
         ),
     ]
+}
+
+/// A canary that the variables declare for crm-service.
+pub(crate) fn declare_canary(plan: &mut Value, percent: u64) {
+    plan["variables"]["canary_percent"]["value"] = json!(percent);
+    plan["variables"]["stable_revisions"]["value"] =
+        json!({ "crm-service": "staging-crm-service-00007-abc" });
+}
+
+/// Gives the newest revision a share of the traffic.
+pub(crate) fn split(plan: &mut Value, service: &str, percent: u64) {
+    values(plan, service)["traffic"] = json!([
+        { "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": "staging-crm-service-00007-abc", "percent": 100 - percent },
+        { "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": percent }
+    ]);
 }
 
 /// Only a state knows URLs.

@@ -1,0 +1,90 @@
+# The image of a service, and the shares of its revisions.
+
+mock_provider "google" {
+  source          = "./tests/mocks/google"
+  override_during = plan
+}
+
+mock_provider "google-beta" {
+  source          = "./tests/mocks/google-beta"
+  override_during = plan
+}
+
+variables {
+  project_id = "demo-project"
+  image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
+  mail       = "local"
+  payments   = "local"
+}
+
+# Without the blocks, the provider would keep a split that somebody made by hand.
+run "the_newest_revision_gets_all_traffic" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for service in google_cloud_run_v2_service.service :
+      [for share in service.traffic : "${share.type} ${share.percent}"] == ["TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST 100"]
+    ])
+    error_message = "the newest revision of a service does not get all traffic"
+  }
+  assert {
+    condition     = alltrue([for image in values(output.images) : image == "us-central1-docker.pkg.dev/demo-project/functions/functions:1"])
+    error_message = "a service runs another image"
+  }
+}
+
+run "a_canary_gets_its_share" {
+  command = plan
+  variables {
+    canary_percent   = 10
+    stable_revisions = { crm-service = "crm-service-00007-abc" }
+  }
+
+  assert {
+    condition = [for share in google_cloud_run_v2_service.service["crm-service"].traffic : "${share.type} ${coalesce(share.revision, "-")} ${share.percent}"] == [
+      "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION crm-service-00007-abc 90",
+      "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST - 10",
+    ]
+    error_message = "the canary does not get its share, or the stable revision not the rest"
+  }
+  assert {
+    condition     = [for share in google_cloud_run_v2_service.service["user-service"].traffic : share.percent] == [100]
+    error_message = "a new service has no stable revision, so its newest one must get all traffic"
+  }
+}
+
+run "one_service_gets_its_own_image" {
+  command = plan
+  variables {
+    images = { crm-service = "registry.example/functions:2" }
+  }
+
+  assert {
+    condition     = [for name, image in output.images : name if image == "registry.example/functions:2"] == ["crm-service"]
+    error_message = "not exactly one service runs its own image"
+  }
+}
+
+run "rejects_a_canary_without_traffic" {
+  command = plan
+  variables {
+    canary_percent = 0
+  }
+  expect_failures = [var.canary_percent]
+}
+
+# scripts/deploy passes what is deployed, and a service may have left the catalog since.
+run "a_removed_service_has_no_effect" {
+  command = plan
+  variables {
+    images           = { web = "registry.example/web:1" }
+    canary_percent   = 10
+    stable_revisions = { web = "web-1" }
+  }
+
+  assert {
+    condition     = toset(keys(output.images)) == toset(local.catalog.services[*].name)
+    error_message = "a service exists that the catalog does not have"
+  }
+}
