@@ -7,8 +7,9 @@
 //!
 //! A duplicate runs the function again, even while the first delivery is running. Only one commit can create
 //! the receipt, so the other is refused. The runtime then publishes the events of the receipt once more, with
-//! the same ids, and answers 204. A rejection leaves no receipt: a duplicate of a rejected event is handled
-//! like a new event, and may become a second dead letter.
+//! the same ids, and answers 204. If that publication fails, it answers 503, and Pub/Sub delivers the message
+//! again. A rejection leaves no receipt: a duplicate of a rejected event is handled like a new event, and may
+//! become a second dead letter.
 //!
 //! [`Effect`] explains duplicates of events that cause a call to the outside. A repeated [`Command`] with the
 //! same idempotency key gets the first reply. Error replies are not stored, so a command that got an error
