@@ -93,6 +93,9 @@ pub struct ServiceEntry {
     pub about: String,
     /// Whether anyone may call it.
     pub public: bool,
+    /// Whether it verifies the access tokens of users, so that it needs `AUTH_ISSUER` and `AUTH_JWKS`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed_in: bool,
     /// Whether its routes are for operators, whom Cloud Run admits by name.
     #[serde(default)]
     pub for_operators: bool,
@@ -262,6 +265,7 @@ impl ServiceEntry {
             system: system.to_owned(),
             about: service.about.to_owned(),
             public: service.public,
+            signed_in: service.signed_in,
             for_operators: service.is_for_operators(),
             // The events of a command can stay in its receipt, and then only the job relays them. For a
             // consumer, a redelivery relays them.

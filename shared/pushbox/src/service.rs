@@ -8,7 +8,7 @@ use std::{
 use axum::{
     Router,
     handler::Handler as RouteHandler,
-    routing::{MethodRouter, get, post, put},
+    routing::{MethodRouter, delete, get, post, put},
 };
 use futures::{FutureExt, future::BoxFuture};
 
@@ -22,6 +22,7 @@ pub struct Service {
     pub(crate) name: ServiceName,
     pub(crate) about: &'static str,
     pub(crate) public: bool,
+    pub(crate) signed_in: bool,
     pub(crate) secrets: Vec<&'static str>,
     pub(crate) publishes: BTreeMap<&'static str, EventType>,
     /// The types that it may publish at a later time.
@@ -48,6 +49,8 @@ pub struct Declaration {
     pub about: &'static str,
     /// Whether everybody may reach its own routes.
     pub public: bool,
+    /// Whether it verifies the access tokens of users.
+    pub signed_in: bool,
     /// The environment variables that hold secrets.
     pub secrets: Vec<&'static str>,
     /// The events that it publishes.
@@ -113,6 +116,7 @@ impl Service {
             name,
             about,
             public: false,
+            signed_in: false,
             secrets: Vec::new(),
             publishes: BTreeMap::new(),
             delays: BTreeSet::new(),
@@ -173,6 +177,12 @@ impl Service {
         self.route("PUT", path, put(handler))
     }
 
+    /// Answers `DELETE` at this path.
+    #[must_use]
+    pub fn delete<T: 'static>(self, path: &'static str, handler: impl RouteHandler<T, Runtime>) -> Self {
+        self.route("DELETE", path, delete(handler))
+    }
+
     fn route(mut self, method: &'static str, path: &'static str, handler: MethodRouter<Runtime>) -> Self {
         self.routes.push(Route { method, path });
         self.router = self.router.route(path, handler);
@@ -186,6 +196,7 @@ impl Service {
             name: self.name,
             about: self.about,
             public: self.public,
+            signed_in: self.signed_in,
             secrets: self.secrets.clone(),
             publishes: self.publishes.values().cloned().collect(),
             delays: self.delays.iter().copied().collect(),
@@ -205,6 +216,14 @@ impl Service {
     #[must_use]
     pub fn public(mut self) -> Self {
         self.public = true;
+        self
+    }
+
+    /// Declares that some of its routes take a [`SignedIn`](crate::SignedIn) user, so it needs the issuer and
+    /// the public keys of access tokens.
+    #[must_use]
+    pub fn signed_in(mut self) -> Self {
+        self.signed_in = true;
         self
     }
 

@@ -1,0 +1,86 @@
+//! The mail that tells a buyer of a refund: one for each order.
+
+use effects::mail::{Mail, MailCall, MailDetails};
+use events::{AccountCreated, EmailAddress, OrderId, TicketChargeRefunded, TicketRefundMailDue, UserId};
+use maud::html;
+use pushbox::{Context, Document, Failure, Unfiltered};
+use serde::{Deserialize, Serialize};
+
+use super::account::Account;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Buyer {
+    user_id: UserId,
+    email: EmailAddress,
+}
+
+pub(super) async fn keep_address(account: AccountCreated, cx: Context) -> Result<(), Failure> {
+    cx.put(&Buyer { user_id: account.user_id, email: account.email });
+    Ok(())
+}
+
+pub(super) async fn notify(refunded: TicketChargeRefunded, cx: Context) -> Result<(), Failure> {
+    let TicketChargeRefunded { order_id, amount, .. } = refunded;
+    let account = Account::existing(&order_id, &cx).await?;
+    let buyer: Option<Buyer> = cx.get(account.due()?.buyer.as_str()).await?;
+    // The news of the account may still be on its way.
+    let buyer = buyer.ok_or_else(|| Failure::Retry("the buyer's address is not known yet".to_owned()))?;
+    cx.publish(&TicketRefundMailDue { order_id, to: buyer.email, amount });
+    Ok(())
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct RefundMail(TicketRefundMailDue);
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RefundDetails {
+    order_id: OrderId,
+}
+
+impl From<TicketRefundMailDue> for RefundMail {
+    fn from(due: TicketRefundMailDue) -> Self {
+        Self(due)
+    }
+}
+
+impl MailCall for RefundMail {
+    type Details = RefundDetails;
+
+    fn details(&self) -> RefundDetails {
+        RefundDetails { order_id: self.0.order_id.clone() }
+    }
+
+    fn render(self) -> Mail {
+        let Self(TicketRefundMailDue { order_id, to, amount }) = self;
+        let why = format!("your order {order_id} has ended without a ticket, but you had paid it.");
+        let what = format!("We have given {amount} back. Your bank may need some days to show it.");
+        Mail {
+            to,
+            subject: format!("Your refund for order {order_id}"),
+            text: format!("Hello,\n\n{why}\n{what}\n"),
+            html: html! { p { "Hello," } p { (why) } p { (what) } }.into_string(),
+            attachments: Vec::new(),
+        }
+    }
+}
+
+impl MailDetails for RefundDetails {
+    type Filter = Unfiltered;
+
+    fn id(&self) -> String {
+        self.order_id.to_string()
+    }
+
+    fn selection(_: &Unfiltered) -> Option<(&'static str, &str)> {
+        None
+    }
+}
+
+impl Document for Buyer {
+    const COLLECTION: &'static str = "buyers";
+    fn id(&self) -> String {
+        self.user_id.to_string()
+    }
+}
