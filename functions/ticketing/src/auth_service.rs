@@ -23,6 +23,7 @@ use accounts::{me, sign_in, sign_up};
 use browser::with_cookie;
 use passwords::Hasher;
 use sessions::{Opened, Session, Ticket};
+use throttle::{Familiar, Throttle};
 use visits::{refresh, sign_out};
 
 pub use passwords::Hashing;
@@ -34,6 +35,9 @@ pub fn service(settings: Auth) -> Service {
         .public()
         .signed_in()
         .secret("AUTH_SIGNING_KEY")
+        .expires::<Session>()
+        .expires::<Throttle>()
+        .expires::<Familiar>()
         .publishes::<AccountCreated>()
         .publishes::<SessionRevoked>()
         .post("/signup", move |browser, documents, command| sign_up(a.clone(), browser, documents, command))

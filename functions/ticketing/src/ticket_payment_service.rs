@@ -12,9 +12,9 @@ use effects::{
     payments::Gateway,
 };
 use events::{
-    TicketChargeDeclined, TicketChargeRefundFailed, TicketChargeRefunded, TicketCharged, TicketOrderCancelled,
-    TicketOrderChargeRefused, TicketOrderExpired, TicketPaymentDue, TicketPaymentLeftOpen, TicketRefundDue,
-    TicketRefundMailDue, TicketState, TicketUpdated,
+    TicketChargeDeclined, TicketChargeRefundFailed, TicketChargeRefunded, TicketCharged,
+    TicketOrderCancelled, TicketOrderChargeRefused, TicketOrderExpired, TicketPaymentDue,
+    TicketPaymentLeftOpen, TicketRefundDue, TicketRefundMailDue, TicketState, TicketUpdated,
 };
 use pushbox::{Context, Failure, Service};
 

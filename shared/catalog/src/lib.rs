@@ -120,6 +120,9 @@ pub struct ServiceEntry {
     pub dead_letter_topic: String,
     /// The environment variables that hold secrets.
     pub secrets: Vec<Secret>,
+    /// The collections whose documents expire, as receipts do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expires: Vec<String>,
     /// The composite indexes of Firestore that its queries need.
     pub indexes: Vec<Value>,
 }
@@ -260,6 +263,8 @@ impl ServiceEntry {
             env: (*variable).to_owned(),
             secret: variable.to_lowercase().replace('_', "-"),
         };
+        // These keys are public. They are kept with the secrets, so that all services have the same ones.
+        let keys = service.signed_in.then_some("AUTH_JWKS");
         Self {
             name: service.name.to_owned(),
             system: system.to_owned(),
@@ -277,7 +282,8 @@ impl ServiceEntry {
             publishes_to: publishes_to.into_iter().map(str::to_owned).collect(),
             subscriptions: handles.into_iter().map(subscription).collect(),
             dead_letter_topic: wire::dead_letter_topic(service.name),
-            secrets: service.secrets.iter().map(secret).collect(),
+            secrets: keys.iter().chain(&service.secrets).map(secret).collect(),
+            expires: service.expires.iter().map(|name| (*name).to_owned()).collect(),
             indexes: Vec::new(),
         }
     }

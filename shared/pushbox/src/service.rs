@@ -12,7 +12,10 @@ use axum::{
 };
 use futures::{FutureExt, future::BoxFuture};
 
-use crate::{Context, Effect, Event, Failure, Runtime, effect::AnyEffect, http, json::read_object, reject};
+use crate::{
+    Context, Document, Effect, Event, Failure, Runtime, effect::AnyEffect, http, json::read_object, reject,
+    signed_in::Revoked,
+};
 
 /// The name of a service, such as `crm-service`. The Cloud Run service has the same name.
 pub type ServiceName = &'static str;
@@ -24,6 +27,8 @@ pub struct Service {
     pub(crate) public: bool,
     pub(crate) signed_in: bool,
     pub(crate) secrets: Vec<&'static str>,
+    /// The collections of documents that expire.
+    pub(crate) expires: BTreeSet<&'static str>,
     pub(crate) publishes: BTreeMap<&'static str, EventType>,
     /// The types that it may publish at a later time.
     pub(crate) delays: BTreeSet<&'static str>,
@@ -53,6 +58,8 @@ pub struct Declaration {
     pub signed_in: bool,
     /// The environment variables that hold secrets.
     pub secrets: Vec<&'static str>,
+    /// The collections whose documents the store may delete after the time in their field `expireAt`.
+    pub expires: Vec<&'static str>,
     /// The events that it publishes.
     pub publishes: Vec<EventType>,
     /// The types of those that it may publish at a later time.
@@ -118,6 +125,7 @@ impl Service {
             public: false,
             signed_in: false,
             secrets: Vec::new(),
+            expires: BTreeSet::new(),
             publishes: BTreeMap::new(),
             delays: BTreeSet::new(),
             handles: BTreeMap::new(),
@@ -198,6 +206,7 @@ impl Service {
             public: self.public,
             signed_in: self.signed_in,
             secrets: self.secrets.clone(),
+            expires: self.expires.iter().copied().collect(),
             publishes: self.publishes.values().cloned().collect(),
             delays: self.delays.iter().copied().collect(),
             handles: self.handles.values().map(|(event, _)| event.clone()).collect(),
@@ -224,6 +233,14 @@ impl Service {
     #[must_use]
     pub fn signed_in(mut self) -> Self {
         self.signed_in = true;
+        self.expires::<Revoked>()
+    }
+
+    /// Declares that the store may delete documents of type `D` after the time in their field `expireAt`. It deletes
+    /// late, so a reader compares the time itself.
+    #[must_use]
+    pub fn expires<D: Document>(mut self) -> Self {
+        self.expires.insert(D::COLLECTION);
         self
     }
 

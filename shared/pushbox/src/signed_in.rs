@@ -118,7 +118,7 @@ const KEPT: SignedDuration = SignedDuration::from_hours(24);
 /// The end of a session.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Revoked {
+pub(crate) struct Revoked {
     session_id: String,
     expire_at: Timestamp,
 }

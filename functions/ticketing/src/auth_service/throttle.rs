@@ -32,7 +32,7 @@ const FAMILIAR: SignedDuration = SignedDuration::from_hours(90 * 24);
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Throttle {
+pub(super) struct Throttle {
     id: String,
     attempts: u32,
     last_at: Timestamp,
@@ -42,7 +42,7 @@ struct Throttle {
 /// A network from which an account was used.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Familiar {
+pub(super) struct Familiar {
     id: String,
     expire_at: Timestamp,
 }
