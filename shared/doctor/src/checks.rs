@@ -11,6 +11,7 @@ mod revisions;
 mod secrets;
 mod services;
 mod subscriptions;
+mod timers;
 mod topics;
 
 use ::catalog::Catalog;
@@ -145,6 +146,9 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     check("authoritative-grant", "grants that remove a role from all other members", grants::authoritative),
     check("database", "databases that the services cannot use", receipts::database),
     check("grant-secret", "secrets that their services may not read", grants::secrets),
-    check("ttl", "receipts that are never deleted", receipts::ttl),
+    check("ttl", "receipts and other documents that are never deleted", receipts::ttl),
+    check("timer-queue", "queues that hold timers back or lose them", timers::queues),
+    check("timer-alert", "timers that fail and trigger no alert", timers::alerts),
+    check("grant-timers", "services that may not set or cancel their timers", timers::grants),
     check("receipt-index", "receipt fields with an index that no query needs", receipts::indexes),
 ];

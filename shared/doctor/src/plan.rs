@@ -31,6 +31,7 @@ pub(super) struct Plan {
     pub(super) authoritative: Vec<String>,
     pub(super) databases: Vec<Database>,
     pub(super) fields: Vec<Field>,
+    pub(super) queues: Vec<Queue>,
     pub(super) alerts: Vec<Alert>,
 }
 
@@ -138,6 +139,18 @@ pub(super) struct Field {
     pub(super) is_indexed: bool,
 }
 
+/// A queue of Cloud Tasks.
+pub(super) struct Queue {
+    /// Its address in the configuration if the plan does not know its name.
+    pub(super) name: String,
+    /// The key in `for_each`: the service that it belongs to, if the configuration is ours.
+    key: Option<String>,
+    /// Whether it holds its tasks back.
+    pub(super) is_paused: bool,
+    /// Whether it deletes a task that has failed often enough, or for long enough.
+    pub(super) gives_up: bool,
+}
+
 pub(super) struct Alert {
     pub(super) address: String,
     pub(super) enabled: bool,
@@ -211,6 +224,7 @@ impl Plan {
             authoritative,
             databases: document.of_kind("google_firestore_database").map(read::database).collect(),
             fields: document.of_kind("google_firestore_field").map(read::field).collect(),
+            queues: document.of_kind("google_cloud_tasks_queue").map(read::queue).collect(),
             alerts: document.of_kind("google_monitoring_alert_policy").map(read::alert).collect(),
             services,
         })
@@ -260,6 +274,18 @@ impl Plan {
 
     pub(super) fn subscription(&self, name: &str) -> Option<&Subscription> {
         self.subscriptions.iter().find(|subscription| subscription.name == name)
+    }
+
+    /// The queue that a service uses.
+    pub(super) fn queue(&self, service: &CloudRunService) -> Option<&Queue> {
+        match service.variable("TIMER_QUEUE")? {
+            // The plan does not know it.
+            "" => {
+                let name = service.name.strip_prefix(&self.prefix);
+                self.queues.iter().find(|queue| queue.key.as_deref() == name)
+            }
+            name => self.queues.iter().find(|queue| queue.name == read::last_segment(name)),
+        }
     }
 
     /// The pull subscriptions that keep the messages of a dead-letter topic.

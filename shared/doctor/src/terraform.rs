@@ -113,6 +113,11 @@ impl Resource {
         &self.address
     }
 
+    /// The key in `for_each`, or the number in `count`.
+    pub(super) fn index(&self) -> Option<&str> {
+        self.index.as_deref()
+    }
+
     pub(super) fn value(&self, pointer: &str) -> Option<&Value> {
         self.values.pointer(pointer).filter(|value| !value.is_null())
     }

@@ -14,6 +14,11 @@ const MESSAGES: &str = "subscription/num_undelivered_messages";
 const AGE: &str = "subscription/oldest_unacked_message_age";
 
 impl Condition {
+    pub(super) fn watches_queue(&self, metric: &str, queue: &str) -> bool {
+        self.filter.contains(metric)
+            && (self.filter.contains(&format!("\"{queue}\"")) || !self.filter.contains("queue_id"))
+    }
+
     fn watches(&self, metric: &str, subscription: &str) -> bool {
         self.filter.contains(metric)
             && (self.filter.contains(&format!("\"{subscription}\""))
@@ -22,7 +27,7 @@ impl Condition {
 }
 
 /// The conditions of the enabled alerts.
-fn conditions(plan: &Plan) -> impl Iterator<Item = &Condition> {
+pub(super) fn conditions(plan: &Plan) -> impl Iterator<Item = &Condition> {
     plan.alerts.iter().filter(|alert| alert.enabled).flat_map(|alert| &alert.conditions)
 }
 

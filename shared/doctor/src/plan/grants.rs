@@ -22,6 +22,8 @@ pub(crate) enum GrantTarget {
     /// The e-mail address of a service account.
     Account(String),
     Secret(String),
+    /// A queue of Cloud Tasks.
+    Queue(String),
 }
 
 #[derive(PartialEq)]
@@ -48,13 +50,14 @@ type MakeTarget = fn(String) -> GrantTarget;
 
 /// The kind of resource without `_member` or `_binding`, the attribute that names the target, and the
 /// target.
-const KINDS: [(&str, &str, MakeTarget); 6] = [
+const KINDS: [(&str, &str, MakeTarget); 7] = [
     ("google_project_iam", "/project", |_| GrantTarget::Project),
     ("google_pubsub_topic_iam", "/topic", GrantTarget::Topic),
     ("google_pubsub_subscription_iam", "/subscription", GrantTarget::Subscription),
     ("google_service_account_iam", "/service_account_id", GrantTarget::Account),
     ("google_cloud_run_v2_service_iam", "/name", GrantTarget::Service),
     ("google_secret_manager_secret_iam", "/secret_id", GrantTarget::Secret),
+    ("google_cloud_tasks_queue_iam", "/name", GrantTarget::Queue),
 ];
 
 /// All grants, and the addresses of the authoritative ones, which replace all members of a role.

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::{
     super::terraform::{Document, Resource, seconds},
-    Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Job, Subscription, Token,
-    Topic, Wrapping, grants,
+    Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Job, Queue, Subscription,
+    Token, Topic, Wrapping, grants,
 };
 
 /// The defaults of Pub/Sub and Cloud Run for absent settings.
@@ -33,6 +33,7 @@ impl Reader<'_> {
         let source = self.source(resource, pointer)?;
         match source.kind.as_str() {
             "google_service_account" => grants::account(source),
+            "google_cloud_tasks_queue" => Some(queue(source).name),
             _ => source.text("/name").map(last_segment),
         }
     }
@@ -191,6 +192,18 @@ pub(super) fn field(resource: &Resource) -> Field {
         // A field has indexes by default. A block without indexes removes them.
         is_indexed: resource.list("/index_config").is_empty()
             || !resource.list("/index_config/0/indexes").is_empty(),
+    }
+}
+
+pub(super) fn queue(resource: &Resource) -> Queue {
+    const RETRIES: &str = "/retry_config/0";
+    Queue {
+        name: resource.text("/name").map_or_else(|| resource.address().to_owned(), last_segment),
+        key: resource.index().map(str::to_owned),
+        is_paused: ["/desired_state", "/state"].iter().any(|state| resource.text(state) == Some("PAUSED")),
+        // Cloud Tasks chooses what is not set.
+        gives_up: resource.value(&format!("{RETRIES}/max_attempts")) != Some(&Value::from(-1))
+            || resource.seconds(&format!("{RETRIES}/max_retry_duration")).is_none_or(|seconds| seconds > 0),
     }
 }
 

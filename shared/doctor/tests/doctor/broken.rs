@@ -9,6 +9,7 @@ mod grants;
 mod known;
 mod services;
 mod subscriptions;
+mod timers;
 
 use serde_json::{Value, json};
 
@@ -28,6 +29,7 @@ pub(crate) fn plans_and_states() -> Vec<Case> {
         dead_letters::dead_letters(),
         dead_letters::receipts(),
         grants::grants(),
+        timers::timers(),
         deployments(),
     ]
     .concat()

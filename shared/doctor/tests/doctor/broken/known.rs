@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{CRM, Case, add, expressions, values};
+use super::{CRM, Case, add, expressions, timers::alerts, values};
 
 /// The plan of a first deployment knows these values only as references.
 pub(crate) fn plans() -> Vec<Case> {
@@ -69,9 +69,9 @@ pub(crate) fn plans() -> Vec<Case> {
     ]
 }
 
-/// Only a state knows URLs.
+/// Only a state knows URLs and the names of queues.
 pub(crate) fn states() -> Vec<Case> {
-    vec![
+    let urls: Vec<Case> = vec![
         (
             |input| {
                 let user =
@@ -98,5 +98,6 @@ pub(crate) fn states() -> Vec<Case> {
             },
             &["second-delivery: copy pushes to staging-crm-service, and the catalog does not declare it"],
         ),
-    ]
+    ];
+    [urls, alerts()].concat()
 }
