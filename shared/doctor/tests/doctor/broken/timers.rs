@@ -57,10 +57,7 @@ pub(crate) fn timers() -> Vec<Case> {
 /// A plan does not know the names of queues, so these are for states only.
 pub(crate) fn alerts() -> Vec<Case> {
     vec![
-        (
-            |input| remove(input, ALERT),
-            &["timer-alert: no alert watches the queue of staging-crm-service"],
-        ),
+        (|input| remove(input, ALERT), &["timer-alert: no alert watches the queue of staging-crm-service"]),
         (
             |input| {
                 let filter = &mut values(input, ALERT)["conditions"][0]["condition_threshold"][0]["filter"];
