@@ -1,6 +1,6 @@
 //! `functions timers` and `functions cloud-tasks`.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::routing::get;
 use clap::{Args, Subcommand};
@@ -28,6 +28,9 @@ pub(crate) enum Command {
     },
 }
 
+/// A person waits longer for a call than a push does.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Restores the timers of a service.
 pub(crate) async fn run(command: Command) -> Result<(), String> {
     let Command::Reconcile { service, hours } = command;
@@ -44,8 +47,9 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
     let since = Timestamp::now()
         .saturating_sub(SignedDuration::from_hours(hours))
         .map_err(|error| error.to_string())?;
-    let staged = timers::staged(&cloud.firestore(), name, since).await.map_err(|error| error.to_string())?;
-    let queue = cloud.timers()?;
+    let store = cloud.firestore().with_deadline(PATIENCE);
+    let staged = timers::staged(&store, name, since).await.map_err(|error| error.to_string())?;
+    let queue = cloud.timers()?.with_deadline(PATIENCE);
     let (mut restored, all) = (0, staged.len());
     for timer in staged {
         restored += usize::from(queue.restore(&timer).await.map_err(|error| error.to_string())?);

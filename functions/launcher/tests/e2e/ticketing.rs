@@ -106,7 +106,7 @@ async fn a_lost_timer_is_restored_from_the_receipts() {
                 market.world.functions(&["timers", "reconcile", EXPIRATION]).output().expect("it runs");
             let printed = String::from_utf8_lossy(&output.stdout);
             // A busy emulator may not answer in time, and then a person repeats the command.
-            expect("is restored", &printed.contains("1 timers in the receipts"), &true)
+            if printed.contains("1 timers in the receipts") { Ok(()) } else { Err(format!("{output:?}")) }
         })
         .await;
     }
