@@ -164,10 +164,13 @@ async fn buy(world: &World, number: usize) {
 async fn check(world: &World) -> Result<(), String> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut paid = BTreeMap::<String, Vec<Value>>::new();
+    let mut declined = 0;
     for charge in world.outside("local-payment-gateway/charges").await {
         expect("charged amount", &charge["payment"]["amount"], &price())?;
         if charge["outcome"]["status"] == "paid" {
             paid.entry(text(&charge["payment"]["reference"])).or_default().push(charge);
+        } else {
+            declined += 1;
         }
     }
     let mut refunds = BTreeMap::<String, Vec<Value>>::new();
@@ -197,12 +200,10 @@ async fn check(world: &World) -> Result<(), String> {
         expect(&format!("status of {order}"), &text(&account["status"]).as_str(), &status)?;
     }
     expect("charges and refunds of other orders", &(paid.len(), refunds.len()), &(0, 0))?;
-    let open = world.documents("ticket-payment-service/declined").await;
-    expect(
-        "declined charges that are open",
-        &open.iter().filter(|it| it["isCancelled"] == false).count(),
-        &0,
-    )?;
+    let cancelled = world.documents("ticket-payment-service/declined").await;
+    let cancelled = cancelled.iter().filter(|it| it["isCancelled"] == true).count();
+    let at_the_gateway = world.outside("local-payment-gateway/cancellations").await.len();
+    expect("declined charges that are cancelled", &(cancelled, at_the_gateway), &(declined, declined))?;
     let accounts = world.documents("ticket-payment-service/accounts").await;
     let with = |status: &str| accounts.iter().filter(|it| it["status"] == status).count();
     let mails = world.outside("local-mailbox/mails").await;
