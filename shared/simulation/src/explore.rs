@@ -371,8 +371,7 @@ impl<S: Scenario> Explorer<S> {
                     attributes: delivery.message.attributes.clone(),
                     data: delivery.message.data.clone(),
                 };
-                let from = message.attributes.get("ce-type").map_or("a message by hand", String::as_str);
-                let name = format!("{} {from}", delivery.service);
+                let name = format!("{} {}", delivery.service, event_type(&message).unwrap_or_default());
                 let service = delivery.service.to_string();
                 cases.push(self.case(world, &service, name, Trigger::Message(message)).await);
                 world.clone().deliver(delivery, true).await;
