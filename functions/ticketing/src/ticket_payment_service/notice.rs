@@ -1,7 +1,9 @@
 //! The mail that tells a buyer of a refund: one for each order.
 
 use effects::mail::{Mail, MailCall, MailDetails};
-use events::{AccountCreated, EmailAddress, OrderId, TicketChargeRefunded, TicketRefundMailDue, UserId};
+use events::{
+    AccountCreated, EmailAddress, Money, OrderId, TicketChargeRefunded, TicketRefundMailDue, UserId,
+};
 use maud::html;
 use pushbox::{Context, Document, Failure, Unfiltered};
 use serde::{Deserialize, Serialize};
@@ -12,22 +14,47 @@ use super::account::Account;
 #[serde(rename_all = "camelCase")]
 struct Buyer {
     user_id: UserId,
-    email: EmailAddress,
+    /// None until the news of the account comes. The news of a refund can come before.
+    email: Option<EmailAddress>,
+    /// The refunds whose mails wait for the address.
+    waiting: Vec<Refund>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Refund {
+    order_id: OrderId,
+    amount: Money,
 }
 
 pub(super) async fn keep_address(account: AccountCreated, cx: Context) -> Result<(), Failure> {
-    cx.put(&Buyer { user_id: account.user_id, email: account.email });
+    let mut buyer = Buyer::of(&account.user_id, &cx).await?;
+    for Refund { order_id, amount } in buyer.waiting.drain(..) {
+        cx.publish(&TicketRefundMailDue { order_id, to: account.email.clone(), amount });
+    }
+    buyer.email = Some(account.email);
+    cx.put(&buyer);
     Ok(())
 }
 
 pub(super) async fn notify(refunded: TicketChargeRefunded, cx: Context) -> Result<(), Failure> {
     let TicketChargeRefunded { order_id, amount, .. } = refunded;
     let account = Account::existing(&order_id, &cx).await?;
-    let buyer: Option<Buyer> = cx.get(account.due()?.buyer.as_str()).await?;
-    // The news of the account may still be on its way.
-    let buyer = buyer.ok_or_else(|| Failure::Retry("the buyer's address is not known yet".to_owned()))?;
-    cx.publish(&TicketRefundMailDue { order_id, to: buyer.email, amount });
+    let mut buyer = Buyer::of(&account.due()?.buyer, &cx).await?;
+    if let Some(to) = buyer.email {
+        cx.publish(&TicketRefundMailDue { order_id, to, amount });
+    } else {
+        buyer.waiting.push(Refund { order_id, amount });
+        cx.put(&buyer);
+    }
     Ok(())
+}
+
+impl Buyer {
+    async fn of(user_id: &UserId, cx: &Context) -> Result<Self, Failure> {
+        let new = || Self { user_id: user_id.clone(), email: None, waiting: Vec::new() };
+        Ok(cx.get(user_id.as_str()).await?.unwrap_or_else(new))
+    }
 }
 
 #[derive(Serialize, Deserialize)]

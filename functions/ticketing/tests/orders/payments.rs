@@ -11,7 +11,7 @@ const GOOD: &str = "pm_card_visa";
 const BAD: &str = "pm_card_visa_chargeDeclinedInsufficientFunds";
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A market in which ann has ordered a ticket for 4500 and has not paid.
+/// A market in which somebody has ordered a ticket for 4500 and has not paid.
 struct Order {
     market: Market,
     ticket: String,
@@ -20,10 +20,15 @@ struct Order {
 
 impl Order {
     async fn new() -> Self {
+        Self::of("ann").await
+    }
+
+    /// Only ann's address is known.
+    async fn of(buyer: &str) -> Self {
         let market = Market::without(&[]);
         market.tell(json!({ "event": "account.created", "userId": "ann", "email": "ann@example.com" })).await;
         let ticket = market.offer("sue", 4500).await;
-        let id = market.buy("ann", &ticket).await;
+        let id = market.buy(buyer, &ticket).await;
         Self { market, ticket, id }
     }
 
@@ -156,6 +161,23 @@ async fn a_paid_order_that_is_cancelled_is_refunded_before_the_ticket_is_listed(
     order.market.deliver().await;
     assert_eq!(order.statuses().await, ["refunded", "refunded", "listed"]);
     assert_eq!((order.market.heard("charge.refunded").len(), order.mails()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mail_about_a_refund_waits_for_the_address() {
+    let order = Order::of("bob").await;
+    order.pay("bob", GOOD).await;
+    order.market.deliver().await;
+    order.market.cancel("bob", &order.id).await;
+    order.market.deliver().await;
+    assert_eq!((order.market.heard("charge.refunded").len(), order.mails()), (1, 0));
+    for _ in 0..2 {
+        order
+            .market
+            .tell(json!({ "event": "account.created", "userId": "bob", "email": "bob@example.com" }))
+            .await;
+        assert_eq!(order.mails(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
