@@ -38,6 +38,25 @@ resource "google_firestore_field" "receipts_expire" {
   }
 }
 
+# Some documents expire, too, such as ended sessions.
+resource "google_firestore_field" "documents_expire" {
+  for_each = toset(flatten([for service in local.services : try(service.expires, [])]))
+
+  project    = var.project_id
+  database   = google_firestore_database.documents.name
+  collection = each.key
+  field      = local.receipts.ttlField
+
+  ttl_config {}
+  index_config {}
+
+  timeouts {
+    create = "60m"
+    update = "60m"
+    delete = "60m"
+  }
+}
+
 # No query uses the other fields of receipts either. Without their indexes, a commit is cheaper and faster.
 resource "google_firestore_field" "receipts_unindexed" {
   for_each = setsubtract(local.receipts.unindexed, [local.receipts.ttlField])

@@ -3,8 +3,13 @@
 locals {
   secrets = toset(values(local.secret_uses)[*].secret)
 
+  # The keys of sign-in: one pair, of which only auth-service has the private half
+  key_secrets  = setintersection(local.secrets, ["auth-jwks", "auth-signing-key"])
+  missing_keys = setsubtract(local.key_secrets, local.filled_secrets)
+
   # The values are sensitive. The names are not.
-  given_secrets  = setintersection(local.secrets, nonsensitive(toset(keys(var.secrets))))
+  secret_values  = merge(var.new_keys, var.secrets)
+  given_secrets  = setintersection(local.secrets, nonsensitive(toset(keys(local.secret_values))))
   filled_secrets = setunion(local.given_secrets, setintersection(local.secrets, var.secrets_present))
 
   # Without these secrets, a service would use a stand-in for a mail server or for Stripe. In the cloud, a stand-in is
@@ -48,6 +53,13 @@ resource "terraform_data" "secrets" {
       ])])
     }
     precondition {
+      condition = length(local.missing_keys) == 0
+      error_message = join("", [
+        "The keys of sign-in have no values: ${join(", ", sort(local.missing_keys))}. scripts/deploy makes them. By hand: ",
+        "`functions keys new` prints both values, for the variable secrets.",
+      ])
+    }
+    precondition {
       condition     = length(local.missing_companions) == 0
       error_message = "Services with the secret mail-url need a sender. Set these in the variable environment: ${join(", ", local.missing_companions)}."
     }
@@ -78,8 +90,8 @@ resource "google_secret_manager_secret_version" "value" {
 
   # Write-only: the value goes to Google and not into the state. The state holds a short hash instead. It
   # changes with the value, and is too short to find the value.
-  secret_data_wo         = var.secrets[each.key]
-  secret_data_wo_version = parseint(substr(sha256(var.secrets[each.key]), 0, 6), 16)
+  secret_data_wo         = local.secret_values[each.key]
+  secret_data_wo_version = parseint(substr(sha256(local.secret_values[each.key]), 0, 6), 16)
 
   # A stored value is never deleted: if it is left out of the variable, Terraform forgets it, and it stays in Secret
   # Manager.

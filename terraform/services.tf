@@ -45,7 +45,7 @@ locals {
   operated = length(var.operators) == 0 ? [] : [for name, service in local.services : name if service.forOperators]
 
   environment = {
-    for name in keys(local.services) : name => merge(
+    for name, service in local.services : name => merge(
       lookup(var.environment, name, {}),
       {
         GOOGLE_CLOUD_PROJECT = var.project_id
@@ -59,6 +59,8 @@ locals {
         TIMER_QUEUE           = google_cloud_tasks_queue.timers[name].id
         TIMER_SERVICE_ACCOUNT = local.service_emails[name]
       } : {},
+      # Like an audience, the issuer of access tokens is a name that is known before any URL is.
+      try(service.signedIn, false) ? { AUTH_ISSUER = "${local.prefix}auth.${var.region}.${var.project_id}" } : {},
       # Cloud Run drops a variable with an empty value.
       local.prefix == "" ? {} : { NAMES_PREFIX = local.prefix },
     )

@@ -79,11 +79,11 @@ variable "environment" {
     condition = length(setintersection(
       flatten([for variables in values(var.environment) : keys(variables)]),
       concat(
-        ["PORT", "GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "NAMES_PREFIX", "PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "MAIL", "PAYMENTS"],
+        ["PORT", "GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "NAMES_PREFIX", "PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "MAIL", "PAYMENTS", "TIMER_QUEUE", "TIMER_SERVICE_ACCOUNT", "AUTH_ISSUER"],
         flatten(local.catalog.services[*].secrets)[*].env,
       ),
     )) == 0
-    error_message = "environment must not contain variables that this configuration sets (PORT, GOOGLE_CLOUD_PROJECT, FIRESTORE_DATABASE, NAMES_PREFIX, PUSH_*, MAIL, PAYMENTS). Put secrets into the variable secrets."
+    error_message = "environment must not contain variables that this configuration sets (PORT, GOOGLE_CLOUD_PROJECT, FIRESTORE_DATABASE, NAMES_PREFIX, PUSH_*, MAIL, PAYMENTS, TIMER_*, AUTH_ISSUER). Put secrets into the variable secrets."
   }
 }
 
@@ -111,6 +111,18 @@ variable "secrets" {
   validation {
     condition     = alltrue([for value in values(var.secrets) : value != ""])
     error_message = "The value of a secret must not be empty. Omit secrets that have no value."
+  }
+}
+
+variable "new_keys" {
+  description = "A new pair of keys for sign-in: { auth-signing-key = \"…\", auth-jwks = \"…\" }. scripts/deploy sets it at the first deployment."
+  type        = map(string)
+  default     = {}
+  sensitive   = true
+
+  validation {
+    condition     = contains([0, 2], length(setintersection(nonsensitive(keys(var.new_keys)), ["auth-jwks", "auth-signing-key"]))) && length(var.new_keys) <= 2
+    error_message = "new_keys must contain auth-jwks and auth-signing-key of one pair, and nothing else."
   }
 }
 

@@ -15,6 +15,8 @@ variables {
   image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
   mail       = "local"
   payments   = "local"
+
+  secrets_present = ["auth-jwks", "auth-signing-key"]
 }
 
 run "invocation_grants" {
@@ -114,14 +116,14 @@ run "services_start_with_stand_ins" {
     error_message = "without values, the secrets do not exist, or have versions"
   }
   assert {
-    condition     = alltrue([for service in google_cloud_run_v2_service.service : alltrue([for env in service.template[0].containers[0].env : length(env.value_source) == 0])])
+    condition     = alltrue([for service in google_cloud_run_v2_service.service : alltrue([for env in service.template[0].containers[0].env : length(env.value_source) == 0 || startswith(env.name, "AUTH_")])])
     error_message = "a service mounts a secret without a value, and would not start"
   }
   assert {
     condition = alltrue(flatten([
       for service in local.catalog.services : [
         for use in service.secrets :
-        contains([for env in google_cloud_run_v2_service.service[service.name].template[0].containers[0].env : "${env.name}=${coalesce(env.value, "-")}"], use.secret == "mail-url" ? "MAIL=local" : "PAYMENTS=local")
+        startswith(use.env, "AUTH_") || contains([for env in google_cloud_run_v2_service.service[service.name].template[0].containers[0].env : "${env.name}=${coalesce(env.value, "-")}"], use.secret == "mail-url" ? "MAIL=local" : "PAYMENTS=local")
       ]
     ]))
     error_message = "a service without its secret does not know that its stand-in was chosen"
@@ -135,8 +137,8 @@ run "secrets_with_values_are_mounted" {
     mail            = null
     payments        = null
     secrets         = { stripe-secret-key = "sk_test_1" }
-    secrets_present = ["mail-url"]
-    environment     = { for name in ["email-service", "cancel-mail-service", "invoice-mail-service"] : name => { MAIL_FROM = "us@example.com" } }
+    secrets_present = ["mail-url", "auth-jwks", "auth-signing-key"]
+    environment     = { for name in ["email-service", "cancel-mail-service", "invoice-mail-service", "ticket-payment-service"] : name => { MAIL_FROM = "us@example.com" } }
   }
 
   assert {
@@ -152,6 +154,57 @@ run "secrets_with_values_are_mounted" {
       ]
     ]))
     error_message = "the services do not mount exactly their own secrets"
+  }
+}
+
+run "a_new_pair_of_keys_is_stored_and_mounted" {
+  command = plan
+
+  variables {
+    secrets_present = []
+    new_keys        = { auth-signing-key = "a private key", auth-jwks = "public keys" }
+  }
+
+  assert {
+    condition     = toset(keys(google_secret_manager_secret_version.value)) == toset(["auth-jwks", "auth-signing-key"])
+    error_message = "the new keys are not stored"
+  }
+  assert {
+    condition = toset(flatten([
+      for name, service in google_cloud_run_v2_service.service : [for env in service.template[0].containers[0].env : "${name} ${env.name}" if startswith(env.name, "AUTH_")]
+      ])) == toset(concat(["auth-service AUTH_SIGNING_KEY"], flatten([
+        for name, service in local.services : ["${name} AUTH_ISSUER", "${name} AUTH_JWKS"] if try(service.signedIn, false)
+    ])))
+    error_message = "not exactly the services with sign-in know the issuer and the public keys, and auth-service the private key"
+  }
+  assert {
+    condition     = length(distinct([for name, variables in local.environment : variables.AUTH_ISSUER if contains(keys(variables), "AUTH_ISSUER")])) == 1
+    error_message = "two services expect different issuers"
+  }
+}
+
+run "rejects_services_without_keys" {
+  command = plan
+  variables {
+    secrets_present = ["auth-jwks"]
+  }
+  expect_failures = [terraform_data.secrets]
+}
+
+run "rejects_half_a_pair_of_new_keys" {
+  command = plan
+  variables {
+    new_keys = { auth-jwks = "public keys" }
+  }
+  expect_failures = [var.new_keys]
+}
+
+run "documents_that_expire_are_deleted" {
+  command = plan
+
+  assert {
+    condition     = toset([for field in google_firestore_field.documents_expire : "${field.collection}.${field.field}"]) == toset(["familiar.expireAt", "revoked.expireAt", "sessions.expireAt", "throttles.expireAt"])
+    error_message = "sessions, throttles or other documents are never deleted"
   }
 }
 

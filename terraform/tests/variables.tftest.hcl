@@ -15,6 +15,8 @@ variables {
   image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
   mail       = "local"
   payments   = "local"
+
+  secrets_present = ["auth-jwks", "auth-signing-key"]
 }
 
 run "rejects_a_project_name_as_project_id" {

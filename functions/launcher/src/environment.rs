@@ -1,5 +1,6 @@
 //! Reads the environment variables. The message of an error names its variable.
 
+mod sign_in;
 mod variable;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use effects::{
 };
 use pushbox::{Oidc, Origins, Ports, PushAuth, publisher::PubSub, store, timers::CloudTasks};
 
+pub(crate) use sign_in::SignIn;
 use variable::{Variable, is_address, is_database, is_names_prefix, is_one_word, is_project};
 
 /// Where documents and events go: a project in the cloud, or emulators.
@@ -247,6 +249,22 @@ pub(crate) fn gateway(ports: &Ports) -> Result<Gateway, String> {
         }
         None => Ok(Gateway::local(ports.store.clone(), ports.clock.clone())),
     }
+}
+
+/// The time to pay an order of a ticket.
+pub(crate) fn ticket_lock_minutes() -> Result<u32, String> {
+    let minutes =
+        Variable("TICKET_LOCK_MINUTES", "the time to pay an order of a ticket, from 1 to 1440", "15");
+    let minutes = minutes.parsed(|text| text.parse().ok().filter(|minutes| (1..=1440).contains(minutes)));
+    Ok(minutes?.unwrap_or(ticketing::TICKET_LOCK_MINUTES))
+}
+
+/// The time in which a paid order of a ticket can be cancelled.
+pub(crate) fn ticket_refund_hours() -> Result<u32, String> {
+    const MEANING: &str = "the time in which a paid order of a ticket can be cancelled, from 0 to 8760";
+    let hours = Variable("TICKET_REFUND_HOURS", MEANING, "24");
+    let hours = hours.parsed(|text| text.parse().ok().filter(|hours| (0..=8760).contains(hours)));
+    Ok(hours?.unwrap_or(ticketing::TICKET_REFUND_HOURS))
 }
 
 /// The price of a signup.

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::{
-    environment::{self, Cloud, start_logging},
+    environment::{self, Cloud, SignIn, start_logging},
     systems,
 };
 
@@ -61,13 +61,13 @@ pub(crate) async fn run() -> Result<(), String> {
             let endpoint = |service: &str| format!("http://localhost:{port}/{service}");
             emulator.provision(&catalog, endpoint).await.map_err(|error| error.to_string())?;
             let (ports, tasks) = ports(Arc::new(cloud.pubsub()));
-            let (apps, routes) = apps(&ports)?;
+            let (apps, routes) = apps(ports, port)?;
             Stack::on_emulator(&catalog, emulator, apps).with_tasks(tasks).with_routes(routes)
         }
         None => {
             let broker = Broker::new(&catalog, DeliveryPolicy::local()).map_err(|error| error.to_string())?;
             let (ports, tasks) = ports(Arc::new(broker.clone()));
-            let (apps, routes) = apps(&ports)?;
+            let (apps, routes) = apps(ports, port)?;
             Stack::on_broker(&catalog, broker, apps).with_tasks(tasks).with_routes(routes)
         }
     };
@@ -98,8 +98,11 @@ type Routes = Vec<(ServiceName, Vec<Route>)>;
 
 /// Every service as an app, and the list of its routes. Their pushes need no token, because only this machine
 /// can reach them.
-fn apps(ports: &Ports) -> Result<(Apps, Routes), String> {
-    let services = systems::configured(ports)?.into_iter().flat_map(|system| system.services);
+fn apps(mut ports: Ports, port: u16) -> Result<(Apps, Routes), String> {
+    let sign_in = SignIn::for_this_run(&format!("http://localhost:{port}/auth-service"))?;
+    ports.access_tokens = sign_in.tokens.clone();
+    let auth = sign_in.into_auth(None, ports.clock.clone(), ports.random.clone());
+    let services = systems::configured(&ports, auth)?.into_iter().flat_map(|system| system.services);
     let app = |service: Service| {
         let (name, routes) = (service.name(), service.all_routes());
         ((name, service.app(ports.clone(), PushAuth::None)), (name, routes))

@@ -1,8 +1,9 @@
-//! The binary `functions`: every service, the local stack, the catalog and the doctor.
+//! The binary `functions`: every service, the local stack, the catalog, the doctor and the keys.
 
 mod catalog;
 mod doctor;
 mod environment;
+mod keys;
 mod local_stack;
 mod serve;
 mod systems;
@@ -40,6 +41,9 @@ enum Command {
     CloudTasks(timers::StandIn),
     /// Checks the catalog, and a Terraform plan or state, for faults that break event systems silently
     Doctor(doctor::Options),
+    /// Makes keys for sign-in
+    #[command(subcommand)]
+    Keys(keys::Command),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Command::Timers { command } => block_on(timers::run(command)),
         Command::CloudTasks(stand_in) => block_on(timers::stand_in(stand_in)),
         Command::Catalog(options) => catalog::run(&options),
+        Command::Keys(command) => keys::run(&command),
         Command::Doctor(options) => return doctor::run(&options),
     };
     match result {

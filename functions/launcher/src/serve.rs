@@ -8,7 +8,7 @@ use pushbox::{Ports, serve};
 use tokio::net::TcpListener;
 
 use crate::{
-    environment::{Cloud, Serving, expect_no_silent_stand_in, start_logging},
+    environment::{Cloud, Serving, SignIn, expect_no_silent_stand_in, start_logging},
     systems,
 };
 
@@ -28,7 +28,10 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
     if entry.timer_queue.is_some() {
         ports.timers = Some(Arc::new(cloud.timers()?));
     }
-    let mut services = systems::configured(&ports)?.into_iter().flat_map(|system| system.services);
+    let sign_in = SignIn::from_env(entry)?;
+    ports.access_tokens = sign_in.tokens.clone();
+    let desk = sign_in.into_auth(cors_allowed_origins.clone(), ports.clock.clone(), ports.random.clone());
+    let mut services = systems::configured(&ports, desk)?.into_iter().flat_map(|system| system.services);
     let service = services.find(|service| service.name() == name).ok_or_else(no_such_service)?;
 
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))

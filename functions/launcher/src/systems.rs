@@ -7,19 +7,27 @@ use effects::{
     mail::Mailer,
     payments::{Gateway, Money},
 };
-use pushbox::{Clock, Ports, System, store::Memory};
+use pushbox::{Clock, Ports, Random, System, store::Memory};
+use ticketing::Auth;
 
-use crate::environment;
+use crate::environment::{self, SignIn};
 
 /// All systems, as the environment configures them.
-pub(crate) fn configured(ports: &Ports) -> Result<Vec<System>, String> {
+pub(crate) fn configured(ports: &Ports, auth: Auth) -> Result<Vec<System>, String> {
     let signup = signup::Config {
         mailer: environment::mailer(ports)?,
         gateway: environment::gateway(ports)?,
         price: environment::signup_price()?,
         payment_method: environment::signup_payment_method()?,
     };
-    Ok(all(signup))
+    let ticketing = ticketing::Config {
+        auth,
+        ticket_lock_minutes: environment::ticket_lock_minutes()?,
+        ticket_refund_hours: environment::ticket_refund_hours()?,
+        gateway: signup.gateway.clone(),
+        mailer: signup.mailer.clone(),
+    };
+    Ok(all(signup, ticketing))
 }
 
 /// The catalog of all systems.
@@ -33,19 +41,27 @@ pub(crate) fn declared() -> Result<Vec<System>, String> {
     let (store, clock) = (Arc::new(Memory::default()), Clock::system());
     let signup = signup::Config {
         mailer: Mailer::local(store.clone(), clock.clone()),
-        gateway: Gateway::local(store, clock),
+        gateway: Gateway::local(store, clock.clone()),
         price: Money { minor: 0, currency: "usd".parse().map_err(|error| format!("usd: {error}"))? },
         payment_method: String::new(),
     };
-    Ok(all(signup))
+    let auth = SignIn::unused()?.into_auth(None, clock, Random::system());
+    let ticketing = ticketing::Config {
+        auth,
+        ticket_lock_minutes: ticketing::TICKET_LOCK_MINUTES,
+        ticket_refund_hours: ticketing::TICKET_REFUND_HOURS,
+        gateway: signup.gateway.clone(),
+        mailer: signup.mailer.clone(),
+    };
+    Ok(all(signup, ticketing))
 }
 
-/// The shop shares the mailer and the payment gateway of signup.
-fn all(signup: signup::Config) -> Vec<System> {
+/// All systems share one mailer and one payment gateway.
+fn all(signup: signup::Config, ticketing: ticketing::Config) -> Vec<System> {
     let shop = shop::Config {
         mailer: signup.mailer.clone(),
         gateway: signup.gateway.clone(),
         stock_shards: shop::STOCK_SHARDS,
     };
-    vec![signup::system(signup), shop::system(shop)]
+    vec![signup::system(signup), shop::system(shop), ticketing::system(ticketing)]
 }

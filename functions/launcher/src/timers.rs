@@ -1,6 +1,6 @@
 //! `functions timers` and `functions cloud-tasks`.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::routing::get;
 use clap::{Args, Subcommand};
@@ -28,6 +28,9 @@ pub(crate) enum Command {
     },
 }
 
+/// A person waits longer for a call than a push does.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Restores the timers of a service.
 pub(crate) async fn run(command: Command) -> Result<(), String> {
     let Command::Reconcile { service, hours } = command;
@@ -43,9 +46,10 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
         .ok_or_else(|| format!("{service} is no service that delays events"))?;
     let now = Timestamp::now();
     let since = now.saturating_sub(SignedDuration::from_hours(hours)).map_err(|error| error.to_string())?;
-    let staged = timers::staged(&cloud.firestore(), name, since, now).await;
+    let store = cloud.firestore().with_deadline(PATIENCE);
+    let staged = timers::staged(&store, name, since, now).await;
     let staged = staged.map_err(|error| error.to_string())?;
-    let queue = cloud.timers()?;
+    let queue = cloud.timers()?.with_deadline(PATIENCE);
     let (mut restored, mut failed, all) = (0, 0, staged.len());
     for timer in staged {
         match queue.restore(&timer).await {

@@ -214,9 +214,61 @@ fn a_service_does_not_start_without_push_authentication() {
             ),
         ],
     );
-    for public in ["user-service", "order-api"] {
+    for public in ["user-service", "order-api", "auth-service"] {
         check(public, &[("PUSH_AUTH=iam", &["PUSH_AUTH=iam is for private services", "PUSH_AUTH=oidc"])]);
     }
+}
+
+/// The lines that `functions keys new` prints.
+fn new_keys(arguments: &[&str]) -> String {
+    let output = functions(&[&["keys", "new"], arguments].concat(), &[]);
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).expect("text");
+    printed.replace('\'', "").trim().to_owned()
+}
+
+#[test]
+fn auth_service_needs_its_issuer_and_a_pair_of_keys() {
+    let base = "PUSH_AUTH=oidc\nPUSH_AUDIENCE=a\nPUSH_SERVICE_ACCOUNT=a@example.com";
+    let issuer = format!("{base}\nAUTH_ISSUER=https://auth.example.com");
+    let (keys, others) = (new_keys(&[]), new_keys(&[]));
+    let (private, public) = keys.split_once('\n').expect("two lines");
+    let (other_private, other_public) = others.split_once('\n').expect("two lines");
+    assert!(private.starts_with("AUTH_SIGNING_KEY={") && public.starts_with("AUTH_JWKS={"), "{keys}");
+    // A rotation: the new public key stands beside the old one.
+    let jwks = public.strip_prefix("AUTH_JWKS=").expect("the name");
+    let rotated = new_keys(&["--beside", jwks]);
+    let (next_private, both) = rotated.split_once('\n').expect("two lines");
+    let started: &[&str] = &["cannot listen on port"];
+    check(
+        "auth-service",
+        &[
+            (base, &["AUTH_ISSUER is not set. It is the issuer", "AUTH_ISSUER='https://"]),
+            (&format!("{base}\nAUTH_ISSUER=a b"), &["AUTH_ISSUER='a b' is malformed"]),
+            (&issuer, &["AUTH_JWKS is not set. It is the public keys", "`functions keys new`"]),
+            (&format!("{issuer}\nAUTH_JWKS=secret!"), &["AUTH_JWKS is malformed: it is not JSON"]),
+            (
+                &format!("{issuer}\nAUTH_JWKS={{\"keys\":[{{\"d\":\"secret!\"}}]}}"),
+                &["AUTH_JWKS is malformed: it holds a private key"],
+            ),
+            (&format!("{issuer}\n{public}"), &["AUTH_SIGNING_KEY is not set. It is the private key"]),
+            (
+                &format!("{issuer}\n{public}\nAUTH_SIGNING_KEY=secret!"),
+                &["AUTH_SIGNING_KEY is malformed: it is not a private JSON Web Key"],
+            ),
+            (
+                &format!("{issuer}\n{public}\n{other_private}"),
+                &["AUTH_SIGNING_KEY is malformed: AUTH_JWKS does not have its public half"],
+            ),
+            (&format!("{issuer}\n{other_public}\n{other_private}"), started),
+            (&format!("{issuer}\n{public}\n{private}"), started),
+            (&format!("{issuer}\n{both}\n{private}"), started),
+            (&format!("{issuer}\n{both}\n{next_private}"), started),
+        ],
+    );
+    let refused = functions(&["keys", "new", "--beside", "secret!"], &[]);
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!((refused.status.code(), &*errors), (Some(1), "functions: --beside: it is not JSON\n"));
 }
 
 #[test]
@@ -254,9 +306,11 @@ fn generated_files_match_the_catalog() {
 #[test]
 fn the_exit_code_of_the_doctor_tells_findings_from_unreadable_input() {
     let fixtures = "shared/doctor/tests/doctor/fixtures";
-    let sound = functions(&["doctor"], &[]);
-    assert_eq!(sound.status.code(), Some(0), "{sound:?}");
+    let own = functions(&["doctor"], &[]);
+    assert_eq!(own.status.code(), Some(0), "{own:?}");
     let (catalog, plan) = (format!("{fixtures}/catalog.json"), format!("{fixtures}/plan.json"));
+    let sound = functions(&["doctor", "--catalog", &catalog], &[]);
+    assert_eq!(sound.status.code(), Some(0), "{sound:?}");
     let sound_plan = functions(&["doctor", "--catalog", &catalog, &plan], &[]);
     assert_eq!(sound_plan.status.code(), Some(0), "{sound_plan:?}");
     // This plan comes from another catalog than this binary's.

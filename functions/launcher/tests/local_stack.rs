@@ -231,6 +231,19 @@ async fn readme_orders_work_on_the_local_stack() {
     readme::follow_shop(readme::Endpoints::local_stack(&url)).await;
 }
 
+/// One order is refused, one expires, and one is paid.
+#[tokio::test]
+async fn readme_tickets_work_on_the_local_stack() {
+    let (url, _stack) = start_local_stack("readme-ticketing", &[]).await;
+    let printed = readme::Endpoints::local_stack(&url).run("<!-- test: ticketing -->");
+    let values = |field: &str| -> Vec<&str> {
+        let begin = format!("\"{field}\":\"");
+        printed.split(&begin).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0)).collect()
+    };
+    let statuses = ["awaitingPayment", "refused", "expired", "pending", "completed"];
+    assert_eq!((values("status"), values("state")), (statuses.to_vec(), vec!["listed", "sold"]), "{printed}");
+}
+
 /// One command signs a user up while crm-service is stopped. Another publishes a message that no service can
 /// read.
 #[tokio::test]

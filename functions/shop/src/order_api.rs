@@ -67,11 +67,7 @@ async fn create_order(command: Command<NewOrder>) -> Result<Reply, Problem> {
     let email = errors.parse("/customerEmail", customer_email);
     let lines = order_lines(lines, &mut errors);
     let method = errors.parse("/paymentMethod", payment_method);
-    let is_card_number = |method: &PaymentMethod| {
-        method.as_str().chars().filter(char::is_ascii_digit).count() >= 12
-            && !method.as_str().contains(|c: char| c.is_ascii_alphabetic())
-    };
-    if method.as_ref().is_some_and(is_card_number) {
+    if method.as_ref().is_some_and(PaymentMethod::looks_like_a_card_number) {
         errors.note("/paymentMethod", "this looks like a card's number; send the id of a payment method");
         return Err(errors.into());
     }

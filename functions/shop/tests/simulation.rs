@@ -173,12 +173,14 @@ fn no_order_is_lost_or_handled_twice_in_every_small_world() {
         service: "order-service",
         method: Method::PUT,
         path: "/products/tea",
+        token: None,
         body: json!({ "name": "tea", "price": { "minor": 1250, "currency": "eur" }, "stock": 3 }),
     };
     let order = |quantity: i64, method: &str| Input::Command {
         service: "order-api",
         method: Method::POST,
         path: "/orders",
+        token: None,
         body: json!({
             "customerEmail": "ann@example.com",
             "lines": [{ "sku": "tea", "quantity": quantity }],

@@ -130,6 +130,7 @@ fn each_user_is_handled_once_in_every_small_world() {
         service: "user-service",
         method: Method::POST,
         path: "/users",
+        token: None,
         body: json!({ "email": "ann@example.com", "name": "Ann Archer" }),
     };
     simulation::explore::<Signups>(&[

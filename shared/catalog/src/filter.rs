@@ -5,22 +5,27 @@ use std::collections::BTreeSet;
 use pushbox::wire::{attribute, limit};
 
 /// A filter that passes these types, and messages without a type. If it is too long for Pub/Sub, a shorter
-/// one passes all types with the same first words. The service acknowledges the types that it does not
-/// handle.
+/// one passes all types with the same first part, such as `ticket-order.`, or with the same first word, such as
+/// `ticket`. The service acknowledges the types that it does not handle.
 pub(crate) fn filter(types: &[String]) -> String {
     let untyped = format!("NOT attributes:\"{}\"", attribute::TYPE);
-    let exact = types.iter().map(|name| format!("attributes.\"{}\" = \"{name}\"", attribute::TYPE));
-    let filter = any(&untyped, exact);
-    if filter.len() <= limit::FILTER_BYTES {
-        return filter;
-    }
-    let stems: BTreeSet<&str> = types.iter().map(|name| name.split('.').next().unwrap_or(name)).collect();
-    let prefixes = stems.into_iter();
-    any(&untyped, prefixes.map(|stem| format!("hasPrefix(attributes.\"{}\", \"{stem}.\")", attribute::TYPE)))
+    let any_of = |conditions: BTreeSet<String>| {
+        conditions.into_iter().fold(untyped.clone(), |filter, condition| filter + " OR " + &condition)
+    };
+    let beginning = |length: fn(&str) -> Option<usize>| {
+        let begin = |name: &String| length(name).map_or(name.clone(), |length| name[..length].to_owned());
+        any_of(types.iter().map(begin).map(|begin| has_prefix(&begin)).collect())
+    };
+    let exact =
+        any_of(types.iter().map(|name| format!("attributes.\"{}\" = \"{name}\"", attribute::TYPE)).collect());
+    let parts = || beginning(|name| name.find('.').map(|dot| dot + 1));
+    let words = || beginning(|name| name.find(['.', '-']));
+    let fits = |filter: &String| filter.len() <= limit::FILTER_BYTES;
+    Some(exact).filter(fits).or_else(|| Some(parts()).filter(fits)).unwrap_or_else(words)
 }
 
-fn any(first: &str, others: impl Iterator<Item = String>) -> String {
-    others.fold(first.to_owned(), |filter, other| filter + " OR " + &other)
+fn has_prefix(begin: &str) -> String {
+    format!("hasPrefix(attributes.\"{}\", \"{begin}\")", attribute::TYPE)
 }
 
 #[cfg(test)]
@@ -31,7 +36,7 @@ mod tests {
             |types: &[&str]| super::filter(&types.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
         assert_eq!(
             filter(&["payment.failed", "order.rejected"]),
-            r#"NOT attributes:"ce-type" OR attributes."ce-type" = "payment.failed" OR attributes."ce-type" = "order.rejected""#
+            r#"NOT attributes:"ce-type" OR attributes."ce-type" = "order.rejected" OR attributes."ce-type" = "payment.failed""#
         );
         assert_eq!(
             filter(&[
@@ -43,6 +48,18 @@ mod tests {
                 "payment.succeeded"
             ]),
             r#"NOT attributes:"ce-type" OR hasPrefix(attributes."ce-type", "invoice.") OR hasPrefix(attributes."ce-type", "order.") OR hasPrefix(attributes."ce-type", "payment.")"#
+        );
+        assert_eq!(
+            filter(&[
+                "account.created",
+                "charge.refunded",
+                "session.revoked",
+                "ticket-order.cancelled",
+                "ticket-payment.due",
+                "ticket-refund.due",
+                "ticket.updated"
+            ]),
+            r#"NOT attributes:"ce-type" OR hasPrefix(attributes."ce-type", "account") OR hasPrefix(attributes."ce-type", "charge") OR hasPrefix(attributes."ce-type", "session") OR hasPrefix(attributes."ce-type", "ticket")"#
         );
     }
 }

@@ -93,6 +93,9 @@ pub struct ServiceEntry {
     pub about: String,
     /// Whether anyone may call it.
     pub public: bool,
+    /// Whether it verifies the access tokens of users, so that it needs `AUTH_ISSUER` and `AUTH_JWKS`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed_in: bool,
     /// Whether its routes are for operators, whom Cloud Run admits by name.
     #[serde(default)]
     pub for_operators: bool,
@@ -117,6 +120,9 @@ pub struct ServiceEntry {
     pub dead_letter_topic: String,
     /// The environment variables that hold secrets.
     pub secrets: Vec<Secret>,
+    /// The collections whose documents expire, as receipts do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expires: Vec<String>,
     /// The composite indexes of Firestore that its queries need.
     pub indexes: Vec<Value>,
 }
@@ -257,11 +263,14 @@ impl ServiceEntry {
             env: (*variable).to_owned(),
             secret: variable.to_lowercase().replace('_', "-"),
         };
+        // These keys are public. They are kept with the secrets, so that all services have the same ones.
+        let keys = service.signed_in.then_some("AUTH_JWKS");
         Self {
             name: service.name.to_owned(),
             system: system.to_owned(),
             about: service.about.to_owned(),
             public: service.public,
+            signed_in: service.signed_in,
             for_operators: service.is_for_operators(),
             // The events of a command can stay in its receipt, and then only the job relays them. For a
             // consumer, a redelivery relays them.
@@ -273,7 +282,8 @@ impl ServiceEntry {
             publishes_to: publishes_to.into_iter().map(str::to_owned).collect(),
             subscriptions: handles.into_iter().map(subscription).collect(),
             dead_letter_topic: wire::dead_letter_topic(service.name),
-            secrets: service.secrets.iter().map(secret).collect(),
+            secrets: keys.iter().chain(&service.secrets).map(secret).collect(),
+            expires: service.expires.iter().map(|name| (*name).to_owned()).collect(),
             indexes: Vec::new(),
         }
     }

@@ -125,3 +125,26 @@ fn names_in_system<'a>(catalog: &Catalog, system: &str, names: &'a [String]) -> 
     let is_member = |name: &&String| members(catalog, system).any(|service| service.name == **name);
     names.iter().filter(is_member).map(String::as_str).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use events::UserCreated;
+    use pushbox::{Context, Failure, Service, System};
+
+    use super::*;
+
+    #[test]
+    fn diagrams_and_tables_mark_delayed_events() {
+        let handle = async |_: UserCreated, _: Context| Ok::<_, Failure>(());
+        for (publisher, edge, mark) in [
+            (Service::new("a", "publishes").publishes::<UserCreated>(), "a -- user.created --> b", ""),
+            (Service::new("a", "delays").delays::<UserCreated>(), "a -. user.created .-> b", " (delayed)"),
+        ] {
+            let services = vec![publisher, Service::new("b", "handles").on(handle)];
+            let catalog = Catalog::of(&[System { name: "signup", services }]);
+            let (diagram, table) = (diagram(&catalog, "signup"), events(&catalog, "signup"));
+            assert!(diagram.contains(edge), "{diagram}");
+            assert!(table.contains(&format!("| `user.created`{mark} | `user-events` | a | b |")), "{table}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
-//! Payments, through Stripe or the local payment gateway.
+//! Payments and refunds, through Stripe or the local payment gateway.
 
 mod local_gateway;
+mod reversal;
 mod stripe;
 
 use std::{fmt, sync::Arc};
@@ -8,6 +9,8 @@ use std::{fmt, sync::Arc};
 pub use events::{Currency, InvalidCurrency, Money};
 use pushbox::{Clock, Failure, store::Store};
 use serde::{Deserialize, Serialize};
+
+pub use reversal::{Cancellation, Refund, RefundOutcome};
 
 use crate::Misconfigured;
 
@@ -100,7 +103,9 @@ impl Gateway {
     /// The local payment gateway, a fake that charges nobody. It stores each charge at
     /// `services/local-payment-gateway/charges/<key>`. It declines the payment methods that
     /// [Stripe declines](https://docs.stripe.com/testing#declined-payments):
-    /// `pm_card_visa_chargeDeclined`, `pm_card_visa_chargeDeclinedInsufficientFunds` and so on.
+    /// `pm_card_visa_chargeDeclined`, `pm_card_visa_chargeDeclinedInsufficientFunds` and so on. Charges to
+    /// `pm_card_refundFail` are paid, but their refunds fail. Refunds are stored at
+    /// `services/local-payment-gateway/refunds/<key>`, and cancellations beside them.
     #[must_use]
     pub fn local(store: Arc<dyn Store>, clock: Clock) -> Self {
         Self(Arc::new(Adapter::Local(local_gateway::LocalGateway::new(store, clock))))
@@ -119,12 +124,41 @@ impl Gateway {
     ///
     /// # Errors
     /// [`Failure::Retry`] if the gateway cannot be reached, refuses the secret key, or does not know
-    /// the outcome yet. [`Failure::Reject`] if the gateway finds the request invalid, or the
-    /// idempotency key was used for another charge.
+    /// the outcome yet. [`Failure::Reject`] if the gateway finds the request invalid, if the idempotency key
+    /// was used for another request, or if the answer names another amount or currency.
     pub async fn charge(self, payment: Payment, key: String) -> Result<Outcome, Failure> {
         match &*self.0 {
             Adapter::Stripe(stripe) => stripe.charge(&payment, &key).await,
             Adapter::Local(gateway) => gateway.charge(payment, &key).await,
+        }
+    }
+
+    /// Gives the whole amount of a charge back, once for each `key`, which is the same on every attempt. Ends
+    /// within 8 seconds.
+    ///
+    /// A charge that is refunded already counts as refunded if the earlier refund has this key, or if it gave
+    /// the whole amount back at once. So a repeat is safe even after Stripe has forgotten the key. Parts that
+    /// somebody has refunded by hand do not count: then this fails with `charge_already_refunded`.
+    ///
+    /// # Errors
+    /// As [`charge`](Self::charge). [`Failure::Retry`] also while the refund is pending, because it can still
+    /// fail.
+    pub async fn refund(self, refund: Refund, key: String) -> Result<RefundOutcome, Failure> {
+        match &*self.0 {
+            Adapter::Stripe(stripe) => stripe.refund(&refund, &key).await,
+            Adapter::Local(gateway) => gateway.refund(refund, &key).await,
+        }
+    }
+
+    /// Makes sure that a charge that was declined, or that waits for its customer, is never paid. A charge that
+    /// is cancelled already counts as cancelled. `key` is the same on every attempt. Ends within 8 seconds.
+    ///
+    /// # Errors
+    /// As [`charge`](Self::charge).
+    pub async fn cancel(self, charge_id: String, key: String) -> Result<Cancellation, Failure> {
+        match &*self.0 {
+            Adapter::Stripe(stripe) => stripe.cancel(&charge_id, &key).await,
+            Adapter::Local(gateway) => gateway.cancel(charge_id, &key).await,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use effects::{
     mail::{Attachment, Mail, Mailer, Sent, mailbox},
-    payments::{Gateway, Money, Outcome, Payment},
+    payments::{Cancellation, Gateway, Money, Outcome, Payment, Refund, RefundOutcome},
 };
 use pushbox::{
     Clock, Failure, Path,
@@ -72,6 +72,62 @@ async fn a_repeated_key_keeps_the_first_charge_and_its_outcome() {
     assert_eq!(charges.len(), 2);
 }
 
+fn refund(charge: &str, minor: u64) -> Refund {
+    let Payment { amount, reference, .. } = payment("", minor);
+    Refund { charge_id: charge.to_owned(), amount, reference }
+}
+
+#[tokio::test]
+async fn a_charge_is_refunded_once_and_a_declined_charge_never() {
+    let gateway = Gateway::local(Arc::new(Memory::default()), Clock::system());
+    for (key, method) in [
+        ("paid", "pm_card_visa"),
+        ("declined", "pm_card_visa_chargeDeclined"),
+        ("kept", "pm_card_refundFail"),
+    ] {
+        gateway.clone().charge(payment(method, 1000), key.to_owned()).await.unwrap();
+    }
+    let refunded = || "refunded local_r1".to_owned();
+    for (charge, minor, key, expected) in [
+        ("local_paid", 999, "r0", "reject"),
+        ("local_paid", 1000, "r1", &refunded()),
+        ("local_paid", 1000, "r1", &refunded()),
+        // Another key finds the refund that gave the whole charge back.
+        ("local_paid", 1000, "r2", &refunded()),
+        ("local_declined", 1000, "r3", "reject"),
+        ("local_kept", 1000, "r4", "failed expired_or_canceled_card"),
+        ("local_kept", 1000, "r5", "failed expired_or_canceled_card"),
+        ("local_kept", 1000, "r1", "reject"),
+        ("local_unknown", 1000, "r6", "reject"),
+        ("pi_1", 1000, "r7", "reject"),
+    ] {
+        let found = match gateway.clone().refund(refund(charge, minor), key.to_owned()).await {
+            Ok(RefundOutcome::Refunded { id }) => format!("refunded {id}"),
+            Ok(RefundOutcome::Failed { code }) => format!("failed {code}"),
+            Err(Failure::Reject(_)) => "reject".to_owned(),
+            Err(Failure::Retry(reason)) => reason,
+        };
+        assert_eq!(found, expected, "{charge} {minor} {key}");
+    }
+}
+
+#[tokio::test]
+async fn a_declined_charge_is_cancelled_and_a_paid_one_is_not() {
+    let gateway = Gateway::local(Arc::new(Memory::default()), Clock::system());
+    for (key, method, expected) in [
+        ("a", "pm_card_visa_chargeDeclined", Cancellation::Cancelled),
+        ("b", "pm_card_visa", Cancellation::Paid),
+    ] {
+        gateway.clone().charge(payment(method, 1000), key.to_owned()).await.unwrap();
+        for _ in 0..2 {
+            let found = gateway.clone().cancel(format!("local_{key}"), format!("cancel-{key}")).await;
+            assert_eq!(found.unwrap(), expected);
+        }
+    }
+    let found = gateway.cancel("local_a".to_owned(), "cancel-b".to_owned()).await;
+    assert!(matches!(found, Err(Failure::Reject(_))), "the key was used for another charge: {found:?}");
+}
+
 #[tokio::test]
 async fn rejects_a_key_that_was_used_for_another_payment() {
     let gateway = Gateway::local(Arc::new(Memory::default()), Clock::system());
@@ -122,6 +178,10 @@ async fn without_an_answer_a_mail_is_unknown_and_a_charge_is_retried() {
     let charge = || gateway.clone().charge(payment("pm_card_visa", 1000), "a".to_owned());
     assert!(matches!(charge().await, Err(Failure::Retry(_))));
     assert_eq!(charge().await.unwrap(), Outcome::Paid { id: "local_a".to_owned() });
+
+    let refund = || gateway.clone().refund(refund("local_a", 1000), "b".to_owned());
+    assert!(matches!(refund().await, Err(Failure::Retry(_))));
+    assert_eq!(refund().await.unwrap(), RefundOutcome::Refunded { id: "local_b".to_owned() });
 }
 
 #[test]

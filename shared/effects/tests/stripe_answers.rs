@@ -8,7 +8,7 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract::Path, http::HeaderMap, http::StatusCode, routing};
-use effects::payments::{Gateway, Money, Outcome, Payment};
+use effects::payments::{Gateway, Money, Outcome, Payment, Refund, RefundOutcome};
 use pushbox::Failure;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -28,35 +28,79 @@ async fn serve(routes: Router) -> Gateway {
     Gateway::stripe("sk_test_1", &base).unwrap()
 }
 
-/// Makes a charge. The server answers a POST with `post`, and a GET with `get`.
-async fn charge(post: (u16, &str), get: (u16, &str)) -> Result<Outcome, Failure> {
+/// A server that answers each POST with `post`, and each GET with `get`.
+async fn answering(post: (u16, &str), get: (u16, &str)) -> Gateway {
     let answer = |(status, body): (u16, &str)| {
         let answer = (StatusCode::from_u16(status).unwrap(), [("request-id", "req_1")], body.to_owned());
         move || async { answer }
     };
     let routes = Router::new()
         .route("/v1/payment_intents", routing::post(answer(post)))
-        .route("/v1/payment_intents/{id}", routing::get(answer(get)));
-    serve(routes).await.charge(payment(), "key".to_owned()).await
+        .route("/v1/payment_intents/{id}", routing::get(answer(get)))
+        .route("/v1/payment_intents/{id}/cancel", routing::post(answer(post)))
+        .route("/v1/refunds", routing::post(answer(post)).get(answer(get)))
+        .route("/v1/refunds/{id}", routing::get(answer(get)));
+    serve(routes).await
+}
+
+async fn charge(post: (u16, &str), get: (u16, &str)) -> Result<Outcome, Failure> {
+    answering(post, get).await.charge(payment(), "key".to_owned()).await
+}
+
+async fn refund(post: (u16, &str), get: (u16, &str)) -> String {
+    let Payment { amount, reference, .. } = payment();
+    let refund = Refund { charge_id: "pi_1".to_owned(), amount, reference };
+    match answering(post, get).await.refund(refund, "key".to_owned()).await {
+        Ok(RefundOutcome::Refunded { id }) => format!("refunded {id}"),
+        Ok(RefundOutcome::Failed { code }) => format!("failed {code}"),
+        Err(failure) => shown_failure(failure),
+    }
+}
+
+async fn cancel(post: (u16, &str), get: (u16, &str)) -> String {
+    match answering(post, get).await.cancel("pi_1".to_owned(), "key".to_owned()).await {
+        Ok(cancellation) => format!("{cancellation:?}"),
+        Err(failure) => shown_failure(failure),
+    }
 }
 
 fn shown(result: Result<Outcome, Failure>) -> String {
     match result {
         Ok(Outcome::Paid { id }) => format!("paid {id}"),
         Ok(Outcome::Declined { id, code }) => format!("declined {} {code}", id.unwrap_or_default()),
-        Err(Failure::Retry(_)) => "retry".to_owned(),
-        Err(Failure::Reject(reason)) => format!("reject {reason}"),
+        Err(failure) => shown_failure(failure),
+    }
+}
+
+fn shown_failure(failure: Failure) -> String {
+    match failure {
+        Failure::Retry(_) => "retry".to_owned(),
+        Failure::Reject(reason) => format!("reject {reason}"),
     }
 }
 
 fn intent(status: &str) -> String {
-    let error = json!({ "type": "card_error", "code": "card_declined", "decline_code": "lost_card" });
-    json!({ "id": "pi_1", "status": status, "last_payment_error": error }).to_string()
+    intent_over(status, 1050, "eur")
+}
+
+fn intent_over(status: &str, amount: u64, currency: &str) -> String {
+    let problem = json!({ "type": "card_error", "code": "card_declined", "decline_code": "lost_card" });
+    json!({
+        "id": "pi_1", "status": status, "amount": amount, "currency": currency, "last_payment_error": problem,
+    })
+    .to_string()
+}
+
+fn refund_at(status: &str) -> Value {
+    json!({ "id": "re_1", "status": status, "amount": 1050, "currency": "eur", "metadata": { "key": "key" } })
+}
+
+fn error(error: Value) -> String {
+    json!({ "error": error }).to_string()
 }
 
 #[tokio::test]
 async fn maps_each_answer_to_its_outcome() {
-    let error = |error: Value| json!({ "error": error }).to_string();
     let card = json!({
         "type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds",
         "message": "ann@example.com", "payment_intent": { "id": "pi_1", "status": "requires_payment_method" },
@@ -79,6 +123,16 @@ async fn maps_each_answer_to_its_outcome() {
             200,
             intent("requires_capture"),
             "reject Stripe left the charge pi_1 at requires_capture".to_owned(),
+        ),
+        (
+            200,
+            intent_over("succeeded", 1051, "eur"),
+            "reject Stripe charged another amount: see pi_1".to_owned(),
+        ),
+        (
+            200,
+            intent_over("succeeded", 1050, "usd"),
+            "reject Stripe charged another amount: see pi_1".to_owned(),
         ),
         (200, "<html>".to_owned(), "retry".to_owned()),
         (402, error(card.clone()), "declined pi_1 insufficient_funds".to_owned()),
@@ -127,30 +181,192 @@ async fn asks_once_more_for_a_charge_that_is_processing() {
 }
 
 #[tokio::test]
+async fn maps_each_answer_to_a_refund_to_its_outcome() {
+    let code = |code: &str| error(json!({ "type": "invalid_request_error", "code": code }));
+    let changed = |name: &str, value: Value| {
+        let mut refund = refund_at("succeeded");
+        refund[name] = value;
+        refund.to_string()
+    };
+    let refused = "reject Stripe refused the refund (request req_1): invalid_request_error";
+    for (status, body, expected) in [
+        (200, refund_at("succeeded").to_string(), "refunded re_1".to_owned()),
+        (200, refund_at("canceled").to_string(), "failed canceled".to_owned()),
+        (200, refund_at("failed").to_string(), "failed failed".to_owned()),
+        (
+            200,
+            refund_at("requires_action").to_string(),
+            "reject Stripe left the refund re_1 at requires_action".to_owned(),
+        ),
+        (200, changed("amount", json!(1049)), "reject Stripe refunded another amount: see re_1".to_owned()),
+        (
+            200,
+            changed("currency", json!("usd")),
+            "reject Stripe refunded another amount: see re_1".to_owned(),
+        ),
+        (200, "<html>".to_owned(), "retry".to_owned()),
+        (400, code("charge_disputed"), "failed charge_disputed".to_owned()),
+        (400, code("balance_insufficient"), "failed balance_insufficient".to_owned()),
+        (
+            400,
+            error(json!({ "type": "card_error", "code": "expired_card" })),
+            "failed expired_card".to_owned(),
+        ),
+        (402, String::new(), "failed card_declined".to_owned()),
+        (400, code("parameter_missing"), format!("{refused} parameter_missing")),
+        (
+            400,
+            error(json!({ "type": "idempotency_error" })),
+            refused.replace("invalid_request", "idempotency"),
+        ),
+        (400, "bad gateway".to_owned(), "retry".to_owned()),
+        (401, code("api_key_expired"), "retry".to_owned()),
+        (404, code("resource_missing"), "retry".to_owned()),
+        (409, code("idempotency_key_in_use"), "retry".to_owned()),
+        (429, code("rate_limit"), "retry".to_owned()),
+        (500, error(json!({ "type": "api_error" })), "retry".to_owned()),
+        (503, String::new(), "retry".to_owned()),
+    ] {
+        assert_eq!(refund((status, &body), (500, "")).await, expected, "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn asks_once_more_for_a_refund_that_is_pending() {
+    let failed = json!({
+        "id": "re_1", "status": "failed", "amount": 1050, "currency": "eur",
+        "failure_reason": "expired_or_canceled_card",
+    });
+    for (status, body, expected) in [
+        (200, refund_at("succeeded").to_string(), "refunded re_1"),
+        (200, failed.to_string(), "failed expired_or_canceled_card"),
+        (200, refund_at("pending").to_string(), "retry"),
+        (404, String::new(), "retry"),
+        (500, String::new(), "retry"),
+    ] {
+        let found = refund((200, &refund_at("pending").to_string()), (status, &body)).await;
+        assert_eq!(found, expected, "{status} {body}");
+    }
+}
+
+/// Stripe has forgotten the idempotency key, or somebody has refunded the charge in the dashboard.
+#[tokio::test]
+async fn an_earlier_refund_counts_if_it_gave_back_the_whole_charge() {
+    let already = error(json!({ "type": "invalid_request_error", "code": "charge_already_refunded" }));
+    let with = |changes: Value| {
+        let mut refund = refund_at("succeeded");
+        for (name, value) in changes.as_object().unwrap() {
+            refund[name] = value.clone();
+        }
+        refund
+    };
+    let others = |id: &str| with(json!({ "id": id, "metadata": {} }));
+    let parts =
+        [with(json!({ "amount": 1000, "metadata": {} })), with(json!({ "amount": 50, "metadata": {} }))];
+    for (list, expected) in [
+        (vec![refund_at("succeeded")], "refunded re_1"),
+        (vec![others("re_2"), refund_at("succeeded")], "refunded re_1"),
+        (vec![others("re_2")], "refunded re_2"),
+        (vec![others("re_2"), refund_at("failed")], "refunded re_2"),
+        (vec![refund_at("pending")], "retry"),
+        (parts.into(), "failed charge_already_refunded"),
+        (vec![refund_at("failed")], "failed charge_already_refunded"),
+        (Vec::new(), "failed charge_already_refunded"),
+    ] {
+        let body = json!({ "data": list }).to_string();
+        let found = refund((400, &already), (200, &body)).await;
+        // A pending refund is asked for once more: the server answers with the list, which is no refund.
+        assert_eq!(found, expected, "{body}");
+    }
+    assert_eq!(refund((400, &already), (500, "")).await, "retry");
+}
+
+#[tokio::test]
+async fn a_cancellation_tells_whether_the_charge_is_closed_or_paid() {
+    let refused =
+        error(json!({ "type": "invalid_request_error", "code": "payment_intent_unexpected_state" }));
+    let left = "reject Stripe does not cancel the charge pi_1 at requires_capture";
+    for (post, get, expected) in [
+        ((200, intent("canceled")), (500, String::new()), "Cancelled"),
+        ((400, refused.clone()), (200, intent("canceled")), "Cancelled"),
+        ((400, refused.clone()), (200, intent("succeeded")), "Paid"),
+        ((400, refused.clone()), (200, intent("processing")), "retry"),
+        ((400, refused.clone()), (200, intent("requires_capture")), left),
+        ((400, refused), (500, String::new()), "retry"),
+        (
+            (400, error(json!({ "type": "idempotency_error" }))),
+            (200, intent("canceled")),
+            "reject Stripe refused the cancellation (request req_1): idempotency_error",
+        ),
+        ((401, String::new()), (200, intent("canceled")), "retry"),
+        ((500, String::new()), (200, intent("canceled")), "retry"),
+    ] {
+        let found = cancel((post.0, &post.1), (get.0, &get.1)).await;
+        assert_eq!(found, expected, "{post:?} {get:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_id_reaches_no_server() {
+    let gateway = answering((200, &intent("canceled")), (200, "")).await;
+    for id in ["", "pi_1/../pi_2", "pi_1?x=y", "pi 1"] {
+        let found = gateway.clone().cancel(id.to_owned(), "key".to_owned()).await;
+        assert!(matches!(found, Err(Failure::Reject(_))), "{id}");
+    }
+}
+
+#[tokio::test]
 async fn a_retry_names_the_error_without_its_message() {
     let body = r#"{"error":{"type":"api_error","code":"lock_timeout","message":"ann@example.com"}}"#;
     let Err(Failure::Retry(text)) = charge((500, body), (500, "")).await else { panic!("no retry") };
     assert_eq!(text, "Stripe answered 500 (request req_1): api_error lock_timeout");
 }
 
-#[tokio::test]
-async fn a_charge_has_the_headers_and_fields_that_stripe_requires() {
-    let seen = Arc::new(Mutex::new(None));
+/// The last request that a server got: its headers and its form.
+type Seen = Arc<Mutex<Option<(HeaderMap, HashMap<String, String>)>>>;
+
+/// A server that records each request, and answers with `body`.
+async fn recording(path: &str, body: String) -> (Gateway, Seen) {
+    let seen = Seen::default();
     let record = {
         let seen = seen.clone();
-        move |headers: HeaderMap, body: Bytes| {
-            let form: HashMap<_, _> = url::form_urlencoded::parse(&body).into_owned().collect();
+        move |headers: HeaderMap, form: Bytes| {
+            let form = url::form_urlencoded::parse(&form).into_owned().collect();
             *seen.lock().unwrap() = Some((headers, form));
-            async { intent("succeeded") }
+            async { body }
         }
     };
-    let gateway = serve(Router::new().route("/v1/payment_intents", routing::post(record))).await;
-    gateway.charge(payment(), "key-1".to_owned()).await.unwrap();
+    (serve(Router::new().route(path, routing::post(record))).await, seen)
+}
 
+/// The form of the recorded request, which has the headers of every call.
+fn form_of(seen: &Seen) -> HashMap<String, String> {
     let (headers, form) = seen.lock().unwrap().take().unwrap();
     assert_eq!(headers["idempotency-key"], "key-1");
     assert_eq!(headers["authorization"], "Bearer sk_test_1");
     assert!(headers.contains_key("stripe-version"));
+    form
+}
+
+#[tokio::test]
+async fn a_refund_names_the_charge_the_amount_and_the_key() {
+    let (gateway, seen) = recording("/v1/refunds", refund_at("succeeded").to_string()).await;
+    let Payment { amount, reference, .. } = payment();
+    let refund = Refund { charge_id: "pi_1".to_owned(), amount, reference };
+    gateway.refund(refund, "key-1".to_owned()).await.unwrap();
+    let expected = [
+        ("payment_intent", "pi_1"),
+        ("amount", "1050"),
+        ("metadata[reference]", "user-1"),
+        ("metadata[key]", "key-1"),
+    ];
+    assert_eq!(form_of(&seen), expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+}
+
+#[tokio::test]
+async fn a_charge_has_the_headers_and_fields_that_stripe_requires() {
+    let (gateway, seen) = recording("/v1/payment_intents", intent("succeeded")).await;
+    gateway.charge(payment(), "key-1".to_owned()).await.unwrap();
     let expected = [
         ("amount", "1050"),
         ("currency", "eur"),
@@ -160,7 +376,7 @@ async fn a_charge_has_the_headers_and_fields_that_stripe_requires() {
         ("off_session", "true"),
         ("metadata[reference]", "user-1"),
     ];
-    assert_eq!(form, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    assert_eq!(form_of(&seen), expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
 }
 
 #[tokio::test]

@@ -71,6 +71,16 @@ id! {
 }
 
 id! {
+    /// The id of a session: the time from a sign-in to its sign-out. It is no secret.
+    SessionId
+}
+
+id! {
+    /// The id of a ticket.
+    TicketId
+}
+
+id! {
     /// The CloudEvents `id` of an event. It is unique within its source.
     EventId
 }
@@ -95,9 +105,32 @@ id! {
     PaymentMethod
 }
 
+impl PaymentMethod {
+    /// Whether somebody has sent a card's number instead of an id. Nothing may store it.
+    #[must_use]
+    pub fn looks_like_a_card_number(&self) -> bool {
+        let digits = self.0.chars().filter(char::is_ascii_digit).count();
+        digits >= 12 && !self.0.contains(|c: char| c.is_ascii_alphabetic())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn finds_the_numbers_of_cards() {
+        for (text, expected) in [
+            ("4242424242424242", true),
+            ("4242-4242-4242-4242", true),
+            ("pm_card_visa", false),
+            ("pm_4242424242424242", false),
+            ("42424242424", false),
+        ] {
+            let method: PaymentMethod = text.parse().expect("an id");
+            assert_eq!(method.looks_like_a_card_number(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn accepts_only_safe_ids() {

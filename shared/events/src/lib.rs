@@ -12,17 +12,28 @@ mod money;
 mod names;
 mod shop;
 mod signup;
+mod ticket_payments;
+mod ticketing;
 
 use std::fmt::Debug;
 
 use pushbox::Event;
 
 pub use email::{EmailAddress, InvalidEmail};
-pub use ids::{EventId, InvalidId, InvoiceNumber, OrderId, PaymentMethod, Sku, UserId};
+pub use ids::{EventId, InvalidId, InvoiceNumber, OrderId, PaymentMethod, SessionId, Sku, TicketId, UserId};
 pub use money::{Currency, InvalidCurrency, Money};
-pub use names::{InvalidName, InvalidProductName, PersonName, ProductName};
+pub use names::{InvalidName, InvalidProductName, InvalidTicketTitle, PersonName, ProductName, TicketTitle};
 pub use shop::*;
 pub use signup::*;
+pub use ticket_payments::*;
+pub use ticketing::*;
+
+/// A pattern for the times of RFC 3339. It does not check the length of months. It stops before the year
+/// 9000, because `jiff` does not support the whole year 9999.
+const DATE_TIME: &str = concat!(
+    r"^[0-8][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])",
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
+);
 
 /// Does something with each type of event. See [`visit_all`].
 pub trait Visitor {
@@ -34,6 +45,8 @@ pub trait Visitor {
 pub fn visit_all(visitor: &mut impl Visitor) {
     signup::visit_each(visitor);
     shop::visit_each(visitor);
+    ticketing::visit_each(visitor);
+    ticket_payments::visit_each(visitor);
 }
 
 /// Declares the events of a system: their type and their topic.

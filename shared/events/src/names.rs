@@ -1,4 +1,4 @@
-//! Names of persons and products. People read them.
+//! Names of persons, products and tickets. People read them.
 
 use std::{fmt, str::FromStr};
 
@@ -89,32 +89,47 @@ impl fmt::Debug for PersonName {
     }
 }
 
-/// The name of a product: 1 to 200 characters, trimmed. It contains no control characters, no invisible
-/// characters, and none that change the direction of the text. It may contain joiners, but not begin
-/// with one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-#[schemars(with = "String", extend("pattern" = pattern()))]
-pub struct ProductName(String);
+/// Declares a name that may appear in logs.
+macro_rules! public_name {
+    ($(#[$doc:meta])* $name:ident, $error:ident: $message:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        #[serde(try_from = "String", into = "String")]
+        #[schemars(with = "String", extend("pattern" = pattern()))]
+        pub struct $name(String);
 
-/// The text is not a valid product name.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a product name must have 1 to 200 characters and no invisible characters")]
-pub struct InvalidProductName;
+        #[doc = concat!("The text is not a valid [`", stringify!($name), "`].")]
+        #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+        #[error($message)]
+        pub struct $error;
 
-impl FromStr for ProductName {
-    type Err = InvalidProductName;
-    fn from_str(text: &str) -> Result<Self, InvalidProductName> {
-        parse(text).map(Self).ok_or(InvalidProductName)
-    }
+        impl FromStr for $name {
+            type Err = $error;
+            fn from_str(text: &str) -> Result<Self, $error> {
+                parse(text).map(Self).ok_or($error)
+            }
+        }
+
+        converts_from_and_into_string!($name);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
 }
 
-converts_from_and_into_string!(ProductName);
+public_name! {
+    /// The name of a product: 1 to 200 characters, trimmed. It contains no control characters, no invisible
+    /// characters, and none that change the direction of the text. It may contain joiners, but not begin
+    /// with one.
+    ProductName, InvalidProductName: "a product name must have 1 to 200 characters and no invisible characters"
+}
 
-impl fmt::Display for ProductName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+public_name! {
+    /// The title of a ticket, with the rule of [`ProductName`].
+    TicketTitle, InvalidTicketTitle: "a title must have 1 to 200 characters and no invisible characters"
 }
 
 #[cfg(test)]
@@ -148,7 +163,8 @@ mod tests {
         ] {
             let person = given.parse::<PersonName>().ok().map(String::from);
             let product = given.parse::<ProductName>().ok().map(String::from);
-            assert_eq!((person.as_deref(), product.as_deref()), (expected, expected), "{given:?}");
+            let title = given.parse::<TicketTitle>().ok().map(String::from);
+            assert_eq!([person.as_deref(), product.as_deref(), title.as_deref()], [expected; 3], "{given:?}");
         }
     }
 

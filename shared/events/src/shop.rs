@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{EmailAddress, InvoiceNumber, Money, OrderId, PaymentMethod, ProductName, Sku, events};
+use crate::{
+    DATE_TIME, EmailAddress, InvoiceNumber, Money, OrderId, PaymentMethod, ProductName, Sku, events,
+};
 
 events! {
     OrderCreated = "order.created" on "shop-events";
@@ -122,13 +124,6 @@ pub struct InvoiceCreated {
     #[schemars(with = "String", extend("format" = "date-time", "pattern" = DATE_TIME))]
     pub issued_at: Timestamp,
 }
-
-/// A pattern for the times of RFC 3339. It does not check the length of months. It stops before the year
-/// 9000, because `jiff` does not support the whole year 9999.
-const DATE_TIME: &str = concat!(
-    r"^[0-8][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])",
-    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$",
-);
 
 /// A log entry for people. It contains no personal data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

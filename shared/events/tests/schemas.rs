@@ -274,7 +274,7 @@ impl Comparison {
             let mut alterations = anywhere(original);
             match pointer.rsplit('/').next() {
                 Some("email" | "customerEmail") => alterations.extend(addresses()),
-                Some("issuedAt") => alterations.extend(times()),
+                Some("issuedAt" | "until") => alterations.extend(times()),
                 Some("lines") => alterations.extend(lines(original)),
                 _ => {}
             }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    Context, Failure, Problem, Runtime,
+    Context, Failure, Problem, Runtime, SignedIn,
     http::read_body,
     json::read_object,
     key::{Key, digest},
@@ -69,6 +69,14 @@ impl Reply {
         self
     }
 
+    /// The body, for a route that answers with more than the receipt may hold. See [`Command::with_fingerprint`].
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] if the body is not a `T`.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        Ok(serde_json::from_str(&self.body)?)
+    }
+
     fn new(status: StatusCode, body: &impl Serialize) -> Self {
         let body = serde_json::to_string(body).unwrap_or_default();
         Self { status: status.as_u16(), location: None, body }
@@ -92,16 +100,19 @@ impl<T: DeserializeOwned> FromRequest<Runtime> for Command<T> {
         let headers = std::mem::take(request.headers_mut());
         let key = idempotency_key(&headers).map_err(IntoResponse::into_response)?;
         let trace = request.extensions().get().cloned().unwrap_or_else(|| Trace::of_request(&headers));
+        let user = request.extensions().get().map(SignedIn::user).map(str::to_owned);
         must_be_json(&headers).map_err(IntoResponse::into_response)?;
         let bytes = read_body(runtime, &headers, request).await.map_err(IntoResponse::into_response)?;
-        let body = parse(&bytes).map_err(IntoResponse::into_response)?;
+        // A route that needs no fields takes a request without a body.
+        let json = if bytes.is_empty() { b"{}".as_slice() } else { &bytes };
+        let body = parse(json).map_err(IntoResponse::into_response)?;
         let text = String::from_utf8_lossy(&bytes);
         // Without the header, the request gets a random key, so a repeat is not recognised and runs again.
         let key = key.unwrap_or_else(|| runtime.ports().random.nonce());
         Ok(Self {
             body,
             runtime: runtime.clone(),
-            key: Key::command(&route, &key),
+            key: Key::command(&route, user.as_deref(), &key),
             fingerprint: digest(&[&route, &text]),
             trace,
         })
@@ -109,6 +120,30 @@ impl<T: DeserializeOwned> FromRequest<Runtime> for Command<T> {
 }
 
 impl<T> Command<T> {
+    /// The same command, recognised by `fingerprint` instead of by its body.
+    ///
+    /// The receipt holds a fingerprint of the request and the whole reply. By default the fingerprint is a
+    /// plain hash of the body, from which a password could be guessed. A route with a secret in its body passes
+    /// a fingerprint that only the holder of a key can compute. It also keeps secrets out of its [`Reply`],
+    /// and adds them to the response.
+    #[must_use]
+    pub fn with_fingerprint(mut self, fingerprint: String) -> Self {
+        self.fingerprint = fingerprint;
+        self
+    }
+
+    /// Another command of the same request, for a step that counts each attempt: no repeat is recognised.
+    #[must_use]
+    pub fn aside(&self) -> Command<()> {
+        Command {
+            body: (),
+            runtime: self.runtime.clone(),
+            key: Key::command("step", None, &self.runtime.ports().random.nonce()),
+            fingerprint: String::new(),
+            trace: self.trace.clone(),
+        }
+    }
+
     /// Runs `handler` in a transaction, commits its staged writes together with its reply, and publishes its
     /// events. A repeat with the same idempotency key gets the first reply.
     ///

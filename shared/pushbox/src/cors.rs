@@ -49,6 +49,12 @@ fn origin_of(text: &str) -> Result<HeaderValue, InvalidOrigin> {
 }
 
 impl Origins {
+    /// Whether the header `Origin` of a request names one of them.
+    #[must_use]
+    pub fn contains(&self, origin: &HeaderValue) -> bool {
+        self.0.contains(origin)
+    }
+
     /// Allows the pages of these origins to call the routes of `app`.
     pub fn allow(self, app: Router) -> Router {
         let headers = [AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static(IDEMPOTENCY_KEY)];

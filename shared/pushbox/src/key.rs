@@ -27,9 +27,12 @@ impl Key {
         Self::of("message", &[subscription.unwrap_or("none"), message_id])
     }
 
-    /// A request to a route, with the caller's idempotency key.
-    pub(crate) fn command(route: &str, idempotency_key: &str) -> Self {
-        Self::of("command", &[route, idempotency_key])
+    /// A request to a route, with the caller's idempotency key. The key of a signed-in user is the user's own.
+    pub(crate) fn command(route: &str, user: Option<&str>, idempotency_key: &str) -> Self {
+        match user {
+            Some(user) => Self::of("user's command", &[route, user, idempotency_key]),
+            None => Self::of("command", &[route, idempotency_key]),
+        }
     }
 
     fn of(kind: &str, parts: &[&str]) -> Self {
@@ -82,10 +85,12 @@ mod tests {
             Key::message(Some("a b"), "c"),
             Key::message(Some("a"), "b c"),
             Key::message(None, "c"),
-            Key::command("a b", "c"),
-            Key::command("a", "b c"),
+            Key::command("a b", None, "c"),
+            Key::command("a", None, "b c"),
+            Key::command("a", Some("b"), "c"),
+            Key::command("a", Some("other"), "c"),
             Key::event("POST /users", "k"),
-            Key::command("POST /users", "k"),
+            Key::command("POST /users", None, "k"),
             Key::event("projects/p/subscriptions/s", "1"),
             Key::message(Some("projects/p/subscriptions/s"), "1"),
         ];

@@ -23,6 +23,7 @@
 //! | fail | [`Failure`], [`reject`] |
 //! | call the outside | [`Effect`] |
 //! | accept commands by HTTP | [`Command`], [`Reply`], [`Problem`], [`FieldErrors`] |
+//! | know the caller | [`SignedIn`], [`Confirmed`], [`AccessTokens`], [`revoke`] |
 //! | answer queries by HTTP | [`Documents`], [`Page`], [`PageQuery`] |
 //! | run a service | [`Service::app`], [`Ports`], [`Timing`], [`PushAuth`], [`Origins`], [`serve`] |
 //! | test a service | [`Clock`], [`Random`], [`store::Memory`] |
@@ -62,6 +63,7 @@ mod random;
 mod receipt;
 mod runtime;
 mod service;
+mod signed_in;
 pub mod store;
 pub mod telemetry;
 pub mod timers;
@@ -88,6 +90,7 @@ pub use problem::{FieldErrors, Problem};
 pub use random::Random;
 pub use runtime::{Ports, Runtime};
 pub use service::{Declaration, EventType, Route, Service, ServiceName, System};
+pub use signed_in::{AccessTokens, Confirmed, SignedIn, revoke};
 pub use timing::Timing;
 
 use outcome::Outcome;

@@ -5,6 +5,7 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -133,6 +134,12 @@ impl<T> Page<T> {
 }
 
 impl Documents {
+    /// The present time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.runtime.now()
+    }
+
     /// Reads one document.
     ///
     /// # Errors

@@ -29,6 +29,8 @@ pub struct Problem {
     errors: Vec<FieldError>,
     /// For the log, not for the caller.
     cause: Option<String>,
+    /// When the caller may try again, if it is not the usual [`PAUSE`].
+    retry_after_seconds: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -41,7 +43,19 @@ struct FieldError {
 impl Problem {
     /// A problem with this status. `detail` is a sentence that helps the caller.
     pub fn new(status: StatusCode, detail: impl fmt::Display) -> Self {
-        Self { status, detail: detail.to_string(), errors: Vec::new(), cause: None }
+        Self {
+            status,
+            detail: detail.to_string(),
+            errors: Vec::new(),
+            cause: None,
+            retry_after_seconds: None,
+        }
+    }
+
+    /// Tells the caller to try again after this many seconds.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after_seconds: Some(seconds), ..self }
     }
 
     /// 404: it does not exist.
@@ -138,6 +152,9 @@ impl IntoResponse for Problem {
         };
         let body = serde_json::to_vec(&details).unwrap_or_default();
         let mut response = (self.status, [(CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
         add_advice(&mut response);
         response
     }

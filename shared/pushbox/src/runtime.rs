@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Clock, Failure, Path, PushAuth, Random, Service, ServiceName, Timing,
+    AccessTokens, Clock, Failure, Path, PushAuth, Random, Service, ServiceName, Timing,
     context::{Publishes, Subject},
     fault, http,
     key::Key,
@@ -48,6 +48,8 @@ pub struct Ports {
     pub background: TaskTracker,
     /// The deadlines.
     pub timing: Timing,
+    /// Whose access tokens [`SignedIn`](crate::SignedIn) accepts. By default it accepts none.
+    pub access_tokens: AccessTokens,
 }
 
 impl Ports {
@@ -62,6 +64,7 @@ impl Ports {
             random: Random::system(),
             background: TaskTracker::new(),
             timing: Timing::DEFAULT,
+            access_tokens: AccessTokens::none(),
         }
     }
 }

@@ -8,11 +8,14 @@ use std::{
 use axum::{
     Router,
     handler::Handler as RouteHandler,
-    routing::{MethodRouter, get, post, put},
+    routing::{MethodRouter, delete, get, post, put},
 };
 use futures::{FutureExt, future::BoxFuture};
 
-use crate::{Context, Effect, Event, Failure, Runtime, effect::AnyEffect, http, json::read_object, reject};
+use crate::{
+    Context, Document, Effect, Event, Failure, Runtime, effect::AnyEffect, http, json::read_object, reject,
+    signed_in::Revoked,
+};
 
 /// The name of a service, such as `crm-service`. The Cloud Run service has the same name.
 pub type ServiceName = &'static str;
@@ -22,7 +25,10 @@ pub struct Service {
     pub(crate) name: ServiceName,
     pub(crate) about: &'static str,
     pub(crate) public: bool,
+    pub(crate) signed_in: bool,
     pub(crate) secrets: Vec<&'static str>,
+    /// The collections of documents that expire.
+    pub(crate) expires: BTreeSet<&'static str>,
     pub(crate) publishes: BTreeMap<&'static str, EventType>,
     /// The types that it may publish at a later time.
     pub(crate) delays: BTreeSet<&'static str>,
@@ -48,8 +54,12 @@ pub struct Declaration {
     pub about: &'static str,
     /// Whether everybody may reach its own routes.
     pub public: bool,
+    /// Whether it verifies the access tokens of users.
+    pub signed_in: bool,
     /// The environment variables that hold secrets.
     pub secrets: Vec<&'static str>,
+    /// The collections whose documents the store may delete after the time in their field `expireAt`.
+    pub expires: Vec<&'static str>,
     /// The events that it publishes.
     pub publishes: Vec<EventType>,
     /// The types of those that it may publish at a later time.
@@ -113,7 +123,9 @@ impl Service {
             name,
             about,
             public: false,
+            signed_in: false,
             secrets: Vec::new(),
+            expires: BTreeSet::new(),
             publishes: BTreeMap::new(),
             delays: BTreeSet::new(),
             handles: BTreeMap::new(),
@@ -173,6 +185,12 @@ impl Service {
         self.route("PUT", path, put(handler))
     }
 
+    /// Answers `DELETE` at this path.
+    #[must_use]
+    pub fn delete<T: 'static>(self, path: &'static str, handler: impl RouteHandler<T, Runtime>) -> Self {
+        self.route("DELETE", path, delete(handler))
+    }
+
     fn route(mut self, method: &'static str, path: &'static str, handler: MethodRouter<Runtime>) -> Self {
         self.routes.push(Route { method, path });
         self.router = self.router.route(path, handler);
@@ -186,7 +204,9 @@ impl Service {
             name: self.name,
             about: self.about,
             public: self.public,
+            signed_in: self.signed_in,
             secrets: self.secrets.clone(),
+            expires: self.expires.iter().copied().collect(),
             publishes: self.publishes.values().cloned().collect(),
             delays: self.delays.iter().copied().collect(),
             handles: self.handles.values().map(|(event, _)| event.clone()).collect(),
@@ -205,6 +225,22 @@ impl Service {
     #[must_use]
     pub fn public(mut self) -> Self {
         self.public = true;
+        self
+    }
+
+    /// Declares that some of its routes take a [`SignedIn`](crate::SignedIn) user, so it needs the issuer and
+    /// the public keys of access tokens.
+    #[must_use]
+    pub fn signed_in(mut self) -> Self {
+        self.signed_in = true;
+        self.expires::<Revoked>()
+    }
+
+    /// Declares that the store may delete documents of type `D` after the time in their field `expireAt`. It deletes
+    /// late, so a reader compares the time itself.
+    #[must_use]
+    pub fn expires<D: Document>(mut self) -> Self {
+        self.expires.insert(D::COLLECTION);
         self
     }
 

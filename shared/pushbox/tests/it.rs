@@ -6,5 +6,6 @@ mod iam;
 mod intake;
 mod oidc;
 mod routes;
+mod signed_in;
 mod suite;
 mod transactions;

@@ -104,7 +104,7 @@ async fn an_invalid_body_gets_an_error_for_each_field() {
     let running = World::new().run(counts());
     for (body, status, pointers) in [
         ("nonsense", 400, vec!["#"]),
-        ("", 400, vec!["#"]),
+        ("", 422, vec!["#"]),
         (r#"["a","1"]"#, 422, vec!["#"]),
         (r#"{"n":"1"}"#, 422, vec!["#"]),
         (r#"{"id":"a","n":7}"#, 422, vec!["#/n"]),

@@ -53,13 +53,18 @@ pub enum Input {
     Command {
         /// The service that gets it.
         service: &'static str,
-        /// `POST` or `PUT`.
+        /// Such as `POST`.
         method: Method,
         /// The path.
         path: &'static str,
-        /// The body.
+        /// The access token of the user who sends it.
+        token: Option<String>,
+        /// The body. Here and in the path, the segment or text `$0.ticketId` stands for the field `ticketId` of
+        /// the answer to the story's first input.
         body: Value,
     },
+    /// Nothing happens until all timers have fired. They also fire at the end of a story.
+    Timers,
     /// A message that a person publishes by hand.
     Message {
         /// The topic.
@@ -83,7 +88,7 @@ struct Case {
 #[derive(Clone)]
 enum Trigger {
     Message(Message),
-    Command { method: Method, path: &'static str, body: Value },
+    Command { method: Method, path: String, token: Option<String>, body: Value },
 }
 
 /// The final state of a settled world, without times and random ids.
@@ -276,8 +281,9 @@ struct Explorer<S> {
 
 impl<S: Scenario> Explorer<S> {
     fn new() -> Self {
-        let catalog = in_paused_time(async { World::catalog_of(S::systems) });
-        Self { catalog, systems: S::systems, personal: S::PERSONAL, scenario: std::marker::PhantomData }
+        let systems = Systems::of::<S>();
+        let catalog = in_paused_time(async { World::catalog_of(systems) });
+        Self { catalog, systems, personal: S::PERSONAL, scenario: std::marker::PhantomData }
     }
 
     /// The cases of all stories, each with its world without faults. Cases with the same name, the
@@ -316,45 +322,61 @@ impl<S: Scenario> Explorer<S> {
             let choice = Choice::script(&[], None, false);
             let world =
                 World::new(choice, START, Arc::new(self.catalog.clone()), self.systems, Heard::new(&[]));
-            let mut cases = Vec::new();
+            let (mut cases, mut answers) = (Vec::new(), Vec::new());
             for (number, input) in story.iter().enumerate() {
+                let mut answer = Value::Null;
                 match input.clone() {
-                    Input::Command { service, method, path, body } => {
-                        let trigger = Trigger::Command { method: method.clone(), path, body: body.clone() };
-                        cases.push(
-                            self.case(&world, service, format!("{service} {method} {path}"), trigger).await,
-                        );
+                    Input::Command { service, method, path, token, mut body } => {
+                        let name = format!("{service} {method} {path}");
+                        let segments: Vec<String> =
+                            path.split('/').map(|segment| filled(segment, &answers)).collect();
+                        let path = segments.join("/");
+                        fill(&mut body, &answers);
                         let key = number.to_string();
-                        world.request(service, method, path, Some(&key), &body).await;
+                        let headers = headers(&key, token.as_deref());
+                        let trigger = Trigger::Command {
+                            method: method.clone(),
+                            path: path.clone(),
+                            token: token.clone(),
+                            body: body.clone(),
+                        };
+                        cases.push(self.case(&world, service, name, trigger).await);
+                        let headers: Vec<_> =
+                            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                        let sent = world.request_with(service, method, &path, &headers, &body).await;
+                        answer = sent.map(|sent| sent.body).unwrap_or_default();
                     }
                     Input::Message { topic, data } => world.publish_by_hand(topic, &data),
+                    Input::Timers => {}
                 }
-                loop {
-                    let due = world.shared().topics(Topics::due);
-                    if due.is_empty() {
-                        if world.fire_next().await {
-                            continue;
-                        }
-                        break;
-                    }
-                    for delivery in due {
-                        let message = Message {
-                            topic: delivery.message.topic.clone(),
-                            attributes: delivery.message.attributes.clone(),
-                            data: delivery.message.data.clone(),
-                        };
-                        let from =
-                            message.attributes.get("ce-type").map_or("a message by hand", String::as_str);
-                        let name = format!("{} {from}", delivery.service);
-                        let service = delivery.service.to_string();
-                        cases.push(self.case(&world, &service, name, Trigger::Message(message)).await);
-                        world.clone().deliver(delivery, true).await;
-                    }
-                }
+                answers.push(answer);
+                let fires = matches!(input, Input::Timers) || number + 1 == story.len();
+                self.deliver_all(&world, &mut cases, fires).await;
             }
             world.check().unwrap_or_else(|error| panic!("the story without faults: {error}"));
             cases
         })
+    }
+
+    /// Delivers all messages, one at a time. Each is a case.
+    async fn deliver_all(&self, world: &World, cases: &mut Vec<Case>, fires: bool) {
+        loop {
+            let due = world.shared().topics(Topics::due);
+            if due.is_empty() && !(fires && world.fire_next().await) {
+                break;
+            }
+            for delivery in due {
+                let message = Message {
+                    topic: delivery.message.topic.clone(),
+                    attributes: delivery.message.attributes.clone(),
+                    data: delivery.message.data.clone(),
+                };
+                let name = format!("{} {}", delivery.service, event_type(&message).unwrap_or_default());
+                let service = delivery.service.to_string();
+                cases.push(self.case(world, &service, name, Trigger::Message(message)).await);
+                world.clone().deliver(delivery, true).await;
+            }
+        }
     }
 
     async fn case(&self, world: &World, service: &str, name: String, trigger: Trigger) -> Case {
@@ -409,7 +431,11 @@ impl Case {
                 self.deliver(world, message, twice).await?;
                 Vec::new()
             }
-            Trigger::Command { method, path, body } => self.command(world, method, path, body, twice).await?,
+            Trigger::Command { method, path, token, body } => {
+                let headers = headers("key", token.as_deref());
+                let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                self.command(world, (method, path), &headers, body, twice).await?
+            }
         };
         world.shared().choice.end_chaos();
         // Late commits are applied within this time.
@@ -458,14 +484,14 @@ impl Case {
     async fn command(
         &self,
         world: &World,
-        method: &Method,
-        path: &str,
+        (method, path): (&Method, &str),
+        headers: &[(&str, &str)],
         body: &Value,
         twice: bool,
     ) -> Result<Vec<Value>, String> {
         let insist = async || {
             for _ in 0..30 {
-                let answer = world.request(&self.service, method.clone(), path, Some("key"), body).await;
+                let answer = world.request_with(&self.service, method.clone(), path, headers, body).await;
                 if let Some(Answer { status, body, .. }) = answer
                     && status.is_success()
                 {
@@ -529,6 +555,30 @@ impl Case {
         drop(ledger);
         End { documents, events, receipts, keeps_claim, answers }
     }
+}
+
+fn headers(key: &str, token: Option<&str>) -> Vec<(&'static str, String)> {
+    let bearer = token.map(|token| ("authorization", format!("Bearer {token}")));
+    std::iter::once(("idempotency-key", key.to_owned())).chain(bearer).collect()
+}
+
+/// Puts the fields of earlier answers into a body.
+fn fill(body: &mut Value, answers: &[Value]) {
+    match body {
+        Value::String(text) => *text = filled(text, answers),
+        Value::Array(values) => values.iter_mut().for_each(|value| fill(value, answers)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| fill(value, answers)),
+        _ => {}
+    }
+}
+
+fn filled(text: &str, answers: &[Value]) -> String {
+    let Some((number, field)) = text.strip_prefix('$').and_then(|rest| rest.split_once('.')) else {
+        return text.to_owned();
+    };
+    let answer = number.parse().ok().and_then(|number: usize| answers.get(number));
+    let value = answer.and_then(|answer| answer[field].as_str());
+    value.unwrap_or_else(|| panic!("{text} is not in the answers {answers:?}")).to_owned()
 }
 
 async fn quiet(world: &World) {

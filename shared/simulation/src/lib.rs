@@ -33,7 +33,7 @@ pub use outside::{NoAnswer, Outside, Repeats};
 pub use random::{check, play};
 pub use world::{Answer, World};
 
-use pushbox::{Ports, System};
+use pushbox::{AccessTokens, Ports, System};
 
 /// The actions and rules of a test. An error is the rule that was broken, a colon, and how.
 pub trait Scenario: Sync {
@@ -42,6 +42,11 @@ pub trait Scenario: Sync {
 
     /// The systems under test, started with these ports and this outside world.
     fn systems(ports: &Ports, outside: &Outside) -> Vec<System>;
+
+    /// Whose access tokens the services accept. By default they accept none.
+    fn access_tokens() -> AccessTokens {
+        AccessTokens::none()
+    }
 
     /// Acts on the world, lets it settle, and checks the result.
     fn play(&self, world: World) -> impl Future<Output = Result<(), String>>;

@@ -14,7 +14,7 @@ use std::{
 use catalog::Catalog;
 use jiff::Timestamp;
 
-use crate::{Counts, Scenario, World, checks::Heard, choice::Choice, faults::Step};
+use crate::{Counts, Scenario, World, checks::Heard, choice::Choice, faults::Step, world::Systems};
 
 /// Twenty seconds before 1970, so that a year ends in each world.
 const START: Timestamp = Timestamp::constant(-20, 0);
@@ -118,7 +118,7 @@ struct Player<'a, S> {
 
 impl<'a, S: Scenario> Player<'a, S> {
     fn new(scenario: &'a S) -> Self {
-        let catalog = in_paused_time(async { World::catalog_of(S::systems) });
+        let catalog = in_paused_time(async { World::catalog_of(Systems::of::<S>()) });
         let mut player = Self { scenario, catalog: Arc::new(catalog), usual: [0; Step::ALL.len()] };
         let mut usual = player.usual;
         let counted = player.run(0, Choice::script(&[], None, false), |world| {
@@ -146,7 +146,7 @@ impl<'a, S: Scenario> Player<'a, S> {
         let _listening = heard.listen();
         let played = catch_unwind(AssertUnwindSafe(|| {
             in_paused_time(async {
-                let world = World::new(choice, START, self.catalog.clone(), S::systems, heard);
+                let world = World::new(choice, START, self.catalog.clone(), Systems::of::<S>(), heard);
                 tokio::spawn(world.clone().deliver_all());
                 tokio::spawn(world.clone().fire_all());
                 tokio::spawn(world.clone().schedule_relays());

@@ -12,7 +12,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, to_bytes},
-    http::{Method, Request, StatusCode},
+    http::{HeaderMap, Method, Request, StatusCode},
 };
 use catalog::Catalog;
 use jiff::Timestamp;
@@ -21,7 +21,7 @@ use local::{
     tasks::{Due, Queues, Work},
 };
 use pushbox::{
-    Clock, Message, Path, Ports, PushAuth, Random, System,
+    AccessTokens, Clock, Message, Path, Ports, PushAuth, Random, System,
     store::{Change, Fields, Precondition, Query, Store, Write},
     wire::attribute,
 };
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
-    Counts,
+    Counts, Scenario,
     checks::{self, Heard},
     choice::Choice,
     faults::{Fault, Step},
@@ -51,8 +51,19 @@ const LONGEST: Duration = Duration::from_secs(3 * DAY);
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// Builds all systems with these ports.
-pub(crate) type Systems = fn(&Ports, &Outside) -> Vec<System>;
+/// The systems of a scenario.
+#[derive(Clone, Copy)]
+pub(crate) struct Systems {
+    /// Builds them with these ports.
+    build: fn(&Ports, &Outside) -> Vec<System>,
+    access_tokens: fn() -> AccessTokens,
+}
+
+impl Systems {
+    pub(crate) fn of<S: Scenario>() -> Self {
+        Self { build: S::systems, access_tokens: S::access_tokens }
+    }
+}
 
 /// A world with its services. Faults happen until [`settle`](Self::settle) ends them.
 #[derive(Clone)]
@@ -85,10 +96,20 @@ struct Process {
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
     /// The body; null if it is not JSON.
     pub body: Value,
     /// The store refused a commit of the request for good.
     was_refused: bool,
+}
+
+impl Answer {
+    /// Whether the same request would get the same answer again.
+    fn is_final(&self) -> bool {
+        let is_later = self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS;
+        !is_later && !self.was_refused
+    }
 }
 
 /// A request to send.
@@ -96,7 +117,7 @@ struct Sent<'a> {
     service: &'a str,
     method: Method,
     path: &'a str,
-    idempotency_key: Option<&'a str>,
+    headers: &'a [(&'a str, &'a str)],
     body: String,
     event: Option<String>,
     is_replay: bool,
@@ -133,7 +154,7 @@ impl World {
         let choice = Choice::script(&[], None, false);
         let world = Self::new(choice, Timestamp::UNIX_EPOCH, Arc::new(catalog), systems, heard);
         let (ports, outside) = world.connect("nobody".into(), 0, CancellationToken::new());
-        Catalog::of(&systems(&ports, &outside))
+        Catalog::of(&(systems.build)(&ports, &outside))
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -154,25 +175,39 @@ impl World {
         idempotency_key: Option<&str>,
         body: &Value,
     ) -> Option<Answer> {
+        let headers: Vec<_> = idempotency_key.map(|key| ("idempotency-key", key)).into_iter().collect();
+        self.request_with(service, method, path, &headers, body).await
+    }
+
+    /// Likewise, with these headers.
+    pub async fn request_with(
+        &self,
+        service: &str,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Option<Answer> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.send(Sent { service, method, path, idempotency_key, body, event: None, is_replay: false }).await
+        self.send(Sent { service, method, path, headers, body, event: None, is_replay: false }).await
     }
 
     async fn send(&self, sent: Sent<'_>) -> Option<Answer> {
         let process = self.process(sent.service);
         let id = self.shared().ledger().request(sent.service, sent.event, sent.is_replay);
         let mut request = Request::builder().method(sent.method).uri(sent.path);
-        if let Some(key) = sent.idempotency_key {
-            request = request.header("idempotency-key", key);
+        for (name, value) in sent.headers {
+            request = request.header(*name, *value);
         }
         let request = request.body(Body::from(sent.body)).expect("a request");
         let hung_up = CancellationToken::new();
         let answer = REQUEST.scope(InRequest { id, hung_up: hung_up.clone() }, async {
             let response = process.app.oneshot(request).await.unwrap_or_else(|never| match never {});
-            let status = response.status();
-            let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap_or_default();
+            let (parts, body) = response.into_parts();
+            let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+            let body = serde_json::from_slice(&bytes).unwrap_or_default();
             let was_refused = self.shared().ledger().requests[id].was_refused;
-            Answer { status, body: serde_json::from_slice(&bytes).unwrap_or_default(), was_refused }
+            Answer { status: parts.status, headers: parts.headers, body, was_refused }
         });
         tokio::select! {
             biased;
@@ -200,12 +235,25 @@ impl World {
     /// # Panics
     /// If none of 500 answers is final.
     pub async fn insist(&self, service: &str, path: &str, idempotency_key: &str, body: &Value) -> Answer {
+        self.insist_with(service, Method::POST, path, &[("idempotency-key", idempotency_key)], body).await
+    }
+
+    /// Likewise, with this method and these headers.
+    ///
+    /// # Panics
+    /// If none of 500 answers is final.
+    pub async fn insist_with(
+        &self,
+        service: &str,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Answer {
         for _ in 0..ATTEMPTS {
-            let answer = self.request(service, Method::POST, path, Some(idempotency_key), body).await;
+            let answer = self.request_with(service, method.clone(), path, headers, body).await;
             match answer {
-                Some(answer) if !answer.status.is_server_error() && !answer.was_refused => {
-                    return answer;
-                }
+                Some(answer) if answer.is_final() => return answer,
                 _ => self.pause_up_to(Duration::from_secs(2)).await,
             }
         }
@@ -393,7 +441,7 @@ impl World {
         let dead = CancellationToken::new();
         let (ports, outside) = self.connect(name.clone(), number, dead.clone());
         let mut services =
-            (self.inner.systems)(&ports, &outside).into_iter().flat_map(|system| system.services);
+            (self.inner.systems.build)(&ports, &outside).into_iter().flat_map(|system| system.services);
         let service = services.find(|service| service.name() == &*name).expect("a service of the catalog");
         Process { app: service.app(ports, PushAuth::None), dead }
     }
@@ -424,6 +472,7 @@ impl World {
         let mut ports = Ports::new(wire.clone(), wire);
         (ports.clock, ports.random) = (clock, random);
         ports.timers = Some(timers);
+        ports.access_tokens = (self.inner.systems.access_tokens)();
         (ports, outside)
     }
 
@@ -537,7 +586,7 @@ impl World {
             service: &delivery.service,
             method: Method::POST,
             path: "/",
-            idempotency_key: None,
+            headers: &[],
             body: delivery.envelope(),
             event: Some(ledger::event(&message.attributes, &message.id())),
             is_replay: message.attributes.contains_key(attribute::DEAD_LETTER_MESSAGE_ID),

@@ -556,6 +556,7 @@ fn every_small_world_handles_every_event_once() {
         service,
         method: Method::POST,
         path,
+        token: None,
         body: json!({ "account": "only", "amount": amount }),
     };
     let refused = command("teller", "/deposits", REFUSED);

@@ -32,6 +32,12 @@ impl Variable {
         format!("{name} is not set. It is {meaning}; for example {name}='{example}'")
     }
 
+    /// The message shows only the reason, because the value can be a secret.
+    pub(super) fn refused(&self, reason: &str) -> String {
+        let Self(name, meaning, example) = self;
+        format!("{name} is malformed: {reason}. It is {meaning}; for example {name}='{example}'")
+    }
+
     /// The message shows `value`, so it must not be a secret.
     pub(super) fn malformed(&self, value: &str) -> String {
         let Self(name, meaning, example) = self;

@@ -17,3 +17,4 @@ mod readme;
 mod shop;
 mod shutdown;
 mod stand_ins;
+mod ticketing;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,8 +24,10 @@ pub(crate) const CONSUMERS: [&str; 4] =
 /// The topic of a service's subscription.
 fn topic(service: &str) -> Option<&'static str> {
     match service {
-        "user-service" => None,
+        "user-service" | "auth-service" => None,
         "log-service" => Some("log-events"),
+        "expiration-service" => Some("ticketing-events"),
+        _ if service.starts_with("ticket-") => Some("ticketing-events"),
         _ if CONSUMERS.contains(&service) => Some("user-events"),
         _ => Some("shop-events"),
     }
@@ -121,18 +123,14 @@ impl World {
     /// Kills a service if it runs, and starts it with additional variables.
     pub(crate) async fn start_with(&self, service: &'static str, variables: &[(&str, &str)]) {
         self.kill(service);
-        let mut command = Command::new(FUNCTIONS);
-        command.args(["serve", service]).env_clear().envs([
-            ("GOOGLE_CLOUD_PROJECT", self.pubsub.project.as_str()),
-            ("PUBSUB_EMULATOR_HOST", &self.pubsub.host),
-            ("FIRESTORE_EMULATOR_HOST", &self.firestore.host),
-            ("PORT", &self.ports[service].to_string()),
+        let mut command = self.functions(&["serve", service]);
+        command.envs([
+            ("PORT", self.ports[service].to_string().as_str()),
             // As on Cloud Run, it logs in JSON.
             ("K_SERVICE", service),
             ("PUSH_AUTH", "none"),
         ]);
-        let shared = self.variables.iter().map(|(name, value)| (*name, value.as_str()));
-        command.envs(shared).envs(variables.iter().copied());
+        command.envs(variables.iter().copied());
         let process = Process::spawn(&mut command, self.logs.join(service));
         self.running().insert(service, process);
 
@@ -147,6 +145,18 @@ impl World {
             }
         })
         .await;
+    }
+
+    /// A command of the binary, in this project.
+    pub(crate) fn functions(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(FUNCTIONS);
+        command.args(arguments).env_clear().envs([
+            ("GOOGLE_CLOUD_PROJECT", &self.pubsub.project),
+            ("PUBSUB_EMULATOR_HOST", &self.pubsub.host),
+            ("FIRESTORE_EMULATOR_HOST", &self.firestore.host),
+        ]);
+        command.envs(self.variables.iter().map(|(name, value)| (*name, value)));
+        command
     }
 
     /// Sends SIGKILL.
@@ -169,12 +179,16 @@ impl World {
         format!("http://localhost:{}", self.ports[service])
     }
 
+    pub(crate) fn request(&self, method: Method, service: &str, path: &str) -> RequestBuilder {
+        self.http.request(method, self.url(service) + path)
+    }
+
     pub(crate) fn post(&self, service: &str, path: &str) -> RequestBuilder {
-        self.http.post(self.url(service) + path)
+        self.request(Method::POST, service, path)
     }
 
     pub(crate) fn put(&self, service: &str, path: &str) -> RequestBuilder {
-        self.http.put(self.url(service) + path)
+        self.request(Method::PUT, service, path)
     }
 
     pub(crate) async fn get(&self, service: &str, path: &str) -> Result<String, String> {

@@ -25,7 +25,7 @@ pub(crate) struct Endpoints {
     pub(crate) project: String,
 }
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 11] = [
     "user-service",
     "email-service",
     "analytics-service",
@@ -33,6 +33,10 @@ const SERVICES: [&str; 7] = [
     "billing-service",
     "order-api",
     "order-service",
+    "auth-service",
+    "ticket-service",
+    "ticket-order-service",
+    "ticket-payment-service",
 ];
 
 impl Endpoints {

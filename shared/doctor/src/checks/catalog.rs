@@ -21,9 +21,9 @@ pub(super) fn unhandled(catalog: &Catalog) -> Vec<Finding> {
     published
         .filter(|(_, event)| !handled.contains(event))
         .map(|(service, event)| {
-            Finding::new(
+            Finding::warning(
                 format!("{} publishes {event}, which no service handles", service.name),
-                "the event has no effect",
+                "the event has no effect, unless a service of another project handles it",
                 format!("add a consumer (.on or .effect), or remove .publishes of {event}"),
             )
         })

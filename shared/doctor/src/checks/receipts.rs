@@ -1,4 +1,4 @@
-//! Receipts: how long they are kept, their TTL policy and their indexes.
+//! Receipts: how long they are kept, their TTL policy and their indexes. The TTL policies of other documents.
 
 use std::collections::BTreeSet;
 
@@ -74,40 +74,44 @@ pub(super) fn backup(_: &Catalog, plan: &Plan) -> Vec<Finding> {
         .collect()
 }
 
-/// The settings of a field of receipts.
-fn settings<'a>(catalog: &Catalog, plan: &'a Plan, database: &str, name: &str) -> Option<&'a Field> {
-    plan.fields.iter().find(|field| {
-        field.database == database && field.collection == catalog.receipts.collection && field.field == name
-    })
+/// The settings of a field.
+fn settings<'a>(plan: &'a Plan, database: &str, collection: &str, name: &str) -> Option<&'a Field> {
+    plan.fields
+        .iter()
+        .find(|field| field.database == database && field.collection == collection && field.field == name)
 }
 
 pub(super) fn ttl(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    let receipts = &catalog.receipts;
-    let name = format!("{}.{}", receipts.collection, receipts.ttl_field);
-    databases(plan)
-        .into_iter()
-        .filter(|database| {
-            settings(catalog, plan, database, &receipts.ttl_field).is_none_or(|field| !field.expires)
-        })
-        .map(|database| {
-            Finding::new(
+    let ttl_field = &catalog.receipts.ttl_field;
+    let others = catalog.services.iter().flat_map(|service| &service.expires);
+    let collections: BTreeSet<&String> = others.chain([&catalog.receipts.collection]).collect();
+    let mut findings = Vec::new();
+    for database in databases(plan) {
+        for collection in &collections {
+            if settings(plan, &database, collection, ttl_field).is_some_and(|field| field.expires) {
+                continue;
+            }
+            let name = format!("{collection}.{ttl_field}");
+            findings.push(Finding::new(
                 format!("{name} in the database {database} has no TTL policy"),
-                "receipts are never deleted, so the database and its cost keep growing",
+                "expired documents are never deleted, so the database and its cost keep growing",
                 format!(
                     "add a google_firestore_field for {name} with a ttl_config and an empty index_config"
                 ),
-            )
-        })
-        .collect()
+            ));
+        }
+    }
+    findings
 }
 
 pub(super) fn indexes(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let receipts = &catalog.receipts;
-    let is_indexed = |database: &str, name: &String| match settings(catalog, plan, database, name) {
-        Some(field) => field.is_indexed,
-        // Firestore indexes a field without settings. For the TTL field, `ttl` reports that already.
-        None => *name != receipts.ttl_field,
-    };
+    let is_indexed =
+        |database: &str, name: &String| match settings(plan, database, &receipts.collection, name) {
+            Some(field) => field.is_indexed,
+            // Firestore indexes a field without settings. For the TTL field, `ttl` reports that already.
+            None => *name != receipts.ttl_field,
+        };
     let names: BTreeSet<&String> = receipts.unindexed.iter().chain([&receipts.ttl_field]).collect();
     let mut findings = Vec::new();
     for database in databases(plan) {

@@ -1,16 +1,28 @@
-//! The local payment gateway: a fake that takes no money, and stores each charge as a document.
+//! The local payment gateway: a fake that moves no money, and stores each charge, refund and cancellation as
+//! a document.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use pushbox::{Clock, Failure, Path, reject, store::Store};
-use serde::{Deserialize, Serialize};
+use pushbox::{
+    Clock, Failure, Path, reject,
+    store::{Query, Store},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Outcome, Payment};
+use super::{Cancellation, Outcome, Payment, Refund, RefundOutcome};
 use crate::keep::keep_first;
 
 const SERVICE: &str = "local-payment-gateway";
-const COLLECTION: &str = "charges";
+const CHARGES: &str = "charges";
+const REFUNDS: &str = "refunds";
+const CANCELLATIONS: &str = "cancellations";
+
+/// The ids of charges and refunds are their keys after this.
+const PREFIX: &str = "local_";
+
+/// The payment method whose refunds fail, as [at Stripe](https://docs.stripe.com/testing#refunds).
+const REFUND_FAILS: &str = "pm_card_refundFail";
 
 pub(super) struct LocalGateway {
     store: Arc<dyn Store>,
@@ -25,24 +37,100 @@ struct Charge {
     outcome: Outcome,
 }
 
+/// A refund or a cancellation, with what it was asked for.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Reversal<A, O> {
+    made_at: Timestamp,
+    #[serde(flatten)]
+    asked: A,
+    outcome: O,
+}
+
+/// The charge that a cancellation is for.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Cancel {
+    charge_id: String,
+}
+
 impl LocalGateway {
     pub(super) fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
         Self { store, clock }
     }
 
     pub(super) async fn charge(&self, payment: Payment, key: &str) -> Result<Outcome, Failure> {
-        let id = format!("local_{key}");
+        let id = format!("{PREFIX}{key}");
         let outcome = match decline_code(&payment.method) {
             Some(code) => Outcome::Declined { id: Some(id), code },
             None => Outcome::Paid { id },
         };
         let charge = Charge { charged_at: self.clock.now(), payment: payment.clone(), outcome };
-        let kept = keep_first(&*self.store, Path::new(SERVICE, COLLECTION, key), charge).await?;
-        if kept.payment != payment {
-            return Err(reject("the local payment gateway: idempotency_error"));
-        }
-        Ok(kept.outcome)
+        let kept = keep_first(&*self.store, Path::new(SERVICE, CHARGES, key), charge).await?;
+        if kept.payment != payment { Err(key_was_used()) } else { Ok(kept.outcome) }
     }
+
+    pub(super) async fn refund(&self, refund: Refund, key: &str) -> Result<RefundOutcome, Failure> {
+        let Charge { payment, outcome, .. } = self.find(&refund.charge_id).await?;
+        if !matches!(outcome, Outcome::Paid { .. }) {
+            return Err(reject("the local payment gateway: the charge is not paid"));
+        }
+        let outcome = match self.earlier_refund(&refund).await? {
+            Some(earlier) => earlier,
+            None if payment.amount != refund.amount => {
+                return Err(reject("the local payment gateway: a refund gives back the whole amount"));
+            }
+            None if payment.method == REFUND_FAILS => {
+                RefundOutcome::Failed { code: "expired_or_canceled_card".to_owned() }
+            }
+            None => RefundOutcome::Refunded { id: format!("{PREFIX}{key}") },
+        };
+        self.reverse(REFUNDS, key, refund, outcome).await
+    }
+
+    pub(super) async fn cancel(&self, charge_id: String, key: &str) -> Result<Cancellation, Failure> {
+        let outcome = match self.find(&charge_id).await?.outcome {
+            Outcome::Paid { .. } => Cancellation::Paid,
+            Outcome::Declined { .. } => Cancellation::Cancelled,
+        };
+        self.reverse(CANCELLATIONS, key, Cancel { charge_id }, outcome).await
+    }
+
+    async fn find(&self, charge_id: &str) -> Result<Charge, Failure> {
+        let no_charge = || reject("the local payment gateway: resource_missing");
+        let key = charge_id.strip_prefix(PREFIX).ok_or_else(no_charge)?;
+        let found = self.store.get(&Path::new(SERVICE, CHARGES, key)).await?.ok_or_else(no_charge)?;
+        Ok(serde_json::from_value(found.fields.into())?)
+    }
+
+    /// The outcome of a refund that has given the charge back before, with whatever key.
+    async fn earlier_refund(&self, refund: &Refund) -> Result<Option<RefundOutcome>, Failure> {
+        let filters = vec![("chargeId", refund.charge_id.as_str().into())];
+        let collection = Path::collection_of(SERVICE, REFUNDS);
+        let found = self.store.list(&Query { collection, filters, after: None, limit: 100 }).await?;
+        for stored in found {
+            let earlier: Reversal<Refund, RefundOutcome> = serde_json::from_value(stored.fields.into())?;
+            if matches!(earlier.outcome, RefundOutcome::Refunded { .. }) {
+                return Ok(Some(earlier.outcome));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps the first refund or cancellation with a key.
+    async fn reverse<A, O>(&self, collection: &str, key: &str, asked: A, outcome: O) -> Result<O, Failure>
+    where
+        A: Clone + PartialEq + Serialize + DeserializeOwned,
+        O: Serialize + DeserializeOwned,
+    {
+        let reversal = Reversal { made_at: self.clock.now(), asked: asked.clone(), outcome };
+        let kept = keep_first(&*self.store, Path::new(SERVICE, collection, key), reversal).await?;
+        if kept.asked != asked { Err(key_was_used()) } else { Ok(kept.outcome) }
+    }
+}
+
+fn key_was_used() -> Failure {
+    reject("the local payment gateway: idempotency_error")
 }
 
 /// The code with which a payment method is declined: `insufficient_funds` for

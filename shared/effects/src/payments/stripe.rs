@@ -1,10 +1,11 @@
-//! Payments through Stripe: one PaymentIntent for each charge, confirmed when it is created.
+//! Payments through Stripe: one PaymentIntent for each charge, confirmed when it is created. A paid one is
+//! refunded as a whole, and one that was declined is cancelled.
 
 mod answer;
 
 use std::time::Duration;
 
-use pushbox::Failure;
+use pushbox::{Failure, reject};
 use reqwest::{
     Client, RequestBuilder,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
@@ -13,8 +14,8 @@ use reqwest::{
 use tokio::time::timeout;
 use url::Url;
 
-use self::answer::Answer;
-use super::{Outcome, Payment};
+use self::answer::{Answer, Intent, MadeRefund, Page, Refunding, State};
+use super::{Cancellation, Outcome, Payment, Refund, RefundOutcome};
 use crate::{CALL_DEADLINE, Misconfigured};
 
 /// The form of an answer depends on it (<https://docs.stripe.com/api/versioning>).
@@ -22,7 +23,8 @@ const API_VERSION: &str = "2026-04-22.dahlia";
 
 pub(super) struct Stripe {
     client: Client,
-    intents: String,
+    /// Ends with the version, `/v1`.
+    base: String,
 }
 
 impl Stripe {
@@ -54,12 +56,19 @@ impl Stripe {
             .redirect(redirect::Policy::none())
             .build()
             .map_err(|_| bad_base("this machine has no root certificates to check it with"))?;
-        Ok(Self { client, intents: format!("{}/v1/payment_intents", api_base.trim_end_matches('/')) })
+        Ok(Self { client, base: format!("{}/v1", api_base.trim_end_matches('/')) })
     }
 
     pub(super) async fn charge(&self, payment: &Payment, key: &str) -> Result<Outcome, Failure> {
-        let charged = timeout(CALL_DEADLINE, self.create(payment, key)).await;
-        charged.unwrap_or_else(|_| Err(Failure::Retry("Stripe did not answer in time".to_owned())))
+        in_time(self.create(payment, key)).await
+    }
+
+    pub(super) async fn refund(&self, refund: &Refund, key: &str) -> Result<RefundOutcome, Failure> {
+        in_time(self.give_back(refund, key)).await
+    }
+
+    pub(super) async fn cancel(&self, charge_id: &str, key: &str) -> Result<Cancellation, Failure> {
+        in_time(self.close(charge_id, key)).await
     }
 
     async fn create(&self, payment: &Payment, key: &str) -> Result<Outcome, Failure> {
@@ -74,28 +83,99 @@ impl Stripe {
             ("off_session", "true"),
             ("metadata[reference]", &payment.reference),
         ];
-        let request = self.client.post(&self.intents).header("Idempotency-Key", key).form(&form);
-        match self.ask(request).await? {
-            Answer::Final(outcome) => Ok(outcome),
+        match self.post("payment_intents", key, &form).await?.charge(&payment.amount)? {
+            State::Final(outcome) => Ok(outcome),
             // A repeat gets the first answer again, so this answer may be old.
-            Answer::Processing { id } => match self
-                .ask(self.client.get(format!("{}/{id}", self.intents)))
-                .await?
-            {
-                Answer::Final(outcome) => Ok(outcome),
-                Answer::Processing { id } => Err(Failure::Retry(format!("Stripe is still processing {id}"))),
+            State::Processing { id } => match self.intent(&id).await?.charge(&payment.amount)? {
+                State::Final(outcome) => Ok(outcome),
+                State::Processing { id } => Err(Failure::Retry(format!("Stripe is still processing {id}"))),
             },
         }
     }
 
-    async fn ask(&self, request: RequestBuilder) -> Result<Answer, Failure> {
-        let response = request.send().await?;
-        let status = response.status().as_u16();
-        let request_id = response.headers().get("request-id").and_then(|id| id.to_str().ok());
-        let request_id = request_id.unwrap_or("without id").to_owned();
-        let body = response.bytes().await?;
-        answer::read(status, &request_id, &body)
+    async fn give_back(&self, refund: &Refund, key: &str) -> Result<RefundOutcome, Failure> {
+        let charge_id = checked(&refund.charge_id)?;
+        let amount = refund.amount.minor.to_string();
+        let form = [
+            ("payment_intent", charge_id),
+            // Without it, Stripe would refund what somebody has left of the charge.
+            ("amount", amount.as_str()),
+            ("metadata[reference]", &refund.reference),
+            // Stripe forgets the key after a day, but not this.
+            ("metadata[key]", key),
+        ];
+        let made = match self.post("refunds", key, &form).await?.refund()? {
+            Refunding::Made(made) => made,
+            Refunding::Failed { code } => return Ok(RefundOutcome::Failed { code }),
+            Refunding::AlreadyRefunded => match self.earlier_refund(refund, key).await? {
+                Some(made) => made,
+                None => return Ok(RefundOutcome::Failed { code: "charge_already_refunded".to_owned() }),
+            },
+        };
+        match made.outcome(refund)? {
+            State::Final(outcome) => Ok(outcome),
+            // A repeat gets the first answer again, so this answer may be old.
+            State::Processing { id } => {
+                let now: MadeRefund = self.get(&format!("refunds/{id}")).await?.object("refund")?;
+                match now.outcome(refund)? {
+                    State::Final(outcome) => Ok(outcome),
+                    State::Processing { id } => {
+                        Err(Failure::Retry(format!("Stripe is still processing {id}")))
+                    }
+                }
+            }
+        }
     }
+
+    /// The refund that was made with this key, or another one that gave the whole amount back.
+    async fn earlier_refund(&self, refund: &Refund, key: &str) -> Result<Option<MadeRefund>, Failure> {
+        let list = format!("refunds?payment_intent={}&limit=100", refund.charge_id);
+        let Page { data } = self.get(&list).await?.object::<Page<MadeRefund>>("list of refunds")?;
+        let counts = |made: &MadeRefund| made.is_whole(refund) && !made.has_failed();
+        let (ours, others): (Vec<_>, Vec<_>) =
+            data.into_iter().filter(counts).partition(|made| made.has_key(key));
+        Ok(ours.into_iter().chain(others).next())
+    }
+
+    async fn close(&self, charge_id: &str, key: &str) -> Result<Cancellation, Failure> {
+        let path = format!("payment_intents/{}/cancel", checked(charge_id)?);
+        match self.post(&path, key, &[]).await?.cancellation()? {
+            Some(intent) => intent.cancellation(),
+            None => self.intent(charge_id).await?.cancellation(),
+        }
+    }
+
+    async fn intent(&self, id: &str) -> Result<Intent, Failure> {
+        self.get(&format!("payment_intents/{id}")).await?.object("PaymentIntent")
+    }
+
+    async fn post(&self, path: &str, key: &str, form: &[(&str, &str)]) -> Result<Answer, Failure> {
+        let request = self.client.post(format!("{}/{path}", self.base));
+        ask(request.header("Idempotency-Key", key).form(form)).await
+    }
+
+    async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        ask(self.client.get(format!("{}/{path}", self.base))).await
+    }
+}
+
+async fn ask(request: RequestBuilder) -> Result<Answer, Failure> {
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    let request_id = response.headers().get("request-id").and_then(|id| id.to_str().ok());
+    let request_id = request_id.unwrap_or("without id").to_owned();
+    Ok(Answer { status, request_id, body: response.bytes().await?.into() })
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = |_| Err(Failure::Retry("Stripe did not answer in time".to_owned()));
+    timeout(CALL_DEADLINE, call).await.unwrap_or_else(late)
+}
+
+/// An id that can be part of a path.
+fn checked(charge_id: &str) -> Result<&str, Failure> {
+    let is_id = charge_id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !charge_id.is_empty();
+    is_id.then_some(charge_id).ok_or_else(|| reject("Stripe has no charge with such an id"))
 }
 
 fn bad_key(problem: &'static str) -> Misconfigured {

@@ -1,5 +1,6 @@
-"""localstripe with Stripe's idempotency keys (https://docs.stripe.com/api/idempotent_requests), which it
-lacks. It prints its port, then one line of JSON for each POST with a key.
+"""localstripe with what it lacks: Stripe's idempotency keys
+(https://docs.stripe.com/api/idempotent_requests), and the refusal to refund more than a charge. It prints its
+port, then one line of JSON for each POST with a key. `POST /_config/forget_keys` does what Stripe does after a day.
 """
 
 import json
@@ -11,6 +12,24 @@ from localstripe.server import app
 
 # Key -> the request and its answer.
 answers = {}
+
+
+def is_refunded(form):
+    charge = store.get("payment_intent:" + form.get("payment_intent", ""))
+    return charge and charge.latest_charge and charge.latest_charge.refunded
+
+
+@web.middleware
+async def refunds(request, handler):
+    if request.method == "POST" and request.path == "/v1/refunds" and is_refunded(await request.post()):
+        error = {"type": "invalid_request_error", "code": "charge_already_refunded"}
+        return web.json_response({"error": error}, status=400)
+    return await handler(request)
+
+
+async def forget_keys(request):
+    answers.clear()
+    return web.Response()
 
 
 @web.middleware
@@ -36,7 +55,9 @@ async def idempotency(request, handler):
 
 # localstripe would write its state to a file in /tmp that every localstripe on the machine shares.
 type(store).dump_to_disk = lambda self: None
+app.middlewares.insert(0, refunds)
 app.middlewares.insert(0, idempotency)
+app.router.add_post("/_config/forget_keys", forget_keys)
 server = socket.create_server(("127.0.0.1", 0))
 print(server.getsockname()[1], flush=True)
 web.run_app(app, sock=server, print=None)

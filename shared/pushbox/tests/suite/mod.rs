@@ -23,7 +23,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use pushbox::{
-    Clock, Event, Ports, PushAuth, Service,
+    AccessTokens, Clock, Event, Ports, PushAuth, Service,
     store::{Query, Store, Stored},
 };
 use schemars::JsonSchema;
@@ -91,6 +91,7 @@ pub struct World {
     pub published: Arc<Recorder>,
     pub timers: Arc<RecordedTimers>,
     pub background: TaskTracker,
+    access_tokens: AccessTokens,
     clock: Clock,
 }
 
@@ -108,6 +109,7 @@ impl World {
             published: Arc::default(),
             timers: Arc::default(),
             background: TaskTracker::new(),
+            access_tokens: AccessTokens::none(),
             clock: clock(),
         }
     }
@@ -121,6 +123,11 @@ impl World {
     pub fn with_clock_ahead(&self, ahead: Duration) -> Self {
         let clock = Clock::following_tokio(start().saturating_add(ahead).expect("a time"));
         Self { clock, ..self.clone() }
+    }
+
+    /// The same world, with services that accept these access tokens.
+    pub fn with_access_tokens(self, access_tokens: AccessTokens) -> Self {
+        Self { access_tokens, ..self }
     }
 
     /// Runs the service in this world, without a check of push tokens.
@@ -142,6 +149,7 @@ impl World {
         let mut ports = Ports::new(self.store.clone(), self.published.clone());
         ports.clock = self.clock.clone();
         ports.background = self.background.clone();
+        ports.access_tokens = self.access_tokens.clone();
         ports
     }
 

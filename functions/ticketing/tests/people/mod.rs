@@ -1,0 +1,65 @@
+//! Signed-in people: their access tokens never expire, because the tests let days pass. They are from before 1970, when
+//! the random worlds begin.
+
+use std::sync::LazyLock;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use effects::{mail::Mailer, payments::Gateway};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use pushbox::{AccessTokens, Ports};
+use serde_json::json;
+use ticketing::{Auth, Config, Hashing, SigningKey};
+
+const ISSUER: &str = "https://auth.example.com";
+const SEED: [u8; 32] = [7; 32];
+
+static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::parse(&private_key()).expect("a key"));
+
+static SIGNING: LazyLock<EncodingKey> =
+    LazyLock::new(|| EncodingKey::from_ed_der(pair().to_pkcs8().expect("PKCS #8").as_ref()));
+
+fn pair() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&SEED).expect("a key")
+}
+
+fn private_key() -> String {
+    let (d, x) = (URL_SAFE_NO_PAD.encode(SEED), URL_SAFE_NO_PAD.encode(pair().public_key()));
+    json!({ "kty": "OKP", "crv": "Ed25519", "kid": "the key", "x": x, "d": d }).to_string()
+}
+
+/// The tokens that the services accept.
+pub fn access_tokens() -> AccessTokens {
+    AccessTokens::new(ISSUER, ticketing::NAME, &SigningKey::public_keys(&[&KEY])).expect("keys")
+}
+
+/// The access token of a user. The session's id is `session-of-` and the user's.
+pub fn token(user: &str) -> String {
+    let mut header = Header::new(Algorithm::EdDSA);
+    (header.typ, header.kid) = (Some("at+jwt".to_owned()), Some(KEY.id().to_owned()));
+    let claims = json!({
+        "iss": ISSUER, "aud": ticketing::NAME, "sub": user, "sid": format!("session-of-{user}"),
+        "iat": -1_000_000, "exp": 32_503_680_000_i64, "jti": "token",
+    });
+    jsonwebtoken::encode(&header, &claims, &SIGNING).expect("a token")
+}
+
+/// The settings of a system in which an order may be paid for this many minutes.
+pub fn config(ports: &Ports, ticket_lock_minutes: u32) -> Config {
+    let auth = Auth {
+        issuer: ISSUER.to_owned(),
+        signing_key: SigningKey::parse(&private_key()).expect("a key"),
+        access_tokens: access_tokens(),
+        origins: None,
+        hashing: Hashing { memory_kib: 8, passes: 1, threads: 1, places: 1 },
+        clock: ports.clock.clone(),
+        random: ports.random.clone(),
+    };
+    Config {
+        auth,
+        ticket_lock_minutes,
+        ticket_refund_hours: ticketing::TICKET_REFUND_HOURS,
+        gateway: Gateway::local(ports.store.clone(), ports.clock.clone()),
+        mailer: Mailer::local(ports.store.clone(), ports.clock.clone()),
+    }
+}
