@@ -486,12 +486,14 @@ impl Scenario for Bank {
         }
         world.settle().await?;
         let other = json!({ "account": "other", "amount": 1 });
-        let answer = world.request("teller", Method::POST, "/deposits", Some("0"), &other).await;
-        let status = answer.map_or(0, |answer| answer.status.as_u16());
-        expect("the status of another request with a used key", status.into(), 422)?;
-        let answer = world.request("teller", Method::POST, "/reminders", None, &json!({ "amount": 0 })).await;
-        let status = answer.map_or(0, |answer| answer.status.as_u16());
-        expect("the status of a timer beyond the horizon", status.into(), 503)?;
+        for (what, path, key, body, expected) in [
+            ("another request with a used key", "/deposits", Some("0"), other, 422),
+            ("a timer beyond the horizon", "/reminders", None, json!({ "amount": 0 }), 503),
+        ] {
+            let answer = world.request("teller", Method::POST, path, key, &body).await;
+            let status = answer.map_or(0, |answer| answer.status.as_u16());
+            expect(&format!("the status of {what}"), status.into(), expected)?;
+        }
         if let Some((reason, _)) =
             world.dead_letters().into_iter().find(|(reason, _)| reason.contains("torn"))
         {
