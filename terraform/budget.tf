@@ -64,11 +64,12 @@ resource "google_billing_budget" "month" {
     spend_basis       = "FORECASTED_SPEND"
   }
 
-  # The administrators of the billing account get mails in any case. A budget accepts at most five channels.
+  # The administrators of the billing account get mails in any case. A budget accepts only channels of the type email, and
+  # notification_channels can have others.
   dynamic "all_updates_rule" {
-    for_each = length(local.channels) > 0 ? [true] : []
+    for_each = google_monitoring_notification_channel.email
     content {
-      monitoring_notification_channels = slice(local.channels, 0, min(5, length(local.channels)))
+      monitoring_notification_channels = [all_updates_rule.value.id]
     }
   }
 

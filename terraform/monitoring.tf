@@ -99,6 +99,11 @@ resource "google_monitoring_notification_channel" "email" {
   type         = "email"
   labels       = { email_address = var.notification_email }
 
+  # Google deletes no channel that an alert uses. With this, the alerts let go of it first.
+  lifecycle {
+    create_before_destroy = true
+  }
+
   depends_on = [google_project_service.api]
 }
 

@@ -49,11 +49,6 @@ resource "google_monitoring_uptime_check_config" "public" {
     labels = { project_id = var.project_id, host = trimprefix(google_cloud_run_v2_service.service[each.key].uri, "https://") }
   }
 
-  # Another host creates another check. The alert must not refer to a deleted one.
-  lifecycle {
-    create_before_destroy = true
-  }
-
   depends_on = [google_project_service.api]
 }
 
@@ -84,6 +79,13 @@ resource "google_monitoring_alert_policy" "uptime" {
         group_by_fields      = ["resource.label.host"]
       }
     }
+  }
+
+  # Google deletes no check that an alert uses, so a replaced check takes its alert along. With create_before_destroy on the
+  # check, Terraform would create the service before it deletes the old one, too: a service whose first revision fails is
+  # replaced by the next deployment, and its name would be taken.
+  lifecycle {
+    replace_triggered_by = [google_monitoring_uptime_check_config.public[each.key].monitored_resource]
   }
 
   documentation {

@@ -25,7 +25,8 @@ provider "google-beta" {
   project = var.project_id
   region  = var.region
 
-  # The API of budgets refuses the calls of a person without them.
-  user_project_override = var.billing_account != null
+  # The API of budgets refuses the calls of a person without them. A removal needs them, too, when billing_account is no
+  # longer set.
+  user_project_override = true
   billing_project       = var.project_id
 }

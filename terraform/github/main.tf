@@ -49,6 +49,12 @@ variable "branch" {
   }
 }
 
+variable "domain" {
+  description = "The domain of the deployment, if it has one. Its load balancer needs another role."
+  type        = string
+  default     = null
+}
+
 variable "state_bucket" {
   description = "The bucket of Terraform's state, which a plan reads."
   type        = string
@@ -60,7 +66,7 @@ provider "google" {
 
 locals {
   # What scripts/deploy needs. terraform/README.md has the same list, for people.
-  deployer_roles = [
+  deployer_roles = concat(var.domain == null ? [] : ["compute.loadBalancerAdmin"], [
     "artifactregistry.admin",
     "cloudbuild.builds.editor",
     "cloudscheduler.admin",
@@ -76,7 +82,7 @@ locals {
     "secretmanager.admin",
     "serviceusage.serviceUsageAdmin",
     "storage.admin",
-  ]
+  ])
 
   # The configuration grants only these roles on the project, so a deployment may grant no others there.
   granted_roles = ["roles/datastore.user", "roles/logging.logWriter"]

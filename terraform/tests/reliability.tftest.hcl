@@ -168,8 +168,8 @@ run "a_budget_of_the_project" {
     error_message = "the budget does not tell early"
   }
   assert {
-    condition     = length(google_billing_budget.month[0].all_updates_rule[0].monitoring_notification_channels) == 5
-    error_message = "a budget accepts at most five channels"
+    condition     = google_billing_budget.month[0].all_updates_rule[0].monitoring_notification_channels == tolist(["projects/demo-project/notificationChannels/1"])
+    error_message = "a budget accepts only channels of the type email"
   }
 }
 

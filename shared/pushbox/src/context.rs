@@ -161,7 +161,7 @@ impl Context {
     /// [`Failure::Retry`] if the store fails, or if the document is not a `D`.
     pub async fn get<D: Document>(&self, id: impl AsRef<str> + Send) -> Result<Option<D>, Failure> {
         let path = self.path::<D>(id.as_ref());
-        let is_known = self.staged().staging(&path).is_known();
+        let is_known = self.staged().knows(&path);
         if !is_known {
             let found = self.run.store.get(&path).await?;
             self.staged().staging(&path).read = Some(found);
@@ -233,8 +233,9 @@ impl Context {
     /// Stages an event that is published at `time`, or at once if that has passed. A timer may be late, so
     /// nothing may be decided by it: compare the times that documents hold.
     ///
-    /// The time must be at most [`timer_horizon`](crate::Timing::timer_horizon) away, and the service must
-    /// [declare](crate::Service::delays) the event. Otherwise nothing is committed.
+    /// The time must be at most [`timer_horizon`](crate::Timing::timer_horizon) away, the data at most
+    /// [64 KiB](crate::wire::limit::TIMER_DATA_BYTES), and the service must [declare](crate::Service::delays) the
+    /// event. Otherwise nothing is committed.
     pub fn publish_at<E: Event>(&self, event: &E, time: Timestamp) {
         let id = self.event_id(&mut self.staged());
         self.delay(event, time, &id);
@@ -390,6 +391,15 @@ impl Staged {
         }
     }
 
+    /// Whether this run knows the document without a read. A document is staged only after its read, so that a read
+    /// that fails leaves no write.
+    fn knows(&self, path: &Path) -> bool {
+        match self.documents.get(path) {
+            Some(staging) => staging.is_known(),
+            None => self.known.0.contains_key(path),
+        }
+    }
+
     /// The read and the staged change of a document.
     fn staging(&mut self, path: &Path) -> &mut Staging {
         let known = &mut self.known.0;
@@ -410,12 +420,7 @@ impl Staged {
     /// The writes of this run. A document that was only read is verified, so that no decision rests on a
     /// document that has changed.
     pub(crate) fn into_writes(self) -> impl Iterator<Item = Write> {
-        // A read that failed tells nothing, and a write without a change and a condition may create a document.
-        let used = self
-            .documents
-            .into_iter()
-            .filter(|(_, staging)| staging.read.is_some() || staging.change.is_some());
-        used.map(|(path, staging)| {
+        self.documents.into_iter().map(|(path, staging)| {
             let only_if = staging.only_if();
             Write { path, change: staging.change.unwrap_or(Change::Verify), only_if }
         })

@@ -81,6 +81,12 @@ pub(crate) struct Handled {
     pub(crate) event: String,
 }
 
+impl Handled {
+    fn is(&self, service: &str, event: &str) -> bool {
+        self.service == service && self.event == event
+    }
+}
+
 /// The latest state of a receipt.
 pub(crate) struct Receipt {
     pub(crate) service: String,
@@ -158,7 +164,7 @@ impl Ledger {
             let event = event(attributes, "");
             // Another delivery may handle the event while this one rejects it.
             let before = &self.handled[..self.requests[id].handled_before];
-            if before.iter().any(|handled| handled.service == *service && handled.event == event) {
+            if before.iter().any(|handled| handled.is(service, &event)) {
                 let rule = "an event that is handled is no dead letter";
                 self.violations.push(format!("{rule}: {service} rejects {event}"));
             }
@@ -225,12 +231,11 @@ impl Ledger {
     }
 
     pub(crate) fn has_handled(&self, service: &str, event: &str) -> bool {
-        self.handled.iter().any(|handled| handled.service == service && handled.event == event)
+        self.handled.iter().any(|handled| handled.is(service, event))
     }
 
     pub(crate) fn times_refused(&self, service: &str, event: &str) -> usize {
-        let is_it = |refused: &&Handled| refused.service == service && refused.event == event;
-        self.refused.iter().filter(is_it).count()
+        self.refused.iter().filter(|refused| refused.is(service, event)).count()
     }
 
     /// How many receipts of the service have unpublished events.

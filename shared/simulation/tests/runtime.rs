@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use jiff::Timestamp;
 use pushbox::{
-    Command, Context, Created, Document, Effect, Event, Failure, Ports, Problem, Reply, Service, System,
-    reject, store::Fields,
+    Command, Context, Document, Effect, Event, Failure, Ports, Problem, Reply, Service, System, reject,
+    store::Fields,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -223,14 +223,6 @@ async fn archive(deposited: Deposited, cx: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Rejects a page whose entry is missing. None is: the entry was committed before the page was published.
-async fn find_entry(filed: Filed, cx: Context) -> Result<(), Failure> {
-    match cx.create(&Entry { amount: filed.amount }) {
-        Created::New => Err(reject("a page without an entry")),
-        Created::Exists => Ok(()),
-    }
-}
-
 /// Adds twice to one document.
 async fn count_pages(_: Filed, cx: Context) -> Result<(), Failure> {
     cx.add(&Tally { count: 1 }, &["count"]);
@@ -254,10 +246,15 @@ async fn hold(deposited: Deposited, cx: Context) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Rejects a reminder without a hold. There is none: the hold was committed before the reminder was published.
 async fn release(reminded: Reminded, cx: Context) -> Result<(), Failure> {
-    if reminded.amount != HELD {
-        end(reminded.amount, &cx).await?;
-        cx.cancel::<HoldDue>(&reminded.amount.to_string());
+    let amount = reminded.amount;
+    if cx.create(&Hold { amount, has_ended: false }).is_new() {
+        return Err(reject("a reminder without a hold"));
+    }
+    if amount != HELD {
+        end(amount, &cx).await?;
+        cx.cancel::<HoldDue>(&amount.to_string());
     }
     Ok(())
 }
@@ -433,10 +430,7 @@ impl Scenario for Bank {
             Service::new("auditor", "counts bookings").on(audit),
             Service::new("messenger", "tells the outside of deposits")
                 .effect(Tell { outside: outside.clone() }),
-            Service::new("archive", "keeps two pages for each deposit")
-                .publishes::<Filed>()
-                .on(archive)
-                .on(find_entry),
+            Service::new("archive", "keeps two pages for each deposit").publishes::<Filed>().on(archive),
             Service::new("clerk", "counts pages twice").on(count_pages),
             Service::new("holder", "holds each deposit for a while")
                 .delays::<HoldDue>()
@@ -492,12 +486,14 @@ impl Scenario for Bank {
         }
         world.settle().await?;
         let other = json!({ "account": "other", "amount": 1 });
-        let answer = world.request("teller", Method::POST, "/deposits", Some("0"), &other).await;
-        let status = answer.map_or(0, |answer| answer.status.as_u16());
-        expect("the status of another request with a used key", status.into(), 422)?;
-        let answer = world.request("teller", Method::POST, "/reminders", None, &json!({ "amount": 0 })).await;
-        let status = answer.map_or(0, |answer| answer.status.as_u16());
-        expect("the status of a timer beyond the horizon", status.into(), 503)?;
+        for (what, path, key, body, expected) in [
+            ("another request with a used key", "/deposits", Some("0"), other, 422),
+            ("a timer beyond the horizon", "/reminders", None, json!({ "amount": 0 }), 503),
+        ] {
+            let answer = world.request("teller", Method::POST, path, key, &body).await;
+            let status = answer.map_or(0, |answer| answer.status.as_u16());
+            expect(&format!("the status of {what}"), status.into(), expected)?;
+        }
         if let Some((reason, _)) =
             world.dead_letters().into_iter().find(|(reason, _)| reason.contains("torn"))
         {

@@ -86,6 +86,18 @@ run "exactly_the_needed_roles" {
   }
 }
 
+run "a_domain_needs_another_role" {
+  command = plan
+  variables {
+    domain = "api.example.com"
+  }
+
+  assert {
+    condition     = google_project_iam_member.deployer["compute.loadBalancerAdmin"].role == "roles/compute.loadBalancerAdmin"
+    error_message = "a deployment may not create the load balancer of the domain"
+  }
+}
+
 run "rejects_a_url_as_repository" {
   command = plan
   variables {

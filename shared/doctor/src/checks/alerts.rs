@@ -14,10 +14,15 @@ const MESSAGES: &str = "subscription/num_undelivered_messages";
 const AGE: &str = "subscription/oldest_unacked_message_age";
 
 impl Condition {
-    fn watches(&self, metric: &str, subscription: &str) -> bool {
-        self.filter.contains(metric)
-            && (self.filter.contains(&format!("\"{subscription}\""))
-                || !self.filter.contains("subscription_id"))
+    /// Whether its filter passes these time series of the resource with this name. `label` is the resource's label that
+    /// holds names; a filter without it passes all of them.
+    fn watches(&self, series: &str, label: &str, name: &str) -> bool {
+        self.filter.contains(series)
+            && (self.filter.contains(&format!("\"{name}\"")) || !self.filter.contains(label))
+    }
+
+    fn watches_subscription(&self, metric: &str, name: &str) -> bool {
+        self.watches(metric, "subscription_id", name)
     }
 }
 
@@ -29,7 +34,9 @@ fn conditions(plan: &Plan) -> impl Iterator<Item = &Condition> {
 pub(super) fn dead_letters(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     dead_letters::topics(catalog, plan)
         .flat_map(|topic| plan.holders(topic))
-        .filter(|holder| !conditions(plan).any(|condition| condition.watches(MESSAGES, &holder.name)))
+        .filter(|holder| {
+            !conditions(plan).any(|condition| condition.watches_subscription(MESSAGES, &holder.name))
+        })
         .map(|holder| {
             Finding::new(
                 format!("no alert watches {}", holder.name),
@@ -44,8 +51,9 @@ pub(super) fn backlog(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     matched(catalog, plan)
         .map(|(_, _, actual)| &actual.name)
         .filter(|name| {
-            !conditions(plan)
-                .any(|condition| condition.watches(AGE, name) || condition.watches(MESSAGES, name))
+            !conditions(plan).any(|condition| {
+                condition.watches_subscription(AGE, name) || condition.watches_subscription(MESSAGES, name)
+            })
         })
         .map(|name| {
             Finding::new(
@@ -58,10 +66,8 @@ pub(super) fn backlog(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
 }
 
 pub(super) fn relays(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    let watches = |condition: &Condition, job: &str| {
-        condition.filter.contains("\"cloud_scheduler_job\"")
-            && (condition.filter.contains(&format!("\"{job}\"")) || !condition.filter.contains("job_id"))
-    };
+    let watches =
+        |condition: &Condition, job: &str| condition.watches("\"cloud_scheduler_job\"", "job_id", job);
     let services = catalog.services.iter().filter(|service| service.relays);
     services
         .flat_map(|service| plan.relay_jobs(&service.name))
@@ -101,7 +107,7 @@ pub(super) fn thresholds(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         .collect();
     let problem = |condition: &Condition| {
         let &Condition { threshold, duration_seconds, .. } = condition;
-        let watches_holders = holders.iter().any(|holder| condition.watches(MESSAGES, holder));
+        let watches_holders = holders.iter().any(|holder| condition.watches_subscription(MESSAGES, holder));
         if !condition.is_upper {
             Some("fires below its threshold, not above".to_owned())
         } else if watches_holders && threshold >= 1.0 {
