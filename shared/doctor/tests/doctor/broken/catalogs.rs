@@ -67,7 +67,7 @@ pub(crate) fn catalogs() -> Vec<Case> {
         ),
         (
             |input| input["services"][0]["subscriptions"] = json!([]),
-            &["unhandled-event: crm-service publishes contact.created, which no service handles"],
+            &["unhandled-event: warning: crm-service publishes contact.created, which no service handles"],
         ),
         (
             |input| input["services"][0]["publishes"] = json!([]),
