@@ -24,7 +24,7 @@ use std::{
 };
 
 use axum::http::Method;
-use catalog::Catalog;
+use catalog::{Catalog, Subscription};
 use jiff::Timestamp;
 use local::broker::Topics;
 use pushbox::wire::attribute;
@@ -382,9 +382,14 @@ impl<S: Scenario> Explorer<S> {
     async fn case(&self, world: &World, service: &str, name: String, trigger: Trigger) -> Case {
         let mut catalog = self.catalog.clone();
         catalog.services.retain(|entry| entry.name == service);
-        if let Trigger::Command { .. } = trigger {
-            // The events that the command publishes are other cases.
-            catalog.services.iter_mut().for_each(|entry| entry.subscriptions.clear());
+        // The events that the service publishes in this case are other cases, even if it handles them itself.
+        for entry in &mut catalog.services {
+            match &trigger {
+                Trigger::Command { .. } => entry.subscriptions.clear(),
+                Trigger::Message(message) => {
+                    entry.subscriptions.iter_mut().for_each(|subscription| narrow(subscription, message));
+                }
+            }
         }
         Case {
             name,
@@ -555,6 +560,17 @@ impl Case {
         drop(ledger);
         End { documents, events, receipts, keeps_claim, answers }
     }
+}
+
+/// Makes the subscription pass only messages of this message's type.
+fn narrow(subscription: &mut Subscription, message: &Message) {
+    let name = attribute::TYPE;
+    subscription.filter = match message.attributes.get(name) {
+        Some(event_type) => format!("attributes.\"{name}\" = \"{event_type}\""),
+        None => format!("NOT attributes:\"{name}\""),
+    };
+    let event_type = event_type(message);
+    subscription.handles.retain(|handled| Some(handled) == event_type.as_ref());
 }
 
 fn headers(key: &str, token: Option<&str>) -> Vec<(&'static str, String)> {

@@ -17,22 +17,25 @@ const ORDERS: &str = "ticket-order-service";
 const PAYMENTS: &str = "ticket-payment-service";
 
 /// The services of tickets, orders and timers, with the real payments or with a model of them. A charge of the model
-/// can be late, as no charge of the real ones is.
-struct Market<const WITH_PAYMENTS: bool>;
+/// can be late, as no charge of the real ones is. `LOCK` is the time to pay an order, in minutes.
+struct Market<const WITH_PAYMENTS: bool, const LOCK: u32>;
 
 /// In each world some of these buy. The seller may be among them.
 const BUYERS: [&str; 4] = ["ann", "bob", "cy", "sue"];
 
 const SELLER: &str = "sue";
 
-/// The time to pay an order, in minutes.
-const LOCK_MINUTES: u32 = 1;
+/// Orders often expire while others are paid.
+const SHORT: u32 = 1;
 
-impl<const WITH_PAYMENTS: bool> Scenario for Market<WITH_PAYMENTS> {
+/// No fault of a small world takes as long, so that a delivery after a fault finds the same order.
+const LONG: u32 = 15;
+
+impl<const WITH_PAYMENTS: bool, const LOCK: u32> Scenario for Market<WITH_PAYMENTS, LOCK> {
     const PERSONAL: &'static [&'static str] = &["Bearer ", "@example.com"];
 
     fn systems(ports: &Ports, outside: &Outside) -> Vec<System> {
-        let mut config = people::config(ports, LOCK_MINUTES);
+        let mut config = people::config(ports, LOCK);
         if WITH_PAYMENTS {
             config.gateway = Gateway::local(outside.store(Repeats::Harmless), ports.clock.clone());
             config.mailer = Mailer::local(outside.store(Repeats::Harmful), ports.clock.clone());
@@ -317,7 +320,7 @@ async fn model(world: &World) -> Result<(), String> {
 
 #[test]
 fn nobody_pays_for_a_ticket_that_somebody_else_got() {
-    let counts = simulation::check(&Market::<false>);
+    let counts = simulation::check(&Market::<false, SHORT>);
     // A small number of worlds does not contain all faults.
     let missing: Vec<_> =
         counts.missing().into_iter().filter(|(step, _)| *step != simulation::Step::Call).collect();
@@ -326,14 +329,14 @@ fn nobody_pays_for_a_ticket_that_somebody_else_got() {
 
 #[test]
 fn with_the_gateway_nobody_pays_for_a_ticket_that_somebody_else_got() {
-    let counts = simulation::check(&Market::<true>);
+    let counts = simulation::check(&Market::<true, SHORT>);
     assert!(counts.worlds < 2_000 || counts.missing().is_empty(), "never happened: {:?}", counts.missing());
 }
 
 #[test]
 fn a_seed_of_the_market_replays_every_step() {
-    let (_, first) = simulation::play(&Market::<true>, 7).expect("seed 7");
-    let (_, second) = simulation::play(&Market::<true>, 7).expect("seed 7");
+    let (_, first) = simulation::play(&Market::<true, SHORT>, 7).expect("seed 7");
+    let (_, second) = simulation::play(&Market::<true, SHORT>, 7).expect("seed 7");
     assert_eq!(first, second);
 }
 
@@ -356,10 +359,10 @@ fn nobody_pays_for_a_ticket_that_somebody_else_got_in_every_small_world() {
     let cancel = || command("ann", ORDERS, Method::DELETE, "/orders/$1.orderId", Value::Null);
     let pay = |path| command("ann", payments::NAME, Method::POST, path, json!({}));
     let late = || {
-        let body = json!({ "lateSeconds": 120 });
+        let body = json!({ "lateSeconds": 60 * (LONG + 1) });
         command("ann", payments::NAME, Method::POST, "/payments/$1.orderId", body)
     };
-    simulation::explore::<Market<false>>(&[
+    simulation::explore::<Market<false, LONG>>(&[
         vec![sell(), edit(), withdraw(), order("ann")],
         vec![sell(), order("ann"), order("bob"), pay("/declines/$1.orderId"), pay("/payments/$1.orderId")],
         vec![sell(), order("ann"), pay("/payments/$1.orderId"), cancel(), pay("/failures/$1.orderId")],
