@@ -145,6 +145,21 @@ async fn maps_each_answer_to_its_outcome() {
             error(json!({ "type": "invalid_request_error", "code": "amount_too_small", "param": "amount" })),
             "declined  amount_too_small".to_owned(),
         ),
+        (
+            400,
+            error(json!({ "type": "invalid_request_error", "param": "currency" })),
+            "declined  invalid_currency".to_owned(),
+        ),
+        (
+            400,
+            error(json!({ "type": "invalid_request_error", "code": "payment_method_unactivated" })),
+            "declined  payment_method_unactivated".to_owned(),
+        ),
+        (
+            400,
+            error(json!({ "type": "idempotency_error", "param": "currency" })),
+            format!("{refused}idempotency_error currency"),
+        ),
         (400, error(invalid), format!("{refused}invalid_request_error parameter_invalid_integer amount")),
         (400, error(json!({ "type": "idempotency_error" })), format!("{refused}idempotency_error")),
         (400, "bad gateway".to_owned(), "retry".to_owned()),

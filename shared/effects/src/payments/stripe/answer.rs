@@ -224,17 +224,20 @@ impl Problem {
         Outcome::Declined { id: self.payment_intent.map(|intent| intent.id), code }
     }
 
+    /// Whether the request is refused for something that a buyer or a seller chose.
     fn is_unpayable(&self) -> bool {
-        match self.code.as_deref() {
-            Some("resource_missing") => self.param.as_deref() == Some("payment_method"),
-            Some("amount_too_small" | "amount_too_large") => true,
-            _ => false,
-        }
+        let is_chosen = |name: &str| matches!(name, "payment_method" | "currency");
+        self.r#type.as_deref() == Some("invalid_request_error")
+            && (self.param.as_deref().is_some_and(is_chosen)
+                || self.code.as_deref().is_some_and(|code| {
+                    code.starts_with("payment_method_") || code.starts_with("amount_too_")
+                }))
     }
 
     fn reason(&self) -> String {
-        let reason = self.decline_code.as_ref().or(self.code.as_ref());
-        reason.map_or_else(|| "card_declined".to_owned(), Clone::clone)
+        let reason = self.decline_code.clone().or_else(|| self.code.clone());
+        let invalid = || self.param.as_ref().map(|name| format!("invalid_{name}"));
+        reason.or_else(invalid).unwrap_or_else(|| "card_declined".to_owned())
     }
 
     fn describe(&self) -> String {
