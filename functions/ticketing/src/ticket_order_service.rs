@@ -57,6 +57,9 @@ struct Order {
     state: State,
 }
 
+/// A buyer who cancels sooner has only changed their mind.
+const SHORT_HOLD: SignedDuration = SignedDuration::from_mins(2);
+
 impl Order {
     /// The order that an event is about. Only this service makes orders, so an event about another one is made up.
     async fn existing(id: &OrderId, cx: &Context) -> Result<Self, Failure> {
@@ -65,7 +68,14 @@ impl Order {
 
     /// Stages the end of a live order. The buyer may order the ticket again.
     async fn end(&mut self, state: State, cx: &Context) -> Result<(), Failure> {
-        buyers::forget(self, matches!(state, State::Expired), cx).await?;
+        let has_had_time = cx.now().duration_since(self.created_at) >= SHORT_HOLD;
+        let was_hold = match state {
+            State::Expired => true,
+            // Otherwise a buyer could cancel and order again just before the deadline, as often as they like.
+            State::Cancelled => matches!(self.state, State::AwaitingPayment { .. }) && has_had_time,
+            _ => false,
+        };
+        buyers::forget(self, was_hold, cx).await?;
         self.state = state;
         cx.put(self);
         Ok(())

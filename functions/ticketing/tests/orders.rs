@@ -307,6 +307,21 @@ async fn a_buyer_cancels_before_paying() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_buyer_who_cancels_late_again_and_again_has_to_pause() {
+    for (after, expected) in [(MINUTE, 202), (2 * MINUTE, 429), (LOCK + SECOND, 429)] {
+        let market = Market::new();
+        let ticket = market.offer("sue", 4500).await;
+        for _ in 0..2 {
+            let order = market.buy("ann", &ticket).await;
+            market.wait(after).await;
+            market.cancel("ann", &order).await;
+            market.deliver().await;
+        }
+        assert_eq!(market.order("ann", &ticket, 4500).await.0, expected, "{after:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_buyer_gives_a_paid_ticket_back_and_it_is_listed_after_the_refund() {
     let market = Market::new();
     let ticket = market.offer("sue", 4500).await;

@@ -11,12 +11,12 @@ use super::Order;
 /// The most live orders of a buyer.
 const MOST_LIVE_ORDERS: usize = 5;
 
-/// After this many orders of a ticket have expired, the buyer has to pause.
-const EXPIRIES_BEFORE_PAUSE: u32 = 2;
+/// After this many holds of a ticket, the buyer has to pause.
+const HOLDS_BEFORE_PAUSE: u32 = 2;
 
 const PAUSE: SignedDuration = SignedDuration::from_mins(15);
 
-/// An expiry is forgotten after this time.
+/// A hold is forgotten after this time.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 
 #[derive(Serialize, Deserialize)]
@@ -24,7 +24,7 @@ const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 pub(super) struct Buyer {
     buyer: UserId,
     live: Vec<LiveOrder>,
-    expiries: Vec<Expiries>,
+    holds: Vec<Holds>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,10 +34,10 @@ struct LiveOrder {
     order_id: OrderId,
 }
 
-/// The expired orders of a ticket.
+/// The holds of a ticket: orders that kept it from others and were not paid.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Expiries {
+struct Holds {
     ticket_id: TicketId,
     count: u32,
     last_at: Timestamp,
@@ -45,7 +45,7 @@ struct Expiries {
 
 impl Buyer {
     pub(super) async fn of(user: &UserId, cx: &Context) -> Result<Self, Failure> {
-        let new = || Self { buyer: user.clone(), live: Vec::new(), expiries: Vec::new() };
+        let new = || Self { buyer: user.clone(), live: Vec::new(), holds: Vec::new() };
         Ok(cx.get(user.as_str()).await?.unwrap_or_else(new))
     }
 
@@ -66,7 +66,7 @@ impl Buyer {
             return Err(Problem::new(StatusCode::CONFLICT, detail));
         }
         if let Some(seconds) = self.pause(ticket_id, now) {
-            let detail = "You let this ticket expire before. Please give others a chance first.";
+            let detail = "You have held this ticket before and not paid. Please give others a chance first.";
             return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(seconds));
         }
         self.live.push(LiveOrder { ticket_id: ticket_id.clone(), order_id: order_id.clone() });
@@ -75,23 +75,21 @@ impl Buyer {
 
     /// The seconds until the buyer may order the ticket again.
     fn pause(&self, ticket_id: &TicketId, now: Timestamp) -> Option<u64> {
-        let of_ticket = |expiries: &&Expiries| {
-            expiries.ticket_id == *ticket_id && expiries.count >= EXPIRIES_BEFORE_PAUSE
-        };
-        let left = PAUSE - now.duration_since(self.expiries.iter().find(of_ticket)?.last_at);
+        let of_ticket = |holds: &&Holds| holds.ticket_id == *ticket_id && holds.count >= HOLDS_BEFORE_PAUSE;
+        let left = PAUSE - now.duration_since(self.holds.iter().find(of_ticket)?.last_at);
         u64::try_from(left.as_secs()).ok().filter(|_| left.is_positive()).map(|seconds| seconds + 1)
     }
 
-    fn note_expiry(&mut self, ticket_id: &TicketId, now: Timestamp) {
-        self.expiries.retain(|expiries| now.duration_since(expiries.last_at) < REMEMBERED);
-        match self.expiries.iter_mut().find(|expiries| expiries.ticket_id == *ticket_id) {
+    fn note_hold(&mut self, ticket_id: &TicketId, now: Timestamp) {
+        self.holds.retain(|holds| now.duration_since(holds.last_at) < REMEMBERED);
+        match self.holds.iter_mut().find(|holds| holds.ticket_id == *ticket_id) {
             // The pause is over, or there was none: the count begins anew.
-            Some(expiries) if expiries.count >= EXPIRIES_BEFORE_PAUSE => {
-                (expiries.count, expiries.last_at) = (1, now);
+            Some(holds) if holds.count >= HOLDS_BEFORE_PAUSE => {
+                (holds.count, holds.last_at) = (1, now);
             }
-            Some(expiries) => (expiries.count, expiries.last_at) = (expiries.count + 1, now),
+            Some(holds) => (holds.count, holds.last_at) = (holds.count + 1, now),
             None => {
-                self.expiries.push(Expiries { ticket_id: ticket_id.clone(), count: 1, last_at: now });
+                self.holds.push(Holds { ticket_id: ticket_id.clone(), count: 1, last_at: now });
             }
         }
     }
@@ -104,11 +102,11 @@ impl Buyer {
 }
 
 /// Removes an order that ends from its buyer's live orders.
-pub(super) async fn forget(order: &Order, has_expired: bool, cx: &Context) -> Result<(), Failure> {
+pub(super) async fn forget(order: &Order, was_hold: bool, cx: &Context) -> Result<(), Failure> {
     let mut buyer = Buyer::of(&order.buyer, cx).await?;
     buyer.live.retain(|live| live.order_id != order.order_id);
-    if has_expired {
-        buyer.note_expiry(&order.ticket_id, cx.now());
+    if was_hold {
+        buyer.note_hold(&order.ticket_id, cx.now());
     }
     cx.put(&buyer);
     Ok(())
