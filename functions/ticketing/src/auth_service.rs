@@ -22,7 +22,7 @@ use crate::{SigningKey, keys::TOKEN_SECONDS};
 use accounts::{me, sign_in, sign_up};
 use browser::with_cookie;
 use passwords::Hasher;
-use sessions::{Opened, Session, Ticket};
+use sessions::{Opened, Session};
 use throttle::{Familiar, Throttle};
 use visits::{refresh, sign_out};
 
@@ -95,10 +95,13 @@ impl Desk {
         let now = clock.now();
         let session: Option<Session> = documents.get(opened.session_id.as_str()).await?;
         let session = session.filter(|session| session.is_at(opened, now)).ok_or_else(ended)?;
+        // An instance with the other signing key can answer the repeat of the request.
+        let made_elsewhere = || Failure::Retry("another signing key made the cookie".to_owned());
+        let ticket = session.current(signing_key).ok_or_else(made_elsewhere)?;
         let caller = (session.user_id.as_str(), session.session_id.as_str());
         let access_token = signing_key.token(issuer, caller, now, random.nonce()).map_err(Failure::from)?;
         let welcome = Welcome { user_id: session.user_id, access_token, expires_in: TOKEN_SECONDS };
-        Ok(with_cookie((status, Json(welcome)), Some(&Ticket::of(opened, signing_key))))
+        Ok(with_cookie((status, Json(welcome)), Some(&ticket)))
     }
 
     /// For services of other teams. The services of this system have the keys as configuration.

@@ -75,7 +75,10 @@ impl SigningKey {
         if pair.public != key.x {
             return Err("its `x` is the public half of another key".to_owned());
         }
-        Ok(Self { id: key.kid, ..pair })
+        if pair.id != key.kid {
+            return Err("its `kid` is not its thumbprint".to_owned());
+        }
+        Ok(pair)
     }
 
     fn of(seed: [u8; 32]) -> Result<Self, Unspecified> {
@@ -178,6 +181,7 @@ mod tests {
             (&text.replace("Ed25519", "X25519"), "not an Ed25519 key"),
             (&text.replace(r#""d":""#, r#""d":"AA"#), "`d` is not 32 bytes"),
             (&text.replace(&key.public, &other.public), "public half of another key"),
+            (&text.replace(&key.id, &other.id), "not its thumbprint"),
         ] {
             let error = SigningKey::parse(bad).expect_err("no key");
             assert!(error.contains(reason), "{reason}: {error}");

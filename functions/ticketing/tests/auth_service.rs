@@ -1,6 +1,9 @@
 //! People sign up, sign in and sign out, as browsers see it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use async_trait::async_trait;
 use axum::{
@@ -84,13 +87,14 @@ impl World {
         service.expect("auth-service").app(ports, PushAuth::None)
     }
 
-    /// The types and the data of the events so far.
+    /// The types and the data of the events so far, each once: a repeated request may publish an event again.
     fn events(&self) -> Vec<(String, Value)> {
         let published = self.published.0.lock().expect("a lock");
+        let mut seen = BTreeSet::new();
         let event = |message: &Message| {
             (message.attributes["ce-type"].clone(), serde_json::from_slice(&message.data).expect("JSON"))
         };
-        published.iter().map(event).collect()
+        published.iter().filter(|message| seen.insert(&message.attributes["ce-id"])).map(event).collect()
     }
 
     fn revocations(&self) -> Vec<Value> {
@@ -603,4 +607,35 @@ async fn a_key_rotation_signs_nobody_out() {
     assert_eq!(ann.me(&first).await.status, 401);
     assert_eq!(ann.me(&second).await.status, 200);
     assert_eq!(ann.refresh().await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copied_cookie_is_found_after_a_key_rotation() {
+    let (world, old, new) = (World::new(), key(), key());
+    let mut ann = Browser::of(&world.start(&[&old, &new]));
+    ann.sign_up(ANN).await;
+    let mut thief = ann.clone();
+    let rotated = world.start(&[&new, &old]);
+    (ann.app, thief.app) = (rotated.clone(), rotated);
+    assert_eq!(thief.refresh().await.status, 200);
+    advance(Duration::from_secs(61)).await;
+    assert_eq!(ann.refresh().await.status, 401);
+    assert_eq!(thief.refresh().await.status, 401);
+    assert_eq!(world.revocations(), ["reused"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pages_refresh_while_instances_with_both_keys_serve() {
+    let (world, old, new) = (World::new(), key(), key());
+    let (before, after) = (world.start(&[&old, &new]), world.start(&[&new, &old]));
+    let mut first = Browser::of(&before);
+    first.sign_up(ANN).await;
+    let mut second = first.clone();
+    first.app = after.clone();
+    assert_eq!(first.refresh().await.status, 200);
+    // An instance with the old key cannot make the new value, and must not make another one.
+    assert_eq!(second.refresh().await.status, 503);
+    second.app = after;
+    assert_eq!(second.refresh().await.status, 200);
+    assert_eq!(second.cookie, first.cookie);
 }

@@ -142,7 +142,7 @@ async fn open_session(
     {
         before.end(RevocationReason::Replaced, cx);
     }
-    Ok(Reply::ok(&Session::open(user_id, key, cx)?))
+    Ok(Reply::ok(&Session::open(user_id, desk.settings.random.nonce(), key, cx)?))
 }
 
 pub(super) async fn me(desk: Arc<Desk>, user: SignedIn, documents: Documents) -> Result<Json<User>, Problem> {

@@ -1,8 +1,8 @@
 //! Sessions: the time from a sign-in to its sign-out.
 //!
-//! A session's cookie has a new value after each refresh, its *generation*. The service stores a hash of the
-//! current value only. It can compute each value again from the signing key, and so tells an old value, which
-//! only a copy of the cookie can have, from a made-up one.
+//! A session's cookie has a new value after each refresh, its *generation*. The service stores hashes of the
+//! current and the previous value. It can compute each value again from the signing key and the session's salt,
+//! and so tells an old value, which only a copy of the cookie can have, from a made-up one.
 
 use std::{fmt, str::FromStr};
 
@@ -35,8 +35,13 @@ pub(super) struct Session {
     pub(super) session_id: SessionId,
     pub(super) user_id: UserId,
     generation: u64,
+    /// Random. Without it, a stolen signing key makes no cookie.
+    salt: String,
     /// The SHA-256 of the current value's secret.
     hash: String,
+    /// The same of the previous value, which may have been made with another signing key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous_hash: Option<String>,
     created_at: Timestamp,
     refreshed_at: Timestamp,
     has_ended: bool,
@@ -70,9 +75,9 @@ pub(super) enum Standing {
 }
 
 impl Ticket {
-    pub(super) fn of(opened: &Opened, key: &SigningKey) -> Self {
+    fn of(opened: &Opened, salt: &str, key: &SigningKey) -> Self {
         let Opened { session_id, generation } = opened;
-        let secret = key.derive("session", &[session_id.as_str(), &generation.to_string()]);
+        let secret = key.derive("session", &[session_id.as_str(), &generation.to_string(), salt]);
         Self { session_id: session_id.clone(), generation: *generation, secret }
     }
 
@@ -83,13 +88,20 @@ impl Ticket {
 
 impl Session {
     /// Stages a new session.
-    pub(super) fn open(user_id: UserId, key: &SigningKey, cx: &Context) -> Result<Opened, Failure> {
+    pub(super) fn open(
+        user_id: UserId,
+        salt: String,
+        key: &SigningKey,
+        cx: &Context,
+    ) -> Result<Opened, Failure> {
         let opened = Opened { session_id: cx.new_id().parse()?, generation: 0 };
         let session = Self {
             session_id: opened.session_id.clone(),
             user_id,
             generation: opened.generation,
-            hash: Ticket::of(&opened, key).hash(),
+            hash: Ticket::of(&opened, &salt, key).hash(),
+            previous_hash: None,
+            salt,
             created_at: cx.now(),
             refreshed_at: cx.now(),
             has_ended: false,
@@ -116,15 +128,19 @@ impl Session {
         if !self.is_live(now) {
             return Standing::Void;
         }
-        if ticket.generation == self.generation {
-            return if is_same(&ticket.hash(), &self.hash) { Standing::Current } else { Standing::Void };
-        }
-        let issued = Opened { session_id: self.session_id.clone(), generation: ticket.generation };
-        if ticket.generation > self.generation || !is_same(&ticket.secret, &Ticket::of(&issued, key).secret) {
+        let is_previous = ticket.generation + 1 == self.generation;
+        let issued = match &self.previous_hash {
+            _ if ticket.generation > self.generation => return Standing::Void,
+            _ if ticket.generation == self.generation => self.hash.clone(),
+            Some(previous) if is_previous => previous.clone(),
+            _ => self.ticket(ticket.generation, key).hash(),
+        };
+        if !is_same(&ticket.hash(), &issued) {
             return Standing::Void;
         }
-        let is_previous = ticket.generation + 1 == self.generation;
-        if is_previous && now < later(self.refreshed_at, GRACE) {
+        if ticket.generation == self.generation {
+            Standing::Current
+        } else if is_previous && now < later(self.refreshed_at, GRACE) {
             Standing::Previous
         } else {
             Standing::Reused
@@ -134,10 +150,20 @@ impl Session {
     /// Stages the next generation.
     pub(super) fn refresh(mut self, key: &SigningKey, cx: &Context) -> Opened {
         self.generation += 1;
-        let opened = self.opened();
-        (self.hash, self.refreshed_at) = (Ticket::of(&opened, key).hash(), cx.now());
+        let hash = self.ticket(self.generation, key).hash();
+        self.previous_hash = Some(std::mem::replace(&mut self.hash, hash));
+        self.refreshed_at = cx.now();
         cx.put(&self);
-        opened
+        self.opened()
+    }
+
+    /// The current value. `None` if another signing key made it, during a rotation.
+    pub(super) fn current(&self, key: &SigningKey) -> Option<Ticket> {
+        Some(self.ticket(self.generation, key)).filter(|ticket| ticket.hash() == self.hash)
+    }
+
+    fn ticket(&self, generation: u64, key: &SigningKey) -> Ticket {
+        Ticket::of(&Opened { session_id: self.session_id.clone(), generation }, &self.salt, key)
     }
 
     pub(super) fn opened(&self) -> Opened {

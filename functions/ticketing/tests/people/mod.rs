@@ -3,7 +3,10 @@
 
 use std::sync::LazyLock;
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    signature::{Ed25519KeyPair, KeyPair},
+};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use effects::{mail::Mailer, payments::Gateway};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -25,7 +28,9 @@ fn pair() -> Ed25519KeyPair {
 
 fn private_key() -> String {
     let (d, x) = (URL_SAFE_NO_PAD.encode(SEED), URL_SAFE_NO_PAD.encode(pair().public_key()));
-    json!({ "kty": "OKP", "crv": "Ed25519", "kid": "the key", "x": x, "d": d }).to_string()
+    let thumbprint = digest(&SHA256, format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#).as_bytes());
+    let kid = URL_SAFE_NO_PAD.encode(thumbprint);
+    json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x, "d": d }).to_string()
 }
 
 /// The tokens that the services accept.
