@@ -84,17 +84,12 @@ run "a_domain_reaches_the_public_services" {
 
 run "rejects_two_services_with_one_path" {
   command = plan
+  plan_options {
+    target = [terraform_data.domain]
+  }
   variables {
     domain       = "api.example.com"
     catalog_file = "tests/fixtures/shared-paths.json"
   }
   expect_failures = [terraform_data.domain]
-}
-
-run "rejects_a_url_as_domain" {
-  command = plan
-  variables {
-    domain = "https://api.example.com/"
-  }
-  expect_failures = [var.domain]
 }
