@@ -73,6 +73,12 @@ run "without_prefix" {
     condition     = google_firestore_database.documents.delete_protection_state == "DELETE_PROTECTION_ENABLED" && google_firestore_database.documents.deletion_policy == "ABANDON"
     error_message = "by default, terraform destroy deletes the documents"
   }
+
+  # Images of services that were deployed long ago, because others were deployed with --only
+  assert {
+    condition     = [for policy in google_artifact_registry_repository.images.cleanup_policies : policy.condition[0].older_than if policy.id == "delete-old"] == ["7776000s"]
+    error_message = "the registry does not keep an image for 90 days, as the README says"
+  }
 }
 
 run "with_prefix" {
