@@ -58,8 +58,14 @@ resource "google_compute_region_network_endpoint_group" "public" {
   name                  = "${local.prefix}${each.key}"
   network_endpoint_type = "SERVERLESS"
 
+  # The name as text, not as a reference: create_before_destroy would spread to the service, and a replaced service would
+  # be created while its name is taken.
   cloud_run {
-    service = google_cloud_run_v2_service.service[each.key].name
+    service = "${local.prefix}${each.key}"
+  }
+
+  lifecycle {
+    create_before_destroy = true
   }
 
   depends_on = [google_project_service.compute]
@@ -75,6 +81,12 @@ resource "google_compute_backend_service" "public" {
 
   backend {
     group = google_compute_region_network_endpoint_group.public[each.key].id
+  }
+
+  # Google deletes no backend that a URL map uses. With this, Terraform deletes the backend of a removed service after it
+  # has changed the URL map.
+  lifecycle {
+    create_before_destroy = true
   }
 }
 

@@ -8,7 +8,8 @@ resource "google_artifact_registry_repository" "images" {
   description   = "Images of the functions"
   format        = "DOCKER"
 
-  # The free tier ends at 0.5 GB. Old images are deleted. The newest five stay for rollbacks.
+  # The free tier ends at 0.5 GB. Old images are deleted. The newest five stay for rollbacks. A service can keep an older
+  # one, after deployments of other services with --only, and its next revision needs it.
   cleanup_policies {
     id     = "keep-newest"
     action = "KEEP"
@@ -22,7 +23,7 @@ resource "google_artifact_registry_repository" "images" {
     action = "DELETE"
     condition {
       tag_state  = "ANY"
-      older_than = "1209600s"
+      older_than = "7776000s"
     }
   }
   # The compiled dependencies of the last build. scripts/deploy replaces them when they change.

@@ -19,9 +19,10 @@ variables {
   secrets_present = ["auth-jwks", "auth-signing-key"]
 }
 
-run "invocation_grants" {
+run "grants_and_stand_ins" {
   command = plan
 
+  # Invocation grants
   assert {
     condition     = alltrue([for grant in google_cloud_run_v2_service_iam_member.delivery : !contains(["allUsers", "allAuthenticatedUsers"], grant.member)])
     error_message = "a service has a public invoker, which organizations with domain-restricted sharing refuse"
@@ -59,11 +60,8 @@ run "invocation_grants" {
     condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.custom_audiences == null ? local.services[name].public : !local.services[name].public])
     error_message = "a public service has a custom audience, or a private service has none"
   }
-}
 
-run "publishing_grants" {
-  command = plan
-
+  # Publishing grants
   assert {
     condition = alltrue([
       for name, service in local.services :
@@ -78,11 +76,8 @@ run "publishing_grants" {
     condition     = alltrue([for grant in concat(values(google_pubsub_topic_iam_member.publisher), values(google_pubsub_topic_iam_member.rejecter)) : grant.role == "roles/pubsub.publisher"])
     error_message = "a service may do more with a topic than publish"
   }
-}
 
-run "document_and_secret_grants" {
-  command = plan
-
+  # Document and secret grants
   assert {
     condition = alltrue([
       for name in keys(local.services) : [
@@ -106,11 +101,8 @@ run "document_and_secret_grants" {
     condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.template[0].service_account == "${name}@demo-project.iam.gserviceaccount.com"])
     error_message = "a service runs as another identity than its own"
   }
-}
 
-run "services_start_with_stand_ins" {
-  command = plan
-
+  # Services start with stand ins
   assert {
     condition     = length(google_secret_manager_secret_version.value) == 0 && length(google_secret_manager_secret.secret) > 0
     error_message = "without values, the secrets do not exist, or have versions"
@@ -127,6 +119,12 @@ run "services_start_with_stand_ins" {
       ]
     ]))
     error_message = "a service without its secret does not know that its stand-in was chosen"
+  }
+
+  # Documents that expire are deleted
+  assert {
+    condition     = toset([for field in google_firestore_field.documents_expire : "${field.collection}.${field.field}"]) == toset(["familiar.expireAt", "revoked.expireAt", "sessions.expireAt", "throttles.expireAt"])
+    error_message = "sessions, throttles or other documents are never deleted"
   }
 }
 
@@ -154,6 +152,84 @@ run "secrets_with_values_are_mounted" {
       ]
     ]))
     error_message = "the services do not mount exactly their own secrets"
+  }
+
+  # A secret outlives its variable
+  assert {
+    condition     = alltrue([for version in google_secret_manager_secret_version.value : version.deletion_policy == "ABANDON"])
+    error_message = "a later plan without the variable deletes the value of a secret"
+  }
+}
+
+run "rejects_mail_without_secret_or_choice" {
+  command = plan
+  plan_options {
+    target = [terraform_data.secrets]
+  }
+  variables {
+    mail = null
+  }
+  expect_failures = [terraform_data.secrets]
+}
+
+run "rejects_payments_without_secret_or_choice" {
+  command = plan
+  plan_options {
+    target = [terraform_data.secrets]
+  }
+  variables {
+    payments = null
+  }
+  expect_failures = [terraform_data.secrets]
+}
+
+run "rejects_a_mail_secret_without_a_sender_for_each_service" {
+  command = plan
+  plan_options {
+    target = [terraform_data.secrets]
+  }
+  variables {
+    mail        = null
+    secrets     = { mail-url = "smtps://mail.example.com" }
+    environment = { email-service = { MAIL_FROM = "us@example.com" } }
+  }
+  expect_failures = [terraform_data.secrets]
+}
+
+run "rejects_a_secret_with_its_stand_in" {
+  command = plan
+  plan_options {
+    target = [terraform_data.secrets]
+  }
+  variables {
+    secrets = { stripe-secret-key = "sk_test_1" }
+  }
+  expect_failures = [terraform_data.secrets]
+}
+
+run "operators_may_call_private_routes" {
+  command = plan
+
+  variables {
+    operators = ["group:shop@example.com"]
+  }
+
+  assert {
+    condition = toset([for grant in google_cloud_run_v2_service_iam_member.operator : "${grant.name} ${grant.role} ${grant.member}"]) == toset([
+      for service in local.catalog.services : "${service.name} roles/run.invoker group:shop@example.com" if service.forOperators
+    ])
+    error_message = "the operators may not invoke exactly the private services with routes"
+  }
+  assert {
+    condition = alltrue([
+      for name, service in google_cloud_run_v2_service.service :
+      (service.ingress == "INGRESS_TRAFFIC_ALL") == (local.services[name].public || local.services[name].forOperators)
+    ])
+    error_message = "an operator cannot reach a private service with routes, or a service without routes can be reached"
+  }
+  assert {
+    condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.invoker_iam_disabled == local.services[name].public])
+    error_message = "operators make a private service public"
   }
 }
 
@@ -197,95 +273,4 @@ run "rejects_half_a_pair_of_new_keys" {
     new_keys = { auth-jwks = "public keys" }
   }
   expect_failures = [var.new_keys]
-}
-
-run "documents_that_expire_are_deleted" {
-  command = plan
-
-  assert {
-    condition     = toset([for field in google_firestore_field.documents_expire : "${field.collection}.${field.field}"]) == toset(["familiar.expireAt", "revoked.expireAt", "sessions.expireAt", "throttles.expireAt"])
-    error_message = "sessions, throttles or other documents are never deleted"
-  }
-}
-
-run "a_secret_outlives_its_variable" {
-  command = plan
-
-  variables {
-    payments = null
-    secrets  = { stripe-secret-key = "sk_test_1" }
-  }
-
-  assert {
-    condition     = alltrue([for version in google_secret_manager_secret_version.value : version.deletion_policy == "ABANDON"])
-    error_message = "a later plan without the variable deletes the value of a secret"
-  }
-}
-
-run "rejects_mail_without_secret_or_choice" {
-  command = plan
-  variables {
-    mail = null
-  }
-  expect_failures = [terraform_data.secrets]
-}
-
-run "rejects_payments_without_secret_or_choice" {
-  command = plan
-  variables {
-    payments = null
-  }
-  expect_failures = [terraform_data.secrets]
-}
-
-run "rejects_a_mail_secret_without_a_sender_for_each_service" {
-  command = plan
-  variables {
-    mail        = null
-    secrets     = { mail-url = "smtps://mail.example.com" }
-    environment = { email-service = { MAIL_FROM = "us@example.com" } }
-  }
-  expect_failures = [terraform_data.secrets]
-}
-
-run "rejects_a_secret_with_its_stand_in" {
-  command = plan
-  variables {
-    secrets = { stripe-secret-key = "sk_test_1" }
-  }
-  expect_failures = [terraform_data.secrets]
-}
-
-run "operators_may_call_private_routes" {
-  command = plan
-
-  variables {
-    operators = ["group:shop@example.com"]
-  }
-
-  assert {
-    condition = toset([for grant in google_cloud_run_v2_service_iam_member.operator : "${grant.name} ${grant.role} ${grant.member}"]) == toset([
-      for service in local.catalog.services : "${service.name} roles/run.invoker group:shop@example.com" if service.forOperators
-    ])
-    error_message = "the operators may not invoke exactly the private services with routes"
-  }
-  assert {
-    condition = alltrue([
-      for name, service in google_cloud_run_v2_service.service :
-      (service.ingress == "INGRESS_TRAFFIC_ALL") == (local.services[name].public || local.services[name].forOperators)
-    ])
-    error_message = "an operator cannot reach a private service with routes, or a service without routes can be reached"
-  }
-  assert {
-    condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.invoker_iam_disabled == local.services[name].public])
-    error_message = "operators make a private service public"
-  }
-}
-
-run "rejects_everyone_as_operator" {
-  command = plan
-  variables {
-    operators = ["allUsers"]
-  }
-  expect_failures = [var.operators]
 }

@@ -111,6 +111,9 @@ run "deploys_only_the_selected_systems" {
 
 run "rejects_a_handler_as_long_as_the_lease" {
   command = plan
+  plan_options {
+    target = [terraform_data.catalog]
+  }
   variables {
     catalog_file = "tests/fixtures/slow-handler.json"
   }
@@ -119,6 +122,9 @@ run "rejects_a_handler_as_long_as_the_lease" {
 
 run "rejects_a_lease_as_long_as_the_ack_deadline" {
   command = plan
+  plan_options {
+    target = [terraform_data.catalog]
+  }
   variables {
     catalog_file = "tests/fixtures/long-lease.json"
   }
@@ -127,6 +133,9 @@ run "rejects_a_lease_as_long_as_the_ack_deadline" {
 
 run "rejects_a_request_timeout_below_the_ack_deadline" {
   command = plan
+  plan_options {
+    target = [terraform_data.catalog]
+  }
   variables {
     catalog_file = "tests/fixtures/short-request.json"
   }
@@ -135,6 +144,9 @@ run "rejects_a_request_timeout_below_the_ack_deadline" {
 
 run "rejects_receipts_that_expire_too_early" {
   command = plan
+  plan_options {
+    target = [terraform_data.catalog]
+  }
   variables {
     catalog_file = "tests/fixtures/forgetful-receipts.json"
   }
@@ -143,6 +155,9 @@ run "rejects_receipts_that_expire_too_early" {
 
 run "rejects_a_shared_dead_letter_topic" {
   command = plan
+  plan_options {
+    target = [terraform_data.catalog]
+  }
   variables {
     catalog_file = "tests/fixtures/shared-dead-letters.json"
   }

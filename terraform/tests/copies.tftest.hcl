@@ -51,6 +51,36 @@ run "without_prefix" {
     }
     error_message = "the environment of a service is wrong"
   }
+
+  # Every service has an output
+  assert {
+    condition     = toset(keys(output.urls)) == toset(local.catalog.services[*].name)
+    error_message = "the output urls does not have exactly the services of the catalog"
+  }
+  # The name of an output cannot be computed, so `functions catalog --write` writes this file from the catalog.
+  assert {
+    condition = (
+      { for name, content in jsondecode(file("service_urls.tf.json")).output : name => content.value }
+      == { for service in local.catalog.services : "${replace(service.name, "-", "_")}_url" => "$${lookup(local.urls, \"${service.name}\", null)}" }
+    )
+    error_message = "service_urls.tf.json differs from the catalog. It needs exactly one output <service>_url for each of ${join(", ", local.catalog.services[*].name)}"
+  }
+  assert {
+    condition     = output.user_service_url == "https://service.run.app"
+    error_message = "the output user_service_url is not the URL of user-service"
+  }
+
+  # Protects data by default
+  assert {
+    condition     = google_firestore_database.documents.delete_protection_state == "DELETE_PROTECTION_ENABLED" && google_firestore_database.documents.deletion_policy == "ABANDON"
+    error_message = "by default, terraform destroy deletes the documents"
+  }
+
+  # Images of services that were deployed long ago, because others were deployed with --only
+  assert {
+    condition     = [for policy in google_artifact_registry_repository.images.cleanup_policies : policy.condition[0].older_than if policy.id == "delete-old"] == ["7776000s"]
+    error_message = "the registry does not keep an image for 90 days, as the README says"
+  }
 }
 
 run "with_prefix" {
@@ -106,27 +136,6 @@ run "with_prefix" {
   assert {
     condition     = alltrue([for grant in google_project_iam_member.documents : endswith(grant.condition[0].expression, "/databases/staging-data\"")])
     error_message = "a copy may use the documents of another copy"
-  }
-}
-
-run "every_service_has_an_output" {
-  command = plan
-
-  assert {
-    condition     = toset(keys(output.urls)) == toset(local.catalog.services[*].name)
-    error_message = "the output urls does not have exactly the services of the catalog"
-  }
-  # The name of an output cannot be computed, so `functions catalog --write` writes this file from the catalog.
-  assert {
-    condition = (
-      { for name, content in jsondecode(file("service_urls.tf.json")).output : name => content.value }
-      == { for service in local.catalog.services : "${replace(service.name, "-", "_")}_url" => "$${lookup(local.urls, \"${service.name}\", null)}" }
-    )
-    error_message = "service_urls.tf.json differs from the catalog. It needs exactly one output <service>_url for each of ${join(", ", local.catalog.services[*].name)}"
-  }
-  assert {
-    condition     = output.user_service_url == "https://service.run.app"
-    error_message = "the output user_service_url is not the URL of user-service"
   }
 }
 
@@ -190,14 +199,5 @@ run "monitoring" {
   assert {
     condition     = alltrue([for dashboard in google_monitoring_dashboard.system : length(regexall("\"[xy]Pos\":0", dashboard.dashboard_json)) == 0])
     error_message = "a chart has a position of zero"
-  }
-}
-
-run "protects_data_by_default" {
-  command = plan
-
-  assert {
-    condition     = google_firestore_database.documents.delete_protection_state == "DELETE_PROTECTION_ENABLED" && google_firestore_database.documents.deletion_policy == "ABANDON"
-    error_message = "by default, terraform destroy deletes the documents"
   }
 }

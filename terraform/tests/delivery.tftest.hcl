@@ -19,9 +19,10 @@ variables {
   secrets_present = ["auth-jwks", "auth-signing-key"]
 }
 
-run "subscriptions" {
+run "the_path_of_a_message" {
   command = plan
 
+  # Subscriptions
   assert {
     condition     = length(google_pubsub_subscription.push) == length(local.subscriptions) && length(local.subscriptions) > 0
     error_message = "a subscription of the catalog is missing"
@@ -50,11 +51,8 @@ run "subscriptions" {
     condition     = alltrue([for topic in google_pubsub_topic.events : topic.message_retention_duration == "604800s"])
     error_message = "a topic does not keep its messages for seven days"
   }
-}
 
-run "tokens" {
-  command = plan
-
+  # Tokens
   assert {
     condition = alltrue([
       for name, push in google_pubsub_subscription.push :
@@ -88,11 +86,8 @@ run "tokens" {
     condition     = toset(keys(google_service_account_iam_member.agent_signs)) == toset(values(local.subscriptions)[*].service)
     error_message = "Pub/Sub may not sign tokens for exactly the services with a subscription"
   }
-}
 
-run "dead_letters" {
-  command = plan
-
+  # Dead letters
   # The ids of topics are mocked, so these tests match a topic and its holder by name.
   assert {
     condition     = alltrue([for push in google_pubsub_subscription.push : length(push.dead_letter_policy) == 1 && push.dead_letter_policy[0].max_delivery_attempts == 100])
@@ -133,11 +128,8 @@ run "dead_letters" {
     ])
     error_message = "Pub/Sub may not acknowledge a message that it has dead-lettered"
   }
-}
 
-run "relays" {
-  command = plan
-
+  # Relays
   assert {
     condition     = toset(keys(google_cloud_scheduler_job.relay)) == toset([for service in local.catalog.services : service.name if service.relays])
     error_message = "the relay jobs are not exactly those of the services that publish and accept commands"
@@ -151,11 +143,8 @@ run "relays" {
     ])
     error_message = "a relay job does not reach its service with the token that the service expects"
   }
-}
 
-run "timing" {
-  command = plan
-
+  # Timing
   assert {
     condition = alltrue([
       for name, push in google_pubsub_subscription.push :
@@ -165,11 +154,8 @@ run "timing" {
     ])
     error_message = "handler < lease < ack deadline <= request timeout does not hold for a subscription and its service"
   }
-}
 
-run "receipts" {
-  command = plan
-
+  # Receipts
   assert {
     condition     = length(google_firestore_field.receipts_expire.ttl_config) == 1 && google_firestore_field.receipts_expire.collection == "receipts" && google_firestore_field.receipts_expire.field == "expireAt"
     error_message = "receipts do not expire by expireAt"

@@ -15,6 +15,8 @@ variables {
   image      = "us-central1-docker.pkg.dev/demo-project/functions/functions:1"
   mail       = "local"
   payments   = "local"
+
+  secrets_present = ["auth-jwks", "auth-signing-key"]
 }
 
 run "no_load_balancer_by_default" {
@@ -84,17 +86,12 @@ run "a_domain_reaches_the_public_services" {
 
 run "rejects_two_services_with_one_path" {
   command = plan
+  plan_options {
+    target = [terraform_data.domain]
+  }
   variables {
     domain       = "api.example.com"
     catalog_file = "tests/fixtures/shared-paths.json"
   }
   expect_failures = [terraform_data.domain]
-}
-
-run "rejects_a_url_as_domain" {
-  command = plan
-  variables {
-    domain = "https://api.example.com/"
-  }
-  expect_failures = [var.domain]
 }

@@ -16,11 +16,14 @@ variables {
   mail               = "local"
   payments           = "local"
   notification_email = "on-call@example.com"
+
+  secrets_present = ["auth-jwks", "auth-signing-key"]
 }
 
-run "every_alert_has_a_channel" {
+run "alerts_and_uptime_checks" {
   command = plan
 
+  # Every alert has a channel
   assert {
     condition = alltrue([
       for policy in concat(google_monitoring_alert_policy.relays[*], values(google_monitoring_alert_policy.budget_burn), values(google_monitoring_alert_policy.uptime)) :
@@ -28,11 +31,8 @@ run "every_alert_has_a_channel" {
     ])
     error_message = "an alert does not notify the e-mail channel"
   }
-}
 
-run "relays_are_watched" {
-  command = plan
-
+  # Relays are watched
   assert {
     condition = alltrue([
       for job in google_cloud_scheduler_job.relay : alltrue([
@@ -53,11 +53,8 @@ run "relays_are_watched" {
     condition     = google_monitoring_alert_policy.relays[0].conditions[0].condition_threshold[0].threshold_value < 10
     error_message = "a job that runs each minute cannot fail that often within ten minutes"
   }
-}
 
-run "error_budgets_of_public_services" {
-  command = plan
-
+  # Error budgets of public services
   assert {
     condition     = toset(keys(google_monitoring_slo.availability)) == toset([for service in local.catalog.services : service.name if service.public])
     error_message = "the services with a goal are not exactly the public ones"
@@ -80,11 +77,8 @@ run "error_budgets_of_public_services" {
     ]...)
     error_message = "the alerts do not compare the burn rate over a long and a short window"
   }
-}
 
-run "public_routes_are_called" {
-  command = plan
-
+  # Public routes are called
   assert {
     condition = { for name, check in google_monitoring_uptime_check_config.public : name => check.http_check[0].path } == {
       for service in local.catalog.services : service.name => replace(trimprefix([for route in service.routes : route if startswith(route, "GET ")][0], "GET "), "/{[^}]*}/", "uptime-check")
@@ -116,31 +110,8 @@ run "public_routes_are_called" {
     condition     = alltrue([for policy in google_monitoring_alert_policy.uptime : strcontains(policy.conditions[0].condition_threshold[0].filter, "check_id = \"check\"")])
     error_message = "an alert does not watch its uptime check"
   }
-}
 
-run "without_uptime_checks" {
-  command = plan
-  variables {
-    uptime_checks = false
-  }
-
-  assert {
-    condition     = length(google_monitoring_uptime_check_config.public) + length(google_monitoring_alert_policy.uptime) == 0
-    error_message = "the variable does not switch the uptime checks off"
-  }
-}
-
-run "rejects_an_availability_goal_of_100_percent" {
-  command = plan
-  variables {
-    availability_goal = 1
-  }
-  expect_failures = [var.availability_goal]
-}
-
-run "no_budget_and_no_backups_by_default" {
-  command = plan
-
+  # No budget and no backups by default
   assert {
     condition     = length(google_billing_budget.month) + length(google_project_service.budget) + length(google_firestore_backup_schedule.daily) == 0
     error_message = "something that costs money or needs more rights exists by default"
@@ -151,14 +122,19 @@ run "no_budget_and_no_backups_by_default" {
   }
 }
 
-run "a_budget_of_the_project" {
+run "optional_parts" {
   command = plan
   variables {
-    billing_account       = "012345-6789AB-CDEF01"
-    budget                = 50
-    notification_channels = [for number in range(6) : "projects/demo-project/notificationChannels/${number}"]
+    billing_account        = "012345-6789AB-CDEF01"
+    budget                 = 50
+    notification_channels  = [for number in range(6) : "projects/demo-project/notificationChannels/${number}"]
+    backup_days            = 14
+    point_in_time_recovery = true
+    uptime_checks          = false
+    names_prefix           = "staging-"
   }
 
+  # A budget of the project
   assert {
     condition     = google_billing_budget.month[0].amount[0].specified_amount[0].units == "50" && google_billing_budget.month[0].budget_filter[0].projects == toset(["projects/123456789012"])
     error_message = "the budget is not that of the project"
@@ -171,32 +147,8 @@ run "a_budget_of_the_project" {
     condition     = google_billing_budget.month[0].all_updates_rule[0].monitoring_notification_channels == tolist(["projects/demo-project/notificationChannels/1"])
     error_message = "a budget accepts only channels of the type email"
   }
-}
 
-run "rejects_the_name_of_a_billing_account" {
-  command = plan
-  variables {
-    billing_account = "My Billing Account"
-  }
-  expect_failures = [var.billing_account]
-}
-
-run "rejects_a_budget_of_zero" {
-  command = plan
-  variables {
-    budget = 0
-  }
-  expect_failures = [var.budget]
-}
-
-run "backups" {
-  command = plan
-  variables {
-    backup_days            = 14
-    point_in_time_recovery = true
-    names_prefix           = "staging-"
-  }
-
+  # Backups
   assert {
     condition     = google_firestore_backup_schedule.daily[0].retention == "1209600s" && length(google_firestore_backup_schedule.daily[0].daily_recurrence) == 1 && google_firestore_backup_schedule.daily[0].database == "staging-data"
     error_message = "the database has no daily backup that is kept for 14 days"
@@ -205,12 +157,10 @@ run "backups" {
     condition     = google_firestore_database.documents.point_in_time_recovery_enablement == "POINT_IN_TIME_RECOVERY_ENABLED"
     error_message = "the database cannot be restored to a minute"
   }
-}
 
-run "rejects_backups_that_are_kept_for_100_days" {
-  command = plan
-  variables {
-    backup_days = 100
+  # Without uptime checks
+  assert {
+    condition     = length(google_monitoring_uptime_check_config.public) + length(google_monitoring_alert_policy.uptime) == 0
+    error_message = "the variable does not switch the uptime checks off"
   }
-  expect_failures = [var.backup_days]
 }
