@@ -24,7 +24,7 @@ resource "terraform_data" "domain" {
   lifecycle {
     precondition {
       condition     = length(distinct(flatten(values(local.domain_segments)))) == length(flatten(values(local.domain_segments)))
-      error_message = "Two public services have routes with the same first segment, so one domain cannot serve both: ${join("; ", [for name, segments in local.domain_segments : "${name} has /${join(", /", segments)}"])}."
+      error_message = "Two public services have routes with the same first segment, so one domain cannot serve both: ${join("; ", [for name, segments in local.domain_segments : "${name} has /${join(", /", segments)}"])}. Deploy their systems as two copies (names_prefix), each with a domain."
     }
     precondition {
       condition     = var.domain == null || length(local.domain_services) > 0
