@@ -17,7 +17,13 @@ use ticketing::{Auth, Config, Hashing, SigningKey};
 const ISSUER: &str = "https://auth.example.com";
 const SEED: [u8; 32] = [7; 32];
 
-static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::parse(&private_key()).expect("a key"));
+static PRIVATE_KEY: LazyLock<String> = LazyLock::new(private_key);
+
+static KEY: LazyLock<SigningKey> = LazyLock::new(signing_key);
+
+static ACCESS_TOKENS: LazyLock<AccessTokens> = LazyLock::new(|| {
+    AccessTokens::new(ISSUER, ticketing::NAME, &SigningKey::public_keys(&[&KEY])).expect("keys")
+});
 
 static SIGNING: LazyLock<EncodingKey> =
     LazyLock::new(|| EncodingKey::from_ed_der(pair().to_pkcs8().expect("PKCS #8").as_ref()));
@@ -33,9 +39,13 @@ fn private_key() -> String {
     json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x, "d": d }).to_string()
 }
 
+fn signing_key() -> SigningKey {
+    SigningKey::parse(&PRIVATE_KEY).expect("a key")
+}
+
 /// The tokens that the services accept.
 pub fn access_tokens() -> AccessTokens {
-    AccessTokens::new(ISSUER, ticketing::NAME, &SigningKey::public_keys(&[&KEY])).expect("keys")
+    ACCESS_TOKENS.clone()
 }
 
 /// The access token of a user. The session's id is `session-of-` and the user's.
@@ -53,7 +63,7 @@ pub fn token(user: &str) -> String {
 pub fn config(ports: &Ports, ticket_lock_minutes: u32) -> Config {
     let auth = Auth {
         issuer: ISSUER.to_owned(),
-        signing_key: SigningKey::parse(&private_key()).expect("a key"),
+        signing_key: signing_key(),
         access_tokens: access_tokens(),
         origins: None,
         hashing: Hashing { memory_kib: 8, passes: 1, threads: 1, places: 1 },
