@@ -17,11 +17,12 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    Clock, Failure, Path, PushAuth, Random, Service, ServiceName, Timing,
+    Clock, Crash, Failure, Path, PushAuth, Random, Service, ServiceName, Timing,
     context::{Publishes, Subject},
-    fault, http,
+    http,
     key::Key,
     message::{Outbox, Outgoing},
+    origin::Origin,
     publisher::Publisher,
     receipt::{self, Receipt},
     service::Handler,
@@ -48,6 +49,8 @@ pub struct Ports {
     pub background: TaskTracker,
     /// The deadlines.
     pub timing: Timing,
+    /// The end of the service, if its host or a test can kill it.
+    pub crash: Crash,
 }
 
 impl Ports {
@@ -62,6 +65,7 @@ impl Ports {
             random: Random::system(),
             background: TaskTracker::new(),
             timing: Timing::DEFAULT,
+            crash: Crash::default(),
         }
     }
 }
@@ -148,6 +152,7 @@ impl Runtime {
         message_id: Option<String>,
         is_replay: bool,
         occurred_at: Option<Timestamp>,
+        origin: Origin,
         trace: Trace,
     ) -> Arc<Subject> {
         Arc::new(Subject {
@@ -157,6 +162,7 @@ impl Runtime {
             message_id,
             is_replay,
             occurred_at: occurred_at.unwrap_or_else(|| self.now()),
+            origin,
             trace,
         })
     }
@@ -193,7 +199,7 @@ impl Runtime {
         receipt: Receipt,
         version: Version,
     ) -> Result<(), Failure> {
-        fault::point("committed").await;
+        self.0.ports.crash.point("committed").await;
         self.relay(receipt.outbox()).await?;
         let runtime = self.clone();
         self.0.ports.background.spawn(async move { runtime.clear(&path, receipt, version).await });
