@@ -3,9 +3,13 @@
 mod local_gateway;
 mod stripe;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 pub use events::{Currency, InvalidCurrency, Money};
+pub use local_gateway::{LocalCharge, local_charges};
 use pushbox::{Clock, Failure, store::Store};
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +74,15 @@ impl From<Outcome> for Status {
     }
 }
 
+/// Faults of the local payment gateway. A clone is another handle to the same faults.
+#[derive(Clone, Default)]
+pub struct LocalFaults {
+    /// It declines every new charge.
+    pub declines: Arc<AtomicBool>,
+    /// It makes the charge, but gives no answer.
+    pub hangs: Arc<AtomicBool>,
+}
+
 /// Takes payments.
 #[derive(Clone)]
 pub struct Gateway(Arc<Adapter>);
@@ -103,7 +116,13 @@ impl Gateway {
     /// `pm_card_visa_chargeDeclined`, `pm_card_visa_chargeDeclinedInsufficientFunds` and so on.
     #[must_use]
     pub fn local(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self(Arc::new(Adapter::Local(local_gateway::LocalGateway::new(store, clock))))
+        Self::local_with(store, clock, LocalFaults::default())
+    }
+
+    /// Like [`Gateway::local`], with faults that can be turned on.
+    #[must_use]
+    pub fn local_with(store: Arc<dyn Store>, clock: Clock, faults: LocalFaults) -> Self {
+        Self(Arc::new(Adapter::Local(local_gateway::LocalGateway::new(store, clock, faults))))
     }
 
     /// `stripe` or `local`.
