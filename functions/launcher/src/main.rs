@@ -1,6 +1,7 @@
 //! The binary `functions`: every service, the local stack, the catalog and the doctor.
 
 mod catalog;
+mod console;
 mod doctor;
 mod environment;
 mod local_stack;

@@ -3,6 +3,7 @@
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use catalog::Catalog;
+use effects::payments::LocalFaults;
 use local::Emulator;
 use pushbox::{Ports, serve};
 use tokio::net::TcpListener;
@@ -28,7 +29,8 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
     if entry.timer_queue.is_some() {
         ports.timers = Some(Arc::new(cloud.timers()?));
     }
-    let mut services = systems::configured(&ports)?.into_iter().flat_map(|system| system.services);
+    let mut services =
+        systems::configured(&ports, &LocalFaults::default())?.into_iter().flat_map(|system| system.services);
     let service = services.find(|service| service.name() == name).ok_or_else(no_such_service)?;
 
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use catalog::Catalog;
 use effects::{
     mail::Mailer,
-    payments::{Gateway, Money},
+    payments::{Gateway, LocalFaults, Money},
 };
 use pushbox::{Clock, Ports, System, store::Memory};
 
 use crate::environment;
 
 /// All systems, as the environment configures them.
-pub(crate) fn configured(ports: &Ports) -> Result<Vec<System>, String> {
+pub(crate) fn configured(ports: &Ports, faults: &LocalFaults) -> Result<Vec<System>, String> {
     let signup = signup::Config {
         mailer: environment::mailer(ports)?,
-        gateway: environment::gateway(ports)?,
+        gateway: environment::gateway(ports, faults)?,
         price: environment::signup_price()?,
         payment_method: environment::signup_payment_method()?,
     };
