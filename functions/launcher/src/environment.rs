@@ -8,7 +8,7 @@ use std::sync::Arc;
 use catalog::Secret;
 use effects::{
     mail::Mailer,
-    payments::{Gateway, Money},
+    payments::{Gateway, LocalFaults, Money},
 };
 use pushbox::{Oidc, Origins, Ports, PushAuth, publisher::PubSub, store, timers::CloudTasks};
 
@@ -241,13 +241,14 @@ pub(crate) fn mailer(ports: &Ports) -> Result<Mailer, String> {
 }
 
 /// Stripe if `STRIPE_SECRET_KEY` is set and `PAYMENTS` is not `local`, otherwise the local payment gateway.
-pub(crate) fn gateway(ports: &Ports) -> Result<Gateway, String> {
+/// The faults are those of the local one.
+pub(crate) fn gateway(ports: &Ports, faults: &LocalFaults) -> Result<Gateway, String> {
     match STRIPE_KEY.value().filter(|_| !is_stand_in("PAYMENTS")) {
         Some(key) => {
             let base = unchecked("STRIPE_API_BASE").unwrap_or_else(|| "https://api.stripe.com".to_owned());
             Gateway::stripe(&key, &base).map_err(|error| error.to_string())
         }
-        None => Ok(Gateway::local(ports.store.clone(), ports.clock.clone())),
+        None => Ok(Gateway::local_with(ports.store.clone(), ports.clock.clone(), faults.clone())),
     }
 }
 

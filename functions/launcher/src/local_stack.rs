@@ -1,16 +1,17 @@
 //! `functions local`: all services in one process, on one local port.
 
-use std::{cmp::Reverse, io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, http::Request};
 use catalog::Catalog;
-use effects::mail::{LocalMail, mailbox};
-use local::{Attachment, Broker, DeliveryPolicy, Emulator, Mail, Stack, Tasks};
+use effects::payments::LocalFaults;
+use local::{Broker, DeliveryPolicy, Emulator, Stack, Tasks};
 use pushbox::{
-    Ports, PushAuth, Route, Service, ServiceName,
+    Clock, Offset, Ports, PushAuth,
     publisher::Publisher,
     serve,
-    store::{Memory, Store, StoreError},
+    store::{Memory, Store},
+    told_to_stop,
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::{
+    console,
     environment::{self, Cloud, SignIn, start_logging},
     systems,
 };
@@ -33,19 +35,22 @@ pub(crate) async fn run() -> Result<(), String> {
     })?;
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
 
+    let offset = Offset::default();
     let store: Arc<dyn Store> = match &cloud.firestore_emulator {
         Some(host) => {
             expect_firestore(host).await?;
             Arc::new(cloud.firestore())
         }
-        None => Arc::new(Memory::default()),
+        None => Arc::new(Memory::new(Clock::moved_by(offset.clone()))),
     };
     let background = TaskTracker::new();
     let catalog = systems::catalog()?;
-    let ports = |publisher: Arc<dyn Publisher>| {
-        let tasks = Tasks::new(&catalog, publisher.clone());
+    let ports = |publisher: Arc<dyn Publisher>, clock: Clock| {
+        let now = clock.clone();
+        let tasks = Tasks::with_clock(&catalog, publisher.clone(), move || now.now());
         let mut ports = Ports::new(store.clone(), publisher);
         ports.background = background.clone();
+        ports.clock = clock;
         ports.timers = Some(match &cloud.tasks_emulator {
             Some(host) => {
                 let pubsub = cloud.pubsub_emulator.clone().unwrap_or_else(|| format!("localhost:{port}"));
@@ -55,28 +60,37 @@ pub(crate) async fn run() -> Result<(), String> {
         });
         (ports, tasks)
     };
-    let stack = match &cloud.pubsub_emulator {
+    let is_in_memory = [&cloud.pubsub_emulator, &cloud.firestore_emulator, &cloud.tasks_emulator];
+    let is_in_memory = is_in_memory.iter().all(|emulator| emulator.is_none());
+    let (stack, ports) = match &cloud.pubsub_emulator {
         Some(host) => {
             let emulator = Emulator::new(host, &cloud.project).map_err(|error| error.to_string())?;
             let endpoint = |service: &str| format!("http://localhost:{port}/{service}");
             emulator.provision(&catalog, endpoint).await.map_err(|error| error.to_string())?;
-            let (ports, tasks) = ports(Arc::new(cloud.pubsub()));
-            let (apps, routes) = apps(ports, port)?;
-            Stack::on_emulator(&catalog, emulator, apps).with_tasks(tasks).with_routes(routes)
+            let (ports, tasks) = ports(Arc::new(cloud.pubsub()), Clock::system());
+            (Stack::on_emulator(&catalog, emulator, []).with_tasks(tasks), ports)
         }
         None => {
-            let broker = Broker::new(&catalog, DeliveryPolicy::local()).map_err(|error| error.to_string())?;
-            let (ports, tasks) = ports(Arc::new(broker.clone()));
-            let (apps, routes) = apps(ports, port)?;
-            Stack::on_broker(&catalog, broker, apps).with_tasks(tasks).with_routes(routes)
+            let clock = if is_in_memory { Clock::moved_by(offset.clone()) } else { Clock::system() };
+            let now = clock.clone();
+            let broker = Broker::with_clock(&catalog, DeliveryPolicy::local(), move || now.now());
+            let broker = broker.map_err(|error| error.to_string())?;
+            let (ports, tasks) = ports(Arc::new(broker.clone()), clock);
+            (Stack::on_broker(&catalog, broker, []).with_tasks(tasks), ports)
         }
     };
-    let mail_store = store.clone();
-    let stack = stack.with_mailbox(move || mails(mail_store.clone()));
+    let stack = if is_in_memory { stack.with_clock(offset) } else { stack };
+    let stack = console::furnish(host(stack, ports, port)?, &store, &cloud.project, port);
     seed(&stack.app()).await;
 
     print!("{}", screen(&catalog, &cloud, port));
     let pushing = tokio::spawn(stack.clone().run(port));
+    let streaming = stack.clone();
+    tokio::spawn(async move {
+        // If it cannot listen for signals, `serve` says so.
+        let _ = told_to_stop().await;
+        streaming.end_streams();
+    });
     let served = serve(listener, stack.app(), background).await;
     pushing.abort();
     served.map_err(|error| error.to_string())
@@ -93,21 +107,26 @@ async fn expect_firestore(host: &str) -> Result<(), String> {
     })
 }
 
-type Apps = Vec<(ServiceName, Router)>;
-type Routes = Vec<(ServiceName, Vec<Route>)>;
-
-/// Every service as an app, and the list of its routes. Their pushes need no token, because only this machine
-/// can reach them.
-fn apps(mut ports: Ports, port: u16) -> Result<(Apps, Routes), String> {
+/// Hosts every service, with faults of the outside world that the console can turn on. Pushes need no token, because
+/// only this machine can reach the services.
+fn host(stack: Stack, mut ports: Ports, port: u16) -> Result<Stack, String> {
     let sign_in = SignIn::for_this_run(&format!("http://localhost:{port}/auth-service"))?;
     ports.access_tokens = sign_in.tokens.clone();
-    let auth = sign_in.into_auth(None, ports.clock.clone(), ports.random.clone());
-    let services = systems::configured(&ports, auth)?.into_iter().flat_map(|system| system.services);
-    let app = |service: Service| {
-        let (name, routes) = (service.name(), service.all_routes());
-        ((name, service.app(ports.clone(), PushAuth::None)), (name, routes))
+    let faults = LocalFaults::default();
+    let (outside, of_gateway) = (ports.clone(), faults.clone());
+    let configured = move || {
+        let auth = sign_in.clone().into_auth(None, outside.clock.clone(), outside.random.clone());
+        let systems = systems::configured(&outside, auth, &of_gateway)?;
+        Ok::<_, String>(systems.into_iter().flat_map(|system| system.services))
     };
-    Ok(services.map(app).unzip())
+    let routes: Vec<_> = configured()?.map(|service| (service.name(), service.all_routes())).collect();
+    // A restarted service is built anew, but the outside world stays.
+    let build = move |name: &str, ports: Ports| {
+        let service = configured().ok()?.find(|service| service.name() == name)?;
+        Some(service.app(ports, PushAuth::None))
+    };
+    let stack = stack.with_services(&ports, build).with_routes(routes);
+    Ok(stack.with_switches(console::switches(&faults)))
 }
 
 /// Puts products into the stock of the shop.
@@ -123,55 +142,13 @@ async fn seed(app: &Router) {
     }
 }
 
-/// The local mailbox, the newest mail first.
-async fn mails(store: Arc<dyn Store>) -> Vec<Mail> {
-    let found = all_mails(&*store).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot read the local mailbox");
-        Vec::new()
-    });
-    let attachment = |file: effects::mail::Attachment| Attachment {
-        name: file.name,
-        content_type: file.content_type,
-        content: file.content.into(),
-    };
-    let mut mails: Vec<Mail> = found
-        .into_iter()
-        .map(|found| Mail {
-            id: found.id,
-            sent_at: found.sent_at,
-            to: found.mail.to.into(),
-            subject: found.mail.subject,
-            text: found.mail.text,
-            html: found.mail.html,
-            attachments: found.mail.attachments.into_iter().map(attachment).collect(),
-        })
-        .collect();
-    mails.sort_by_key(|mail| Reverse(mail.sent_at));
-    mails
-}
-
-/// Reads all pages. They are in the order of the mails' ids, so any page can have the newest mail.
-async fn all_mails(store: &dyn Store) -> Result<Vec<LocalMail>, StoreError> {
-    const PAGE: usize = 300;
-    let mut mails: Vec<LocalMail> = Vec::new();
-    loop {
-        let after = mails.last().map(|mail| mail.id.clone());
-        let page = mailbox(store, after.as_deref(), PAGE).await?;
-        let is_last = page.len() < PAGE;
-        mails.extend(page);
-        if is_last {
-            return Ok(mails);
-        }
-    }
-}
-
 /// The text that the start prints: the URLs of the services, and commands to try first.
 fn screen(catalog: &Catalog, cloud: &Cloud, port: u16) -> String {
     let base = format!("http://localhost:{port}");
     let place = |emulator: &Option<String>, default: &str| {
         emulator.as_ref().map_or(default.to_owned(), |host| format!("the emulator at {host}"))
     };
-    let mut screen = format!("\n  {base}   services, events, dead letters, mails\n\n");
+    let mut screen = format!("\n  {base}   the console: map, events, faults, dead letters, mails\n\n");
     for service in &catalog.services {
         screen += &format!("  {base}/{:<24} {}\n", service.name, service.about);
     }

@@ -1,6 +1,7 @@
 //! The binary `functions`: every service, the local stack, the catalog, the doctor and the keys.
 
 mod catalog;
+mod console;
 mod doctor;
 mod environment;
 mod keys;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use catalog::Catalog;
 use effects::{
     mail::Mailer,
-    payments::{Gateway, Money},
+    payments::{Gateway, LocalFaults, Money},
 };
 use pushbox::{Clock, Ports, Random, System, store::Memory};
 use ticketing::Auth;
@@ -13,10 +13,10 @@ use ticketing::Auth;
 use crate::environment::{self, SignIn};
 
 /// All systems, as the environment configures them.
-pub(crate) fn configured(ports: &Ports, auth: Auth) -> Result<Vec<System>, String> {
+pub(crate) fn configured(ports: &Ports, auth: Auth, faults: &LocalFaults) -> Result<Vec<System>, String> {
     let signup = signup::Config {
         mailer: environment::mailer(ports)?,
-        gateway: environment::gateway(ports)?,
+        gateway: environment::gateway(ports, faults)?,
         price: environment::signup_price()?,
         payment_method: environment::signup_payment_method()?,
     };

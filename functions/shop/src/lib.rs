@@ -3,6 +3,7 @@
 
 mod cancel_mail_service;
 mod cancel_service;
+mod guarantee;
 mod invoice_mail_service;
 mod invoice_service;
 mod log_service;
@@ -12,6 +13,8 @@ mod payment_service;
 
 use effects::{mail::Mailer, payments::Gateway};
 use pushbox::System;
+
+pub use guarantee::balances;
 
 /// The adapters and the settings that the services of this system need.
 pub struct Config {
@@ -42,6 +45,12 @@ pub const SEED: [(&str, &str); 3] = [
         r#"{"name":"Cup, porcelain","price":{"minor":900,"currency":"eur"},"stock":40}"#,
     ),
 ];
+
+/// Requests to try first: the path and the body.
+pub const TRY_ORDER: (&str, &str) = (
+    "/order-api/orders",
+    r#"{"customerEmail":"ada@example.com","lines":[{"sku":"teapot","quantity":1}],"paymentMethod":"pm_card_visa"}"#,
+);
 
 /// All services of the system.
 #[must_use]

@@ -5,6 +5,7 @@ mod analytics_service;
 mod billing_service;
 mod crm_service;
 mod email_service;
+mod guarantee;
 mod user_service;
 
 use effects::{
@@ -12,6 +13,8 @@ use effects::{
     payments::{Gateway, Money},
 };
 use pushbox::System;
+
+pub use guarantee::balances;
 
 /// The adapters and the settings that the services of this system need.
 pub struct Config {
@@ -24,6 +27,10 @@ pub struct Config {
     /// The payment method that is charged, such as Stripe's `pm_card_visa`: a signup asks for no card.
     pub payment_method: String,
 }
+
+/// A request to try first: the path and the body, in which `{number}` differs each time.
+pub const TRY_SIGN_UP: (&str, &str) =
+    ("/user-service/users", r#"{"email":"ada{number}@example.com","name":"Ada Lovelace"}"#);
 
 /// All services of the system.
 #[must_use]

@@ -21,6 +21,7 @@ pub(crate) const TOKEN_SECONDS: i64 = 5 * 60;
 ///
 /// Its text form is a [JSON Web Key](https://www.rfc-editor.org/rfc/rfc8037#section-2). `Debug` shows only
 /// the key's id.
+#[derive(Clone)]
 pub struct SigningKey {
     id: String,
     public: String,

@@ -4,9 +4,13 @@ mod local_gateway;
 mod reversal;
 mod stripe;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 pub use events::{Currency, InvalidCurrency, Money};
+pub use local_gateway::{LocalCharge, local_charges};
 use pushbox::{Clock, Failure, store::Store};
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +77,15 @@ impl From<Outcome> for Status {
     }
 }
 
+/// Faults of the local payment gateway. A clone is another handle to the same faults.
+#[derive(Clone, Default)]
+pub struct LocalFaults {
+    /// It declines every new charge.
+    pub declines: Arc<AtomicBool>,
+    /// It makes the charge, but gives no answer.
+    pub hangs: Arc<AtomicBool>,
+}
+
 /// Takes payments.
 #[derive(Clone)]
 pub struct Gateway(Arc<Adapter>);
@@ -108,7 +121,13 @@ impl Gateway {
     /// `services/local-payment-gateway/refunds/<key>`, and cancellations beside them.
     #[must_use]
     pub fn local(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self(Arc::new(Adapter::Local(local_gateway::LocalGateway::new(store, clock))))
+        Self::local_with(store, clock, LocalFaults::default())
+    }
+
+    /// Like [`Gateway::local`], with faults that can be turned on.
+    #[must_use]
+    pub fn local_with(store: Arc<dyn Store>, clock: Clock, faults: LocalFaults) -> Self {
+        Self(Arc::new(Adapter::Local(local_gateway::LocalGateway::new(store, clock, faults))))
     }
 
     /// `stripe` or `local`.

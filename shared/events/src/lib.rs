@@ -49,13 +49,21 @@ pub fn visit_all(visitor: &mut impl Visitor) {
     ticket_payments::visit_each(visitor);
 }
 
-/// Declares the events of a system: their type and their topic.
+/// The type and an example of every event, as JSON.
+pub fn examples() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [signup::EXAMPLES, shop::EXAMPLES].concat().into_iter()
+}
+
+/// Declares the events of a system: their type, their topic, and their example in `golden/`.
 macro_rules! events {
     ($($event:ident = $type:literal on $topic:literal;)*) => {
         $(impl pushbox::Event for $event {
             const TYPE: &'static str = $type;
             const TOPIC: &'static str = $topic;
         })*
+
+        pub(crate) const EXAMPLES: &[(&str, &str)] =
+            &[$(($type, include_str!(concat!("../golden/", $type, ".json")))),*];
 
         pub(crate) fn visit_each(visitor: &mut impl crate::Visitor) {
             $(visitor.visit::<$event>();)*

@@ -3,6 +3,7 @@
 //! [`Topics`] implements the rules, without a clock or a socket. [`Broker`] is the handle that
 //! services publish through. `push` is the loop that delivers over HTTP.
 
+mod faults;
 mod filter;
 mod limits;
 mod policy;
@@ -13,13 +14,14 @@ mod subscription;
 mod tests;
 mod topics;
 
+pub(crate) use faults::Faults;
 pub use filter::{InvalidFilter, passes};
 pub use limits::Refused;
 pub(crate) use limits::{MOST_BYTES, MOST_PULLED, MOST_UNACKED};
 pub use policy::DeliveryPolicy;
 pub(crate) use policy::after;
-pub use recent::{Fate, Outcome, RecentEvent, RecentEvents, Stage};
-pub(crate) use recent::{MOST_EVENT_BYTES, MOST_EVENTS, event_type};
+pub use recent::{Attempt, Fate, Outcome, RecentEvent, RecentEvents, Stage};
+pub(crate) use recent::{MOST_ATTEMPTS, MOST_EVENT_BYTES, MOST_EVENTS, event_type};
 pub use subscription::{Delivery, DeliveryId, Published};
 pub(crate) use topics::{SubscriptionInfo, Unchanged};
 pub use topics::{Topics, UnknownSubscription};

@@ -1,21 +1,25 @@
 //! The local stack: every service in one process, on one port, with a broker that pushes as
-//! Pub/Sub's documentation describes. It needs nothing but this binary.
+//! Pub/Sub's documentation describes, and a console. It needs nothing but this binary.
 //!
 //! | to | see |
 //! |---|---|
 //! | publish messages and push them | [`Broker`] |
 //! | serve all services on one port | [`Stack`] |
 //! | use Google's Pub/Sub emulator instead of the broker | [`Emulator`] |
-//! | show mails on the page | [`Stack::with_mailbox`], [`Mail`] |
+//! | kill services and start them again | [`Stack::with_services`] |
+//! | show mails, payments and balances in the console | [`Stack::with_mailbox`], [`Stack::with_payments`], [`Stack::with_balances`] |
+//! | offer actions in the console | [`Try`], [`Switch`], [`Stack::with_clock`] |
 //! | set timers, and offer the API of Cloud Tasks | [`Tasks`] |
 //! | control the clock of the deliveries | [`broker::Topics`] |
 
 pub mod broker;
+mod console;
 mod emulator;
 #[doc(hidden)]
 pub mod fuzz;
+mod journal;
 mod mails;
-mod page;
+mod process;
 mod pushes;
 mod rest;
 mod stack;
@@ -23,6 +27,7 @@ mod state;
 pub mod tasks;
 
 pub use broker::{Broker, DeliveryPolicy};
+pub use console::{Payment, Switch, Try};
 pub use emulator::{Emulator, ProvisionError};
 pub use stack::Stack;
 pub use state::{Attachment, Mail};

@@ -83,6 +83,7 @@ impl Pushes {
     /// Lets `answer` answer a push, and records the result.
     pub(crate) async fn watch<Fut: Future<Output = Response>>(
         &self,
+        service: &str,
         request: Request,
         answer: impl FnOnce(Request) -> Fut,
     ) -> Response {
@@ -94,7 +95,7 @@ impl Pushes {
         let delivery = self.begun(&body);
         let response = answer(Request::from_parts(parts, Body::from(body))).await;
         if let Some((number, subscription)) = delivery {
-            self.answered(number, &subscription, &response);
+            self.answered(number, &subscription, service, &response);
         }
         response
     }
@@ -112,14 +113,13 @@ impl Pushes {
             }
             if let Some(event) = recent.event(number) {
                 let fate = event.deliveries.entry(subscription.clone()).or_insert_with(Fate::waiting);
-                fate.stage = Stage::Delivered;
-                fate.attempts += 1;
+                fate.begin(fate.attempts + 1, Timestamp::now());
             }
         });
         Some((number, subscription))
     }
 
-    fn answered(&self, number: u64, subscription: &str, response: &Response) {
+    fn answered(&self, number: u64, subscription: &str, service: &str, response: &Response) {
         let status = response.status();
         let outcome = Outcome::from_headers(response.headers());
         let stage = match outcome {
@@ -133,10 +133,11 @@ impl Pushes {
             recent.update(number, subscription, |fate| {
                 (fate.stage, fate.outcome, fate.failure) = (stage, outcome, failure);
             });
+            recent.ended(number, subscription, service, Timestamp::now());
         });
     }
 
-    fn act<T>(&self, act: impl FnOnce(&mut RecentEvents) -> T) -> T {
+    pub(crate) fn act<T>(&self, act: impl FnOnce(&mut RecentEvents) -> T) -> T {
         // No code panics between two changes, so a poisoned value is still consistent.
         act(&mut self.recent.lock().unwrap_or_else(PoisonError::into_inner))
     }

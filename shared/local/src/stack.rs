@@ -1,35 +1,31 @@
-//! All services on one port, and the routes that belong to no service: the page, stop and start,
-//! and Pub/Sub's REST API.
+//! All services on one port, and the routes that belong to no service: the console, and Pub/Sub's REST API.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Request, State},
-    http::{
-        HeaderMap, HeaderValue, Method, StatusCode, Uri,
-        header::{ACCEPT, HOST, ORIGIN},
-        uri::{Authority, PathAndQuery},
-    },
-    middleware::{Next, from_fn},
-    response::{Html, IntoResponse, Redirect, Response},
-    routing::{get, post},
+    extract::{Request, State},
+    http::{HeaderMap, Method, Uri, header::ACCEPT, uri::PathAndQuery},
+    response::{IntoResponse, Response},
+    routing::get,
 };
 use catalog::Catalog;
 use futures::{FutureExt, future::BoxFuture, future::join3};
-use pushbox::{Problem, Route, ServiceName};
+use pushbox::{Ports, Problem, Route, ServiceName};
 use serde_json::json;
-use tower::ServiceExt;
+use tokio::sync::watch;
 
-use crate::{Broker, Emulator, Mail, Tasks, broker::push, mails, page, pushes::Pushes, rest, state};
+use crate::{
+    Broker, Emulator, Mail, Tasks,
+    broker::push,
+    console::{self, Extras},
+    journal::Journal,
+    mails,
+    process::Process,
+    pushes::Pushes,
+    rest, state,
+};
 
 /// The interval of Cloud Scheduler in the cloud.
 const RELAY_EVERY: Duration = Duration::from_secs(60);
@@ -37,11 +33,15 @@ const RELAY_EVERY: Duration = Duration::from_secs(60);
 /// All services of a catalog in this process. A clone is another handle to the same stack.
 #[derive(Clone)]
 pub struct Stack {
-    catalog: Arc<Catalog>,
-    transport: Transport,
-    services: Arc<BTreeMap<String, Hosted>>,
-    mailbox: Mailbox,
-    tasks: Option<Tasks>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) transport: Transport,
+    pub(crate) services: Arc<BTreeMap<String, Process>>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) tasks: Option<Tasks>,
+    pub(crate) journal: Journal,
+    pub(crate) extras: Extras,
+    /// Becomes true when the process is told to stop: an open stream would hold it back.
+    pub(crate) stopping: watch::Sender<bool>,
     /// By service.
     routes: Arc<BTreeMap<String, Vec<Route>>>,
 }
@@ -56,12 +56,6 @@ pub(crate) enum Transport {
     Emulator(Emulator, Pushes),
 }
 
-struct Hosted {
-    app: Router,
-    relays: bool,
-    running: AtomicBool,
-}
-
 impl Stack {
     /// A stack of these services on `broker`. The services should publish through the same broker.
     pub fn on_broker(
@@ -69,7 +63,8 @@ impl Stack {
         broker: Broker,
         services: impl IntoIterator<Item = (ServiceName, Router)>,
     ) -> Self {
-        Self::new(catalog, Transport::Broker(broker), services)
+        let journal = broker.act(|topics, _| topics.recent().journal());
+        Self::new(catalog, Transport::Broker(broker), journal, services)
     }
 
     /// A stack of these services on Google's emulator, which must be
@@ -79,17 +74,19 @@ impl Stack {
         emulator: Emulator,
         services: impl IntoIterator<Item = (ServiceName, Router)>,
     ) -> Self {
-        Self::new(catalog, Transport::Emulator(emulator, Pushes::of(catalog)), services)
+        let pushes = Pushes::of(catalog);
+        let journal = pushes.act(|recent| recent.journal());
+        Self::new(catalog, Transport::Emulator(emulator, pushes), journal, services)
     }
 
     fn new(
         catalog: &Catalog,
         transport: Transport,
+        journal: Journal,
         services: impl IntoIterator<Item = (ServiceName, Router)>,
     ) -> Self {
-        let relays = |name| catalog.services.iter().any(|service| service.name == name && service.relays);
         let host = |(name, app): (ServiceName, Router)| {
-            (name.to_owned(), Hosted { app, relays: relays(name), running: AtomicBool::new(true) })
+            (name.to_owned(), Process::of_app(app, relays(catalog, name), journal.clone()))
         };
         Self {
             catalog: Arc::new(catalog.clone()),
@@ -97,8 +94,31 @@ impl Stack {
             services: Arc::new(services.into_iter().map(host).collect()),
             mailbox: Arc::new(|| async { Vec::new() }.boxed()),
             tasks: None,
+            journal,
+            extras: Extras::default(),
+            stopping: watch::channel(false).0,
             routes: Arc::default(),
         }
+    }
+
+    /// Hosts all services of the catalog on these ports. `build` makes the app of a service. It is called again when
+    /// a killed service starts.
+    #[must_use]
+    pub fn with_services(
+        mut self,
+        ports: &Ports,
+        build: impl Fn(&str, Ports) -> Option<Router> + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let host = |name: &String| {
+            let (build, of) = (build.clone(), name.clone());
+            let (ports, journal) = (ports.clone(), self.journal.clone());
+            let built =
+                Process::built(relays(&self.catalog, name), journal, ports, move |ports| build(&of, ports));
+            Some((name.clone(), built?))
+        };
+        self.services =
+            Arc::new(self.catalog.services.iter().map(|entry| &entry.name).filter_map(host).collect());
+        self
     }
 
     /// Lists these routes at `GET /<service>`.
@@ -116,7 +136,7 @@ impl Stack {
         self
     }
 
-    /// Shows the mails that `mailbox` returns on the page, in that order.
+    /// Shows the mails that `mailbox` returns in the console, in that order.
     #[must_use]
     pub fn with_mailbox<F, Fut>(mut self, mailbox: F) -> Self
     where
@@ -134,10 +154,7 @@ impl Stack {
             Transport::Emulator(emulator, _) => emulator.proxy(),
         };
         Router::new()
-            .route("/_local/services/{service}/stop", post(stop))
-            .route("/_local/services/{service}/start", post(start))
-            .route_layer(from_fn(refuse_other_sites))
-            .route("/", get(show_page))
+            .merge(console::routes())
             .route("/_local/state", get(show_state))
             .merge(mails::routes(self.mailbox.clone()))
             .fallback(dispatch)
@@ -167,24 +184,40 @@ impl Stack {
         join3(pushing, firing, self.relay_periodically()).await;
     }
 
+    /// Ends the streams of the console, so that the process can stop.
+    pub fn end_streams(&self) {
+        self.stopping.send_replace(true);
+    }
+
     async fn relay_periodically(&self) {
         let mut timer = tokio::time::interval(RELAY_EVERY);
         loop {
             timer.tick().await;
-            for (service, hosted) in self.services.iter().filter(|(_, hosted)| hosted.relays) {
-                let mut request = Request::new(Body::empty());
-                *request.method_mut() = Method::POST;
-                *request.uri_mut() = Uri::from_static("/relay");
-                if hosted.is_running() && !hosted.answer(request).await.status().is_success() {
-                    tracing::warn!(service, "the relay failed; the next one will try again");
-                }
+            self.relay().await;
+        }
+    }
+
+    /// Makes the services relay what is pending.
+    pub(crate) async fn relay(&self) {
+        for (service, process) in self.services.iter().filter(|(_, process)| process.relays) {
+            let mut request = Request::new(Body::empty());
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = Uri::from_static("/relay");
+            if process.is_up() && !process.answer(service, request).await.status().is_success() {
+                tracing::warn!(service, "the relay failed; the next one will try again");
             }
         }
     }
 
-    async fn state(&self) -> state::State {
-        let is_running = |name: &str| self.services.get(name).is_some_and(Hosted::is_running);
-        state::State::of(&self.catalog, &self.transport, is_running, (self.mailbox)().await).await
+    pub(crate) fn broker(&self) -> Option<&Broker> {
+        match &self.transport {
+            Transport::Broker(broker) => Some(broker),
+            Transport::Emulator(..) => None,
+        }
+    }
+
+    pub(crate) fn is_up(&self, service: &str) -> bool {
+        self.services.get(service).is_some_and(Process::is_up)
     }
 
     /// Lists the service's routes, for a browser or for a program.
@@ -193,43 +226,17 @@ impl Stack {
         let about = entry.map_or("", |entry| &entry.about);
         let routes = self.routes.get(service).map_or(&[][..], Vec::as_slice);
         if wants_html(headers) {
-            return Html(page::render_routes(service, about, routes)).into_response();
+            return console::service_routes(self, service, about, routes);
         }
         let route =
             |route: &Route| json!({ "method": route.method, "path": format!("/{service}{}", route.path) });
         let routes: Vec<_> = routes.iter().map(route).collect();
         Json(json!({ "name": service, "about": about, "routes": routes })).into_response()
     }
-
-    fn set_running(&self, service: &str, running: bool) -> Result<(), Problem> {
-        let unknown = || Problem::not_found(format_args!("service: {service}"));
-        self.services.get(service).ok_or_else(unknown)?.running.store(running, Ordering::Relaxed);
-        if let (Transport::Broker(broker), true) = (&self.transport, running) {
-            broker.with(|topics, now| topics.wake(service, now));
-        }
-        tracing::info!(service, "{}", if running { "started" } else { "stopped" });
-        Ok(())
-    }
 }
 
-impl Hosted {
-    fn is_running(&self) -> bool {
-        self.running.load(Ordering::Relaxed)
-    }
-
-    async fn answer_if_running(&self, name: &str, request: Request) -> Response {
-        if self.is_running() {
-            return self.answer(request).await;
-        }
-        // Pub/Sub treats this answer like a missing instance: it delivers again later.
-        let detail = format!("{name} is stopped. POST /_local/services/{name}/start starts it.");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
-    }
-
-    async fn answer(&self, request: Request) -> Response {
-        let Ok(response) = self.app.clone().oneshot(request).await;
-        response
-    }
+fn relays(catalog: &Catalog, service: &str) -> bool {
+    catalog.services.iter().any(|entry| entry.name == service && entry.relays)
 }
 
 /// Forwards `/<service>/…` to the service as `/…`, as if the service had its own host.
@@ -240,43 +247,17 @@ async fn dispatch(State(stack): State<Stack>, mut request: Request) -> Response 
     let nothing_here = || Problem::no_such_path().into_response();
     let path = request.uri().path();
     let name = path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
-    let Some(hosted) = stack.services.get(&name) else { return nothing_here() };
+    let Some(process) = stack.services.get(&name) else { return nothing_here() };
     let Some(uri) = without_first_segment(request.uri(), &name) else { return nothing_here() };
     let is_root = uri.path() == "/";
     *request.uri_mut() = uri;
     match (request.method(), &stack.transport) {
         (&Method::GET | &Method::HEAD, _) if is_root => stack.show_routes(&name, request.headers()),
         (&Method::POST, Transport::Emulator(_, pushes)) if is_root => {
-            pushes.watch(request, |request| hosted.answer_if_running(&name, request)).await
+            pushes.watch(&name, request, |request| process.answer(&name, request)).await
         }
-        _ => hosted.answer_if_running(&name, request).await,
+        _ => process.answer(&name, request).await,
     }
-}
-
-/// Refuses requests that another site makes a person's browser send. They have the site's `Origin`,
-/// or its `Host` if its name [points to this machine](https://en.wikipedia.org/wiki/DNS_rebinding).
-/// Programs that are not browsers send no `Origin`.
-async fn refuse_other_sites(request: Request, next: Next) -> Response {
-    if is_from_here(&request) {
-        return next.run(request).await;
-    }
-    let detail = "Only the local stack's page may do this: Host must be localhost, and Origin, if present, must match Host.";
-    Problem::new(StatusCode::FORBIDDEN, detail).into_response()
-}
-
-fn is_from_here(request: &Request) -> bool {
-    let header = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    // HTTP/2 has the host in the URI.
-    let host = request.uri().authority().map(Authority::as_str).or(header(HOST)).unwrap_or_default();
-    let is_same = |origin: &HeaderValue| origin.as_bytes() == format!("http://{host}").as_bytes();
-    is_this_machine(host) && request.headers().get(ORIGIN).is_none_or(is_same)
-}
-
-fn is_this_machine(host: &str) -> bool {
-    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| {
-        let port = host.strip_prefix(name).map(|rest| rest.strip_prefix(':').unwrap_or(rest));
-        port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
-    })
 }
 
 fn without_first_segment(uri: &Uri, segment: &str) -> Option<Uri> {
@@ -287,31 +268,13 @@ fn without_first_segment(uri: &Uri, segment: &str) -> Option<Uri> {
     Uri::from_parts(parts).ok()
 }
 
-async fn show_page(State(stack): State<Stack>) -> Html<String> {
-    Html(page::render(&stack.state().await))
-}
-
 async fn show_state(State(stack): State<Stack>) -> Json<state::State> {
-    Json(stack.state().await)
+    let mails = (stack.mailbox)().await;
+    let is_up = |name: &str| stack.is_up(name);
+    Json(state::State::of(&stack.catalog, &stack.transport, is_up, mails, stack.journal.last()).await)
 }
 
-async fn stop(stack: State<Stack>, name: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    switch(&stack, &name, false, &headers)
-}
-
-async fn start(stack: State<Stack>, name: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    switch(&stack, &name, true, &headers)
-}
-
-fn switch(stack: &Stack, service: &str, running: bool, headers: &HeaderMap) -> Result<Response, Problem> {
-    stack.set_running(service, running)?;
-    if wants_html(headers) {
-        return Ok(Redirect::to("/").into_response());
-    }
-    Ok(Json(json!({ "name": service, "running": running })).into_response())
-}
-
-fn wants_html(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     let accepts = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     accepts.contains("text/html")
 }

@@ -1,4 +1,4 @@
-//! The state that the page and `GET /_local/state` show.
+//! The state that `GET /_local/state` shows.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -16,6 +16,9 @@ use crate::{
 };
 use pushbox::wire::attribute;
 
+/// How many events are shown, newest first.
+const MOST_EVENTS: usize = 200;
+
 /// How many dead letters are shown, newest first.
 const MOST_DEAD_LETTERS: usize = 100;
 
@@ -28,6 +31,8 @@ const MOST_DATA: usize = 4000;
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct State {
+    /// The number of the last change in `GET /_local/stream`.
+    pub(crate) sequence: u64,
     pub(crate) carried_by: CarriedBy,
     pub(crate) services: Vec<ServiceState>,
     /// Newest first. On the emulator, only the events that it has pushed to this process.
@@ -134,7 +139,7 @@ pub struct Attachment {
 }
 
 /// Newest first.
-type Letters = Vec<DeadLetter>;
+pub(crate) type Letters = Vec<DeadLetter>;
 
 impl State {
     pub(crate) async fn of(
@@ -142,6 +147,7 @@ impl State {
         transport: &Transport,
         is_running: impl Fn(&str) -> bool,
         mut mails: Vec<Mail>,
+        sequence: u64,
     ) -> Self {
         let broker = match transport {
             Transport::Broker(broker) => Some(broker),
@@ -161,24 +167,24 @@ impl State {
                 (CarriedBy::Emulator, pushes.recent(), letters)
             }
         };
-        let events = events.into_iter().map(EventState::from).collect();
+        let events = events.into_iter().take(MOST_EVENTS).map(EventState::from).collect();
         let services = services.collect();
-        Self { carried_by, services, events, dead_letter_count, dead_letters, mail_count, mails }
+        Self { sequence, carried_by, services, events, dead_letter_count, dead_letters, mail_count, mails }
     }
 }
 
-fn events_of(broker: &Broker) -> Vec<RecentEvent> {
+pub(crate) fn events_of(broker: &Broker) -> Vec<RecentEvent> {
     broker.act(|topics, _| topics.recent().iter().rev().cloned().collect())
 }
 
-fn letters_of(broker: &Broker) -> (Option<usize>, Letters) {
+pub(crate) fn letters_of(broker: &Broker) -> (Option<usize>, Letters) {
     broker.act(|topics, _| {
         let letters: Vec<_> = topics.dead_letters().collect();
         (Some(letters.len()), newest(letters))
     })
 }
 
-async fn letters_on(
+pub(crate) async fn letters_on(
     emulator: &Emulator,
     pushes: &Pushes,
     catalog: &Catalog,
@@ -260,7 +266,7 @@ impl DeadLetter {
 }
 
 /// The part of the data that is shown.
-fn beginning(data: &[u8]) -> Cow<'_, str> {
+pub(crate) fn beginning(data: &[u8]) -> Cow<'_, str> {
     let text = String::from_utf8_lossy(&data[..data.len().min(MOST_DATA)]);
     match data.len() {
         // The cut may be inside a character.

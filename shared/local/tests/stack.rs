@@ -265,9 +265,10 @@ async fn a_rejected_message_becomes_a_dead_letter_with_its_reason() {
     let fate = local.stage(&id).await;
     assert_eq!((&fate["stage"], &fate["failure"]), (&json!("rejected"), &letter["reason"]));
 
-    let (_, page) = local.get("/").await;
+    let (_, page) = local.get("/_local/dead-letters").await;
     assert!(page.contains("nobody is &lt;b&gt;no&lt;/b&gt; name"), "{page}");
-    assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
+    let (_, page) = local.get("/_local/mailbox").await;
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"), "{page}");
 
     let holder = "/v1/projects/local/subscriptions/crm-service-dead-letter";
     let (_, pulled) = local.post(&format!("{holder}:pull"), json!({ "maxMessages": 10 })).await;
@@ -299,7 +300,7 @@ async fn every_service_has_its_own_path_prefix() {
         ("/crm-service/nothing", StatusCode::NOT_FOUND, "There is nothing at this path."),
         ("/crm-services", StatusCode::NOT_FOUND, "There is nothing at this path."),
         ("//crm-service/healthz", StatusCode::NOT_FOUND, "There is nothing at this path."),
-        ("/_local/services", StatusCode::NOT_FOUND, "There is nothing at this path."),
+        ("/_local/nothing", StatusCode::NOT_FOUND, "There is nothing at this path."),
     ] {
         let (answered, body) = local.get(path).await;
         assert_eq!(answered, status, "{path}: {body}");
@@ -359,9 +360,11 @@ async fn accepts_a_message_of_ten_megabytes() {
 async fn a_form_on_the_page_redirects_to_the_page() {
     let local = Local::start().await;
     let form = local.client.post(format!("{}/_local/services/crm-service/stop", local.url));
-    let response = form.header("accept", "text/html,*/*").send().await.unwrap();
+    let form = form.header("accept", "text/html,*/*").header("referer", "http://evil.example//here?a=b");
+    let response = form.send().await.unwrap();
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
-    assert!(local.get("/").await.1.contains("/_local/services/crm-service/start"));
+    assert_eq!(response.headers()["location"], "/here?a=b");
+    assert!(local.get("/_local/services").await.1.contains("/_local/services/crm-service/start"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -389,11 +392,11 @@ async fn a_running_service_relays_every_minute() {
 #[tokio::test]
 async fn the_page_shows_the_outcome_that_a_service_reports() {
     for (header, outcome, badge) in [
-        (Some("handled"), json!("handled"), "badge good\">handled"),
-        (Some("duplicate"), json!("duplicate"), "badge plain\">duplicate"),
-        (Some("ignored"), json!("ignored"), "badge warn\">ignored"),
-        (Some("something else"), Value::Null, "badge plain\">acked"),
-        (None, Value::Null, "badge plain\">acked"),
+        (Some("handled"), json!("handled"), "fate good\">crm-service <b>handled"),
+        (Some("duplicate"), json!("duplicate"), "fate plain\">crm-service <b>duplicate"),
+        (Some("ignored"), json!("ignored"), "fate warn\">crm-service <b>ignored"),
+        (Some("something else"), Value::Null, "fate plain\">crm-service <b>acked"),
+        (None, Value::Null, "fate plain\">crm-service <b>acked"),
     ] {
         let catalog = Catalog::of(&[System { name: "signup", services: vec![crm_service()] }]);
         let answer = move || async move {
@@ -408,7 +411,7 @@ async fn the_page_shows_the_outcome_that_a_service_reports() {
         let id = local.sign_up("user-1", "Ada", json!({})).await;
         until("the ack", async || (local.stage(&id).await["stage"] == "acked").then_some(())).await;
         assert_eq!(local.stage(&id).await["outcome"], outcome);
-        let page = local.get("/").await.1;
+        let page = local.get("/_local/events").await.1;
         assert!(page.contains(badge), "{badge} is not in {page}");
     }
 }
@@ -418,8 +421,8 @@ async fn the_page_shows_the_data_and_attributes_of_an_event() {
     let local = Local::start().await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let id = local.sign_up("user-1", "<b>Ada</b>", json!({ "traceparent": trace })).await;
-    let page = local.get("/").await.1;
-    for expected in [trace, &id, "&lt;b&gt;Ada&lt;/b&gt;", " UTC</time>"] {
+    let page = local.get(&format!("/_local/events/{id}")).await.1;
+    for expected in [trace, &id, "&lt;b&gt;Ada&lt;/b&gt;", " UTC\""] {
         assert!(page.contains(expected), "{expected} is not in {page}");
     }
     let event = &local.state().await["events"][0];
@@ -472,7 +475,7 @@ async fn an_unknown_total_is_not_shown_as_zero() {
     let emulator = Emulator::new("127.0.0.1:1", "local").unwrap();
     let local = Local::serve(Stack::on_emulator(&catalog, emulator, [])).await;
     assert_eq!(local.state().await["deadLetterCount"], Value::Null);
-    let page = local.get("/").await.1;
+    let page = local.get("/_local/dead-letters").await.1;
     assert!(page.contains("The total is unknown."), "{page}");
 }
 
@@ -498,12 +501,12 @@ async fn a_service_lists_its_routes() {
 #[tokio::test]
 async fn mails_are_shown_as_html_that_runs_no_script() {
     let local = Local::start().await;
-    let page = local.get("/").await.1;
+    let page = local.get("/_local/mailbox/mail-1").await.1;
     for (path, body) in [
         ("/_local/mails/mail-1", "<p>Hello</p>"),
         ("/_local/mails/mail-1/attachments/0", "<script>alert(1)</script>"),
     ] {
-        assert!(page.contains(&format!("href=\"{path}\"")), "{path} is not in {page}");
+        assert!(page.contains(&format!("=\"{path}\"")), "{path} is not in {page}");
         let response = local.client.get(format!("{}{path}", local.url)).send().await.unwrap();
         let header = |name| response.headers()[name].to_str().unwrap().to_owned();
         assert!(header("content-type").starts_with("text/html"));

@@ -19,6 +19,7 @@ use crate::{
     json::read_object,
     key::{Key, digest},
     message::Outbox,
+    origin::Origin,
     receipt::{self, Answer, Done, State},
     store::Precondition,
     trace::{Trace, only},
@@ -159,7 +160,8 @@ impl<T> Command<T> {
         Fut: Future<Output = Result<Reply, Problem>>,
     {
         let Self { runtime, key, fingerprint, trace, .. } = self;
-        let subject = runtime.subject(key, None, false, None, trace);
+        let origin = Origin::of_command(&key);
+        let subject = runtime.subject(key, None, false, None, origin, trace);
         let sealed = transact(
             &runtime,
             &subject,

@@ -8,9 +8,9 @@ use crate::{
     Failure, Message, Outcome, Runtime,
     context::Subject,
     delivery::Delivery,
-    fault,
     key::Key,
     message::limits,
+    origin::Origin,
     perform,
     receipt::State,
     service::{Handler, Step},
@@ -42,7 +42,8 @@ async fn handle(runtime: &Runtime, delivery: &Delivery, key: &Key, trace: Trace)
     let Some(handler) = runtime.handler(&event_type) else { return Ok(Outcome::Ignored) };
     let data = delivery.data.as_ref().map_err(|reason| Failure::Reject((*reason).to_owned()))?;
     let message_id = Some(delivery.message_id.clone());
-    let subject = runtime.subject(key.clone(), message_id, delivery.is_replay(), delivery.time(), trace);
+    let (origin, time) = (Origin::of_event(delivery), delivery.time());
+    let subject = runtime.subject(key.clone(), message_id, delivery.is_replay(), time, origin, trace);
     match handler {
         Handler::Transaction(step) => {
             let late = |_| Failure::Retry("the handler's deadline passed".to_owned());
@@ -66,7 +67,7 @@ async fn run(
             // The first delivery may have died before its relay, so a duplicate relays, too.
             Sealed::Existing(found) => (found.receipt.state, Outcome::Duplicate),
         };
-    fault::point("committed").await;
+    runtime.ports().crash.point("committed").await;
     match state {
         State::Done(done) => runtime.relay(&done.outbox).await.map(|()| outcome),
         State::Claimed { .. } | State::Abandoned { .. } => {

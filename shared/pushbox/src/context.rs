@@ -12,6 +12,7 @@ use crate::{
     Document, Event, Failure, Path, ServiceName, json,
     key::{Key, digest},
     message::{Outbox, Outgoing},
+    origin::Origin,
     store::{self, Change, Fields, Precondition, Store, StoreError, Stored, Write},
     timers::timer_id,
     trace::Trace,
@@ -66,6 +67,7 @@ pub(crate) struct Subject {
     /// The message is the replay of a dead letter.
     pub(crate) is_replay: bool,
     pub(crate) occurred_at: Timestamp,
+    pub(crate) origin: Origin,
     pub(crate) trace: Trace,
 }
 
@@ -378,8 +380,8 @@ fn named<E: Event>(id: &str) -> String {
 
 impl Staged {
     fn push<E: Event>(&mut self, event: &E, run: &Run, id: &str, at: Option<Timestamp>) {
-        let Subject { service, trace, .. } = &*run.subject;
-        match Outgoing::new(event, service, id, run.now, at, trace) {
+        let Subject { service, origin, trace, .. } = &*run.subject;
+        match Outgoing::new(event, service, id, run.now, at, origin, trace) {
             Ok(outgoing) if outgoing.is_too_large_for_its_timer() => {
                 self.mistake = Some(format!("{} is too large for a timer", E::TYPE));
             }

@@ -83,6 +83,7 @@ struct StructuredEvent {
     r#type: Option<String>,
     specversion: Option<String>,
     time: Option<String>,
+    correlationid: Option<String>,
     traceparent: Option<String>,
     tracestate: Option<String>,
     data: Option<Box<serde_json::value::RawValue>>,
@@ -230,6 +231,7 @@ impl Delivery {
             (attribute::TYPE, event.r#type),
             (attribute::TIME, event.time),
             (attribute::CONTENT_TYPE, content_type),
+            (attribute::CORRELATION_ID, event.correlationid),
             ("ce-traceparent", event.traceparent),
             ("ce-tracestate", event.tracestate),
         ];

@@ -270,7 +270,11 @@ pub async fn serve(listener: TcpListener, app: Router, background: TaskTracker) 
     }
 }
 
-async fn told_to_stop() -> io::Result<()> {
+/// Waits for SIGTERM or Ctrl-C, which end [`serve`].
+///
+/// # Errors
+/// If the process cannot listen for signals.
+pub async fn told_to_stop() -> io::Result<()> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

@@ -26,13 +26,15 @@
 //! | know the caller | [`SignedIn`], [`Confirmed`], [`AccessTokens`], [`revoke`] |
 //! | answer queries by HTTP | [`Documents`], [`Page`], [`PageQuery`] |
 //! | run a service | [`Service::app`], [`Ports`], [`Timing`], [`PushAuth`], [`Origins`], [`serve`] |
-//! | test a service | [`Clock`], [`Random`], [`store::Memory`] |
+//! | test a service | [`Clock`], [`Offset`], [`Random`], [`store::Memory`], [`Crash`] |
 //! | publish at a later time | [`Context::publish_at`], [`Context::cancel`], [`Service::delays`] |
 //! | implement a database, a topic or timers | [`store::Store`], [`store_contract!`], [`publisher::Publisher`], [`timers::Timers`] |
+//! | read what an event has caused, and counts that must agree | [`story`], [`audit`] |
 //! | describe services | [`Service::declaration`] |
 //!
 //! The crate's README shows a complete consumer. `examples/` holds the smallest consumer, effect and producer.
 
+pub mod audit;
 mod auth;
 mod claim;
 mod clock;
@@ -55,6 +57,7 @@ mod json;
 mod key;
 mod listing;
 mod message;
+mod origin;
 mod outcome;
 mod perform;
 mod problem;
@@ -65,6 +68,7 @@ mod runtime;
 mod service;
 mod signed_in;
 pub mod store;
+pub mod story;
 pub mod telemetry;
 pub mod timers;
 mod timing;
@@ -75,7 +79,7 @@ pub mod wire;
 #[cfg(feature = "oidc")]
 pub use auth::Oidc;
 pub use auth::PushAuth;
-pub use clock::Clock;
+pub use clock::{Clock, Offset};
 pub use command::{Command, Reply};
 pub use context::{Context, Created};
 pub use cors::Origins;
@@ -83,7 +87,8 @@ pub use document::{Document, Path};
 pub use effect::Effect;
 pub use event::Event;
 pub use failure::{Failure, reject};
-pub use http::serve;
+pub use fault::Crash;
+pub use http::{serve, told_to_stop};
 pub use listing::{Documents, Page, PageQuery, Unfiltered};
 pub use message::Message;
 pub use problem::{FieldErrors, Problem};

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Event, ServiceName,
+    origin::Origin,
     timers::{Timer, timer_id},
     trace::Trace,
     wire::{attribute, limit},
@@ -63,6 +64,7 @@ impl Outgoing {
         id: &str,
         now: Timestamp,
         at: Option<Timestamp>,
+        origin: &Origin,
         trace: &Trace,
     ) -> Result<Self, serde_json::Error> {
         let mut data = serde_json::to_value(event)?;
@@ -76,6 +78,8 @@ impl Outgoing {
             (attribute::TYPE, E::TYPE.to_owned()),
             (attribute::TIME, at.unwrap_or(now).to_string()),
             (attribute::CONTENT_TYPE, "application/json".to_owned()),
+            (attribute::CAUSATION_ID, origin.cause.clone()),
+            (attribute::CORRELATION_ID, origin.root.clone()),
             (attribute::TRACEPARENT, trace.to_string()),
         ];
         let state = trace.state().map(|state| (attribute::TRACESTATE, state.to_owned()));

@@ -11,7 +11,6 @@ use crate::{
     context::Subject,
     detach::DetachOnDrop,
     effect::AnyEffect,
-    fault,
     guard::{Guarded, guard},
     message::Outbox,
     receipt::{self, Found, Phase, Receipt, State},
@@ -60,9 +59,10 @@ impl Performing {
                 return Err(Failure::Reject(reason.clone()));
             }
             Phase::Performing | Phase::Released => {
-                fault::point("claimed").await;
+                let crash = &self.runtime.ports().crash;
+                crash.point("claimed").await;
                 let outcome = self.perform(&mut held).await?;
-                fault::point("performed").await;
+                crash.point("performed").await;
                 match self.complete(&held, &outcome).await {
                     unrecorded @ Err(Unrecorded::Failed(_) | Unrecorded::Panicked(_)) => {
                         if self.keep(&mut held, Phase::Performed(outcome.clone())).await {
@@ -77,7 +77,7 @@ impl Performing {
             }
         };
         let outbox = completed.map_err(Unrecorded::into_failure)?;
-        fault::point("committed").await;
+        self.runtime.ports().crash.point("committed").await;
         self.runtime.relay(&outbox).await
     }
 

@@ -32,11 +32,11 @@ pub(crate) struct Receipt {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct About {
     /// The key, for people. The receipt's id is the key's digest.
-    key: String,
+    pub(crate) key: String,
     /// The message that was handled; absent for a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message_id: Option<String>,
-    created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     pub(crate) expire_at: Timestamp,
 }
 

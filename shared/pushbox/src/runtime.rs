@@ -17,11 +17,12 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    AccessTokens, Clock, Failure, Path, PushAuth, Random, Service, ServiceName, Timing,
+    AccessTokens, Clock, Crash, Failure, Path, PushAuth, Random, Service, ServiceName, Timing,
     context::{Publishes, Subject},
-    fault, http,
+    http,
     key::Key,
     message::{Outbox, Outgoing},
+    origin::Origin,
     publisher::Publisher,
     receipt::{self, Receipt},
     service::Handler,
@@ -50,6 +51,8 @@ pub struct Ports {
     pub timing: Timing,
     /// Whose access tokens [`SignedIn`](crate::SignedIn) accepts. By default it accepts none.
     pub access_tokens: AccessTokens,
+    /// The end of the service, if its host or a test can kill it.
+    pub crash: Crash,
 }
 
 impl Ports {
@@ -65,6 +68,7 @@ impl Ports {
             background: TaskTracker::new(),
             timing: Timing::DEFAULT,
             access_tokens: AccessTokens::none(),
+            crash: Crash::default(),
         }
     }
 }
@@ -151,6 +155,7 @@ impl Runtime {
         message_id: Option<String>,
         is_replay: bool,
         occurred_at: Option<Timestamp>,
+        origin: Origin,
         trace: Trace,
     ) -> Arc<Subject> {
         Arc::new(Subject {
@@ -160,6 +165,7 @@ impl Runtime {
             message_id,
             is_replay,
             occurred_at: occurred_at.unwrap_or_else(|| self.now()),
+            origin,
             trace,
         })
     }
@@ -196,7 +202,7 @@ impl Runtime {
         receipt: Receipt,
         version: Version,
     ) -> Result<(), Failure> {
-        fault::point("committed").await;
+        self.0.ports.crash.point("committed").await;
         self.relay(receipt.outbox()).await?;
         let runtime = self.clone();
         self.0.ports.background.spawn(async move { runtime.clear(&path, receipt, version).await });

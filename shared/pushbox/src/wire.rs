@@ -12,6 +12,12 @@ pub mod attribute {
     pub const TYPE: &str = "ce-type";
     /// The time at which the event happened, as in RFC 3339.
     pub const TIME: &str = "ce-time";
+    /// The id of the event that caused this one. If a command caused it: the id of the command's receipt. This and the
+    /// next follow
+    /// [CloudEvents' correlation extension](https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/correlation.md).
+    pub const CAUSATION_ID: &str = "ce-causationid";
+    /// The id of the event or of the command that began the story. All events of the story have it.
+    pub const CORRELATION_ID: &str = "ce-correlationid";
     /// The version of CloudEvents: `1.0`.
     pub const SPEC_VERSION: &str = "ce-specversion";
     /// The media type of the data.

@@ -6,6 +6,7 @@ mod consumers;
 mod effects;
 mod rejections;
 mod replays;
+mod stories;
 mod timers;
 
 use std::{

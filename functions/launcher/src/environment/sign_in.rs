@@ -25,6 +25,7 @@ const SIGNING_KEY: Variable = Variable(
 );
 
 /// Who signs access tokens.
+#[derive(Clone)]
 pub(crate) struct SignIn {
     issuer: String,
     /// The tokens that a service accepts.

@@ -1,16 +1,19 @@
 //! The local payment gateway: a fake that moves no money, and stores each charge, refund and cancellation as
 //! a document.
 
-use std::sync::Arc;
+use std::{
+    future::pending,
+    sync::{Arc, atomic::Ordering},
+};
 
 use jiff::Timestamp;
 use pushbox::{
     Clock, Failure, Path, reject,
-    store::{Query, Store},
+    store::{Query, Store, StoreError},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Cancellation, Outcome, Payment, Refund, RefundOutcome};
+use super::{Cancellation, LocalFaults, Outcome, Payment, Refund, RefundOutcome};
 use crate::keep::keep_first;
 
 const SERVICE: &str = "local-payment-gateway";
@@ -27,14 +30,35 @@ const REFUND_FAILS: &str = "pm_card_refundFail";
 pub(super) struct LocalGateway {
     store: Arc<dyn Store>,
     clock: Clock,
+    faults: LocalFaults,
 }
 
-#[derive(Serialize, Deserialize)]
+/// A charge at the local payment gateway.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Charge {
-    charged_at: Timestamp,
-    payment: Payment,
-    outcome: Outcome,
+pub struct LocalCharge {
+    /// The time of the first attempt.
+    pub charged_at: Timestamp,
+    /// What was charged.
+    pub payment: Payment,
+    /// The outcome, which every attempt with the same key gets.
+    pub outcome: Outcome,
+}
+
+/// Reads the charges: up to `limit` of them, with keys greater than `after`, in the order of the keys. The keys are
+/// random.
+///
+/// # Errors
+/// The store fails, or holds something that is not a charge.
+pub async fn local_charges(
+    store: &dyn Store,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<(String, LocalCharge)>, StoreError> {
+    let collection = Path::collection_of(SERVICE, CHARGES);
+    let query = Query { collection, filters: Vec::new(), after: after.map(str::to_owned), limit };
+    let read = |fields| serde_json::from_value(fields).map_err(|_| StoreError("not a charge".to_owned()));
+    store.list(&query).await?.into_iter().map(|stored| Ok((stored.id, read(stored.fields.into())?))).collect()
 }
 
 /// A refund or a cancellation, with what it was asked for.
@@ -55,23 +79,28 @@ struct Cancel {
 }
 
 impl LocalGateway {
-    pub(super) fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        Self { store, clock }
+    pub(super) fn new(store: Arc<dyn Store>, clock: Clock, faults: LocalFaults) -> Self {
+        Self { store, clock, faults }
     }
 
     pub(super) async fn charge(&self, payment: Payment, key: &str) -> Result<Outcome, Failure> {
         let id = format!("{PREFIX}{key}");
-        let outcome = match decline_code(&payment.method) {
+        let faulty = || self.faults.declines.load(Ordering::Relaxed).then(|| "generic_decline".to_owned());
+        let outcome = match decline_code(&payment.method).or_else(faulty) {
             Some(code) => Outcome::Declined { id: Some(id), code },
             None => Outcome::Paid { id },
         };
-        let charge = Charge { charged_at: self.clock.now(), payment: payment.clone(), outcome };
+        let charge = LocalCharge { charged_at: self.clock.now(), payment: payment.clone(), outcome };
         let kept = keep_first(&*self.store, Path::new(SERVICE, CHARGES, key), charge).await?;
+        if self.faults.hangs.load(Ordering::Relaxed) {
+            // The runtime cuts the call off.
+            pending::<()>().await;
+        }
         if kept.payment != payment { Err(key_was_used()) } else { Ok(kept.outcome) }
     }
 
     pub(super) async fn refund(&self, refund: Refund, key: &str) -> Result<RefundOutcome, Failure> {
-        let Charge { payment, outcome, .. } = self.find(&refund.charge_id).await?;
+        let LocalCharge { payment, outcome, .. } = self.find(&refund.charge_id).await?;
         if !matches!(outcome, Outcome::Paid { .. }) {
             return Err(reject("the local payment gateway: the charge is not paid"));
         }
@@ -96,7 +125,7 @@ impl LocalGateway {
         self.reverse(CANCELLATIONS, key, Cancel { charge_id }, outcome).await
     }
 
-    async fn find(&self, charge_id: &str) -> Result<Charge, Failure> {
+    async fn find(&self, charge_id: &str) -> Result<LocalCharge, Failure> {
         let no_charge = || reject("the local payment gateway: resource_missing");
         let key = charge_id.strip_prefix(PREFIX).ok_or_else(no_charge)?;
         let found = self.store.get(&Path::new(SERVICE, CHARGES, key)).await?.ok_or_else(no_charge)?;

@@ -103,8 +103,11 @@ async fn push(client: Client, port: u16, broker: Broker, delivery: Delivery) {
     };
     let answer = answer.await;
     let outcome = answer.as_ref().ok().and_then(|(_, outcome)| *outcome);
+    let is_lost = delivery.attempt == 1 && broker.act(|topics, _| topics.faults.drop_acks);
     let failure = match answer.map(|(status, _)| status) {
-        Ok(status) if is_ack(status) => None,
+        Ok(status) if is_ack(status) => {
+            is_lost.then(|| "the ack was lost: a fault of the broker is on".to_owned())
+        }
         Ok(status) => Some(format!("answered {}", status.as_u16())),
         Err(error) if error.is_timeout() => Some("no answer within the ack deadline".to_owned()),
         Err(error) if error.is_connect() => Some("no connection".to_owned()),
@@ -118,6 +121,9 @@ async fn push(client: Client, port: u16, broker: Broker, delivery: Delivery) {
         };
         if let (true, Some(outcome)) = (in_time, outcome) {
             topics.outcome(&delivery, outcome);
+        }
+        if in_time {
+            topics.ended(subscription, delivery.message.number, now);
         }
     });
 }

@@ -7,15 +7,23 @@ use std::{
 };
 
 use axum::http::HeaderMap;
+use jiff::Timestamp;
 use serde::{
     Deserialize, Serialize,
     de::{IntoDeserializer, value::Error as ValueError},
 };
 
 use super::{Delivery, Published};
+use crate::journal::{Change, Journal};
 
 /// How many events are kept.
-pub(crate) const MOST_EVENTS: usize = 200;
+pub(crate) const MOST_EVENTS: usize = 2_000;
+
+/// How many bytes of a type the journal keeps.
+const LONGEST_NAME: usize = 200;
+
+/// How many attempts of a delivery are kept.
+pub(crate) const MOST_ATTEMPTS: usize = 10;
 
 /// How many bytes of events are kept.
 pub(crate) const MOST_EVENT_BYTES: usize = 16 << 20;
@@ -39,6 +47,23 @@ pub struct Fate {
     /// The number of deliveries.
     pub attempts: u32,
     /// Why the last delivery failed.
+    pub failure: Option<String>,
+    /// The last ten deliveries, oldest first.
+    pub history: Vec<Attempt>,
+}
+
+/// One delivery of a message to a subscription.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Attempt {
+    /// Counted from 1.
+    pub number: u32,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended. None while it is in flight.
+    pub ended: Option<Timestamp>,
+    /// One word for its end, such as `handled` or `retry`.
+    pub result: Option<&'static str>,
+    /// Why it failed.
     pub failure: Option<String>,
 }
 
@@ -86,12 +111,13 @@ pub enum Stage {
     DeadLettered,
 }
 
-/// The last 200 events, with up to 16 MiB.
+/// The last 2,000 events, with up to 16 MiB.
 #[derive(Default)]
 pub struct RecentEvents {
     /// Sorted by the number of the message.
     events: VecDeque<RecentEvent>,
     bytes: usize,
+    journal: Journal,
 }
 
 impl RecentEvents {
@@ -100,7 +126,20 @@ impl RecentEvents {
         self.events.iter()
     }
 
+    pub(crate) fn journal(&self) -> Journal {
+        self.journal.clone()
+    }
+
+    /// Forgets all events.
+    pub(crate) fn clear(&mut self) {
+        self.events.clear();
+        self.bytes = 0;
+        self.journal.note(Change::Other);
+    }
+
     pub(crate) fn published(&mut self, message: Arc<Published>, subscriptions: &[String]) {
+        let source = message.attributes.get(attribute::SOURCE).cloned();
+        self.journal.note(Change::Published { event: name(&message), source });
         let deliveries = subscriptions.iter().map(|name| (name.clone(), Fate::waiting())).collect();
         self.bytes += message.bytes();
         // Google's emulator does not push in the order of its numbers.
@@ -112,10 +151,19 @@ impl RecentEvents {
         }
     }
 
-    pub(super) fn delivered(&mut self, delivery: &Delivery) {
+    pub(super) fn delivered(&mut self, delivery: &Delivery, now: Timestamp) {
         self.update(delivery.message.number, &delivery.subscription, |fate| {
-            (fate.stage, fate.attempts) = (Stage::Delivered, delivery.attempt);
+            fate.begin(delivery.attempt, now)
         });
+    }
+
+    /// Records the end of a delivery, after its fate was updated.
+    pub(crate) fn ended(&mut self, number: u64, subscription: &str, service: &str, now: Timestamp) {
+        let Some(event) = self.event(number) else { return };
+        let kind = name(&event.message);
+        let Some(fate) = event.deliveries.get_mut(subscription) else { return };
+        let result = fate.end(now);
+        self.journal.note(Change::Delivered { event: kind, service: service.to_owned(), result });
     }
 
     /// Records the reason of a message that a service dead-lettered. Its attributes name the original
@@ -147,8 +195,47 @@ impl RecentEvents {
 
 impl Fate {
     pub(crate) fn waiting() -> Self {
-        Self { stage: Stage::Waiting, outcome: None, attempts: 0, failure: None }
+        Self { stage: Stage::Waiting, outcome: None, attempts: 0, failure: None, history: Vec::new() }
     }
+
+    pub(crate) fn begin(&mut self, number: u32, now: Timestamp) {
+        (self.stage, self.attempts) = (Stage::Delivered, number);
+        if self.history.len() >= MOST_ATTEMPTS {
+            self.history.remove(0);
+        }
+        self.history.push(Attempt { number, began: now, ended: None, result: None, failure: None });
+    }
+
+    fn end(&mut self, now: Timestamp) -> &'static str {
+        let result = self.result();
+        let failure = self.failure.clone().filter(|_| !matches!(self.stage, Stage::Acked));
+        if let Some(attempt) = self.history.iter_mut().find(|attempt| attempt.ended.is_none()) {
+            (attempt.ended, attempt.result, attempt.failure) = (Some(now), Some(result), failure);
+        }
+        result
+    }
+
+    /// One word for the stage and the outcome. Several outcomes share a stage.
+    pub(crate) fn result(&self) -> &'static str {
+        match (self.stage, self.outcome) {
+            (Stage::Waiting, _) => "waiting",
+            (Stage::Delivered, _) => "in flight",
+            (Stage::Acked, Some(Outcome::Handled)) => "handled",
+            (Stage::Acked, Some(Outcome::Duplicate)) => "duplicate",
+            (Stage::Acked, Some(Outcome::Ignored)) => "ignored",
+            (Stage::Acked, _) => "acked",
+            (Stage::Rejected, _) => "reject",
+            (Stage::Retrying, _) => "retry",
+            (Stage::DeadLettered, _) => "dead letter",
+        }
+    }
+}
+
+/// The type, for the journal. A type from the data may be long, and the journal has no limit in bytes.
+fn name(message: &Published) -> String {
+    let mut name = event_type(message).unwrap_or_default();
+    name.truncate(name.floor_char_boundary(LONGEST_NAME));
+    name
 }
 
 /// The type in the attribute. Without the attribute, as in a message that was published by hand,
@@ -159,5 +246,5 @@ pub(crate) fn event_type(message: &Published) -> Option<String> {
         event: String,
     }
     let from_data = || serde_json::from_slice(&message.data).ok().map(|typed: Typed| typed.event);
-    message.attributes.get("ce-type").cloned().or_else(from_data)
+    message.attributes.get(attribute::TYPE).cloned().or_else(from_data)
 }

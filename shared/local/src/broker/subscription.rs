@@ -181,6 +181,18 @@ impl Subscription {
         Some(message)
     }
 
+    /// Removes an unacked message.
+    pub(super) fn take(&mut self, number: u64) -> Option<Arc<Published>> {
+        let waiting = self.waiting.extract_if(.., |(_, waiting), _| *waiting == number).next();
+        let message = waiting.map(|(_, waiting)| waiting.message).or_else(|| {
+            let mut in_flight =
+                self.in_flight.extract_if(.., |_, delivery| delivery.message.number == number);
+            in_flight.next().map(|(_, delivery)| delivery.message)
+        })?;
+        self.bytes -= message.bytes();
+        Some(message)
+    }
+
     /// Sets a new deadline for a delivery.
     pub(super) fn extend(&mut self, id: DeliveryId, deadline: Timestamp) {
         if let Some(delivery) = self.in_flight.get_mut(&id) {

@@ -8,7 +8,9 @@
 //! The memory is bounded, unlike Pub/Sub's. A push subscription keeps up to 50,000 messages and
 //! 64 MiB; beyond that, publishing to its topic fails, and no message is lost. A pull subscription
 //! (for dead letters, or created by a person) keeps up to 10,000 messages and 64 MiB; beyond that,
-//! the oldest messages are dropped. [`RecentEvents`] keeps the last 200 events and 16 MiB.
+//! the oldest messages are dropped. [`RecentEvents`] keeps the last 2,000 events and 16 MiB.
+
+mod by_hand;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -18,7 +20,8 @@ use pushbox::Message;
 use pushbox::wire::attribute;
 
 use super::{
-    Delivery, DeliveryId, DeliveryPolicy, InvalidFilter, Outcome, Published, RecentEvents, Refused, Stage,
+    Delivery, DeliveryId, DeliveryPolicy, Faults, InvalidFilter, Outcome, Published, RecentEvents, Refused,
+    Stage,
     filter::Filter,
     limits,
     policy::after,
@@ -34,6 +37,7 @@ pub struct Topics {
     last_message: u64,
     next_delivery: DeliveryId,
     recent: RecentEvents,
+    pub(crate) faults: Faults,
 }
 
 /// There is no such subscription, or it is a push subscription.
@@ -102,6 +106,7 @@ impl Topics {
             last_message,
             next_delivery,
             recent: RecentEvents::default(),
+            faults: Faults::default(),
         })
     }
 
@@ -146,7 +151,12 @@ impl Topics {
             let Some(subscription) = self.subscriptions.get_mut(name) else { continue };
             is_dead_letter |= subscription.is_holder();
             if subscription.passes(&message.attributes) {
-                subscription.add(message.clone(), now);
+                let copies = if subscription.is_push() { self.faults.copies() } else { 1 };
+                for copy in 0..copies {
+                    let pause =
+                        if subscription.is_push() { self.faults.pause(number, copy) } else { Duration::ZERO };
+                    subscription.add(message.clone(), after(now, pause));
+                }
                 passed.push(name.clone());
             }
             if !subscription.is_push() {
@@ -175,7 +185,7 @@ impl Topics {
             }
         }
         for delivery in &due {
-            self.recent.delivered(delivery);
+            self.recent.delivered(delivery, now);
         }
         due
     }
@@ -222,6 +232,14 @@ impl Topics {
         }
         for (name, (message, failed)) in late {
             self.failed(&name, &message, &failed, "no answer within the ack deadline", now);
+            self.ended(&name, message.number, now);
+        }
+    }
+
+    /// Records the end of a delivery for the console.
+    pub(crate) fn ended(&mut self, subscription: &str, number: u64, now: Timestamp) {
+        if let Some(found) = self.subscriptions.get(subscription) {
+            self.recent.ended(number, subscription, &found.service.clone(), now);
         }
     }
 
@@ -267,7 +285,7 @@ impl Topics {
         }
         self.next_delivery = next;
         for delivery in &deliveries {
-            self.recent.delivered(delivery);
+            self.recent.delivered(delivery, now);
         }
         Ok(deliveries)
     }

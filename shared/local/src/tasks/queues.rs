@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use catalog::Catalog;
 use jiff::Timestamp;
-use pushbox::{Message, wire};
+use pushbox::{Message, wire, wire::attribute};
 
 use crate::broker::after;
 
@@ -197,6 +197,18 @@ impl Queues {
     #[must_use]
     pub fn ids(&self, queue: &str) -> Vec<String> {
         self.tasks(queue).map(|tasks| tasks.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The type and the time of each event that waits for its time.
+    pub(crate) fn timers(&self) -> Vec<(String, Timestamp)> {
+        let tasks = self.queues.values().flat_map(|queue| queue.tasks.values());
+        let timer = |task: &Task| match &task.work {
+            Work::Publish(message) => {
+                Some((message.attributes.get(attribute::TYPE)?.clone(), task.scheduled))
+            }
+            Work::Request { .. } => None,
+        };
+        tasks.filter_map(timer).collect()
     }
 
     /// The names of the queues.

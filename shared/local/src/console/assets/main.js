@@ -1,0 +1,14 @@
+// The scripts of the console. Every page works without them; they keep it live.
+
+import { listen } from "./stream.js";
+import { refreshSoon } from "./parts.js";
+import { installActions } from "./actions.js";
+import { installFilters } from "./filters.js";
+import { animate } from "./map.js";
+
+installActions();
+installFilters();
+listen(changes => {
+    animate(changes);
+    refreshSoon();
+});

@@ -1,0 +1,188 @@
+//! `/_local/events/<message id>`: one event with its data, its attributes, its deliveries and its causal tree.
+
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use maud::{Markup, html};
+use pushbox::{Problem, wire::attribute};
+use serde_json::json;
+
+use super::{
+    badges::{action, badge, folded_command, pretty, quoted, span, time},
+    events::recent,
+    layout::{View, page},
+    tree::{self, Branch, MOST_NODES, Node, Root},
+};
+use crate::{
+    Stack,
+    broker::{RecentEvent, event_type},
+    state::beginning,
+};
+
+pub(super) async fn show(State(stack): State<Stack>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let recent = recent(&stack);
+    let found = recent.iter().find(|event| event.message.id() == id);
+    let event = found.ok_or_else(|| Problem::not_found(format_args!("event in memory: {id}")))?;
+    let message = &event.message;
+    let name = event_type(message).unwrap_or_else(|| "no type".to_owned());
+    let story = match &stack.extras.store {
+        Some(store) => Some(tree::of_event(&stack, &**store, &recent, event).await),
+        None => None,
+    };
+    let data = beginning(&message.data);
+    let content = html! {
+        div.heading {
+            p.back { a href="/_local/events" { "Events" } }
+            h1 { (name) }
+            p { "Published at " (time(message.publish_time)) " on " (message.topic) ". Message " code { (id) } "." }
+        }
+        (deliver(&stack, event))
+        div.columns {
+            section data-part="story" {
+                h2 { "Causal tree" }
+                @match &story {
+                    Some(Ok(root)) => (root_of(root, &id)),
+                    Some(Err(error)) => p.problem { "The receipts cannot be read: " (error) },
+                    None => p { "This stack has no receipts to read." },
+                }
+            }
+            section {
+                h2 { "Data" }
+                pre { (pretty(&data)) }
+                @if data.len() < message.data.len() { p.hint { "The first " (data.len()) " of " (message.data.len()) " bytes." } }
+                h2 { "Attributes" }
+                @if message.attributes.is_empty() { p.hint { "None: somebody published this message by hand." } }
+                dl { @for (name, value) in &message.attributes { dt { (name) } dd { (value) } } }
+            }
+        }
+        (deliveries(&stack, event))
+    };
+    Ok(page(&stack, View::Events, &name, &content))
+}
+
+/// The buttons that deliver the event again.
+fn deliver(stack: &Stack, event: &RecentEvent) -> Markup {
+    let message = &event.message;
+    if stack.broker().is_none() {
+        let data = STANDARD.encode(&message.data);
+        let body = json!({ "messages": [{ "data": data, "attributes": message.attributes }] });
+        let url = format!("{}/v1/projects/local/topics/{}:publish", stack.base(), message.topic);
+        let command =
+            format!("curl {url} -H 'Content-Type: application/json' -d {}", quoted(&body.to_string()));
+        return html! { section.card.again { p { "This publishes it again:" } (folded_command(&command)) } };
+    }
+    let path = format!("/_local/events/{}/deliver", message.id());
+    html! {
+        section.card.again aria-label="Deliver again" {
+            (action(&path, "Deliver again", ""))
+            form method="post" action=(path) data-action {
+                input type="hidden" name="copies" value="2";
+                button { "Deliver twice at once" }
+            }
+            form method="post" action=(path) data-action {
+                label { "Only to "
+                    select name="subscription" {
+                        @for name in event.deliveries.keys() { option value=(name) { (stack.owner(name).unwrap_or(name)) } }
+                    }
+                }
+                button { "Deliver" }
+            }
+            a.button href=(format!("/_local/send?from={}", message.id())) { "Edit and send" }
+            (folded_command(&stack.curl(&path, &["copies=2"])))
+        }
+    }
+}
+
+fn root_of(root: &Root, current: &str) -> Markup {
+    html! {
+        ul.tree {
+            @match root {
+                Root::Command { service, route, at, events } => li {
+                    div.node.request { span.badge.accent { "request" } strong { (route) } " to " (service) " " (time(*at)) }
+                    (nodes(events, current))
+                },
+                Root::Event { node, is_known } => {
+                    @if !is_known { li.hint { "The beginning of this story is no longer known." } }
+                    (node_of(node, current))
+                },
+            }
+        }
+    }
+}
+
+fn nodes(events: &[Node], current: &str) -> Markup {
+    html! { @if !events.is_empty() { ul { @for event in events { (node_of(event, current)) } } } }
+}
+
+fn node_of(node: &Node, current: &str) -> Markup {
+    let Node { id, event, message_id, published_at, due, branches } = node;
+    let is_current = message_id.as_deref() == Some(current);
+    let text = html! { span.kind {} strong { (event) } };
+    html! {
+        li {
+            div.node.published.current[is_current] title=(id) {
+                @match message_id {
+                    Some(message_id) if published_at.is_some() && !is_current => a href=(format!("/_local/events/{message_id}")) { (text) },
+                    _ => (text),
+                }
+                @if let Some(at) = published_at { (time(*at)) }
+                @else if let Some(due) = due { span.badge.warn { "due " (time(*due)) } }
+            }
+            @if !branches.is_empty() { ul { @for branch in branches { (branch_of(branch, current)) } } }
+            @else { p.hint { "No further steps, or more than " (MOST_NODES) " events in this story." } }
+        }
+    }
+}
+
+fn branch_of(branch: &Branch, current: &str) -> Markup {
+    let Branch { service, result, detail, handled_at, fate, events } = branch;
+    html! {
+        li {
+            div.node.handled-by {
+                (badge(result)) " " (service)
+                @if let Some(at) = handled_at { " " (time(*at)) }
+                @if let Some(fate) = fate {
+                    @let outcome = fate.result();
+                    @if outcome != *result { " last delivery: " (badge(outcome)) }
+                    @if fate.attempts > 1 { small { (fate.attempts) " attempts" } }
+                }
+                @if let Some(detail) = detail { small.detail { (detail) } }
+            }
+            (nodes(events, current))
+        }
+    }
+}
+
+/// Every attempt of every delivery.
+fn deliveries(stack: &Stack, event: &RecentEvent) -> Markup {
+    html! {
+        section data-part="deliveries" {
+            h2 { "Deliveries" }
+            @if event.deliveries.is_empty() { p.hint { "No subscription receives this event." } }
+            @else {
+                div.scroll { table {
+                    thead { tr { th { "Subscriber" } th { "Attempt" } th { "Began" } th { "Took" } th { "Result" } } }
+                    tbody {
+                        @for (subscription, fate) in &event.deliveries {
+                            @if fate.history.is_empty() {
+                                tr { td { (stack.owner(subscription).unwrap_or(subscription)) } td {} td {} td {} td { (badge(fate.result())) } }
+                            }
+                            @for attempt in &fate.history {
+                                tr {
+                                    td { (stack.owner(subscription).unwrap_or(subscription)) }
+                                    td { (attempt.number) }
+                                    td { (time(attempt.began)) }
+                                    td { @if let Some(ended) = attempt.ended { (span(ended.duration_since(attempt.began))) } }
+                                    td { (badge(attempt.result.unwrap_or("in flight"))) @if let Some(failure) = &attempt.failure { " " small { (failure) } } }
+                                }
+                            }
+                        }
+                    }
+                } }
+            }
+            @if let Some(trace) = event.message.attributes.get(attribute::TRACEPARENT) { p.hint { "Trace " code { (trace) } } }
+        }
+    }
+}

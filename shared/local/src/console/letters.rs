@@ -1,0 +1,196 @@
+//! `/_local/dead-letters`: the dead letters in groups, and what became of those that were replayed.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{extract::State, http::HeaderMap, response::Response};
+use maud::{Markup, html};
+use pushbox::Problem;
+
+use super::{
+    actions::broker,
+    badges::{badge, empty, folded_command, pretty, time},
+    events::recent,
+    form::{Form, done},
+    layout::{View, heading, page},
+};
+use crate::{
+    Stack,
+    broker::RecentEvent,
+    stack::Transport,
+    state::{DeadLetter, Letters, letters_of, letters_on},
+};
+
+/// How many replays are remembered.
+const MOST_REPLAYS: usize = 100;
+
+/// How many letters of a group are listed.
+const MOST_LISTED: usize = 20;
+
+/// The messages that were replayed, the newest first.
+#[derive(Clone, Default)]
+pub(crate) struct Replays(Arc<Mutex<VecDeque<u64>>>);
+
+impl Replays {
+    fn add(&self, numbers: impl IntoIterator<Item = u64>) {
+        let mut replays = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.into_iter().for_each(|number| replays.push_front(number));
+        replays.truncate(MOST_REPLAYS);
+    }
+
+    fn all(&self) -> Vec<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
+/// Service, type and cause.
+type Group<'a> = (&'a str, &'a str, &'a str);
+
+pub(super) async fn show(State(stack): State<Stack>) -> Response {
+    let (count, letters) = match &stack.transport {
+        Transport::Broker(broker) => Ok(letters_of(broker)),
+        Transport::Emulator(emulator, pushes) => letters_on(emulator, pushes, &stack.catalog).await,
+    }
+    .unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot read the dead letters");
+        (None, Letters::new())
+    });
+    let mut groups = BTreeMap::<Group<'_>, Vec<&DeadLetter>>::new();
+    for letter in &letters {
+        let name = letter.r#type.as_deref().unwrap_or("no type");
+        groups.entry((&letter.service, name, &letter.reason)).or_default().push(letter);
+    }
+    let about = html! { "Messages that a service has rejected, or has failed to handle too often. Repair the cause, then replay them." };
+    let content = html! {
+        (heading("Dead letters", about))
+        // A look at the emulator's letters takes them for a moment, so that page does not refresh by itself.
+        section aria-label="Dead letters" data-part=[stack.broker().map(|_| "letters")] {
+            @match count {
+                Some(0) => (empty("No dead letters", html! { "That is how it should be. To see one, " a href="/" { "publish poison" } "." })),
+                Some(count) => p.numbers { span { b { (count) } " dead letters" } @if letters.len() < count { span { "The page shows the newest " (letters.len()) "." } } },
+                None => p.problem { "The total is unknown." },
+            }
+            @for (group, letters) in &groups { (group_of(&stack, *group, letters)) }
+        }
+        (replays(&stack))
+    };
+    page(&stack, View::Letters, "Dead letters", &content)
+}
+
+fn group_of(stack: &Stack, (service, name, reason): Group<'_>, letters: &[&DeadLetter]) -> Markup {
+    let ids: Vec<&str> = letters.iter().map(|letter| &*letter.message_id).collect();
+    html! {
+        article.card.group {
+            header {
+                div { h2 { (service) } p { strong { (name) } " · " (letters.len()) @if letters.len() == 1 { " letter" } @else { " letters" } } }
+                @if stack.broker().is_some() { (buttons(service, &ids.join(","), letters.len() > 1)) }
+            }
+            p.reason { (reason) }
+            @for letter in letters.iter().take(MOST_LISTED) { (letter_of(stack, letter, letters.len() > 1)) }
+            @if letters.len() > MOST_LISTED { p.hint { "And " (letters.len() - MOST_LISTED) " more." } }
+        }
+    }
+}
+
+fn buttons(service: &str, ids: &str, are_many: bool) -> Markup {
+    let form = |verb: &str, label: &str, class: &str| {
+        html! {
+            form method="post" action=(format!("/_local/dead-letters/{verb}")) data-action {
+                input type="hidden" name="service" value=(service);
+                input type="hidden" name="ids" value=(ids);
+                button class=(class) { (label) @if are_many { " all" } }
+            }
+        }
+    };
+    html! { div.controls { (form("replay", "Replay", "primary")) (form("drop", "Drop", "danger")) } }
+}
+
+fn letter_of(stack: &Stack, letter: &DeadLetter, is_one_of_many: bool) -> Markup {
+    let DeadLetter { service, message_id, published_at, attributes, data, data_bytes, .. } = letter;
+    let fields = [format!("service={service}"), format!("ids={message_id}")];
+    let fields = fields.each_ref().map(String::as_str);
+    html! {
+        details.fold data-keep=(format!("letter {message_id}")) {
+            summary { (time(*published_at)) " message " code { (message_id) } }
+            @if is_one_of_many && stack.broker().is_some() { (buttons(service, message_id, false)) }
+            pre { (pretty(data)) }
+            @if data.len() < *data_bytes { p.hint { "The first " (data.len()) " of " (data_bytes) " bytes." } }
+            dl { @for (name, value) in attributes { dt { (name) } dd { (value) } } }
+            @if stack.broker().is_some() { (folded_command(&stack.curl("/_local/dead-letters/replay", &fields))) }
+        }
+    }
+}
+
+/// What became of the replayed letters that the broker still has.
+fn replays(stack: &Stack) -> Markup {
+    let recent = recent(stack);
+    let find = |number: u64| recent.iter().find(|event| event.message.number == number);
+    let found: Vec<&RecentEvent> = stack.extras.replays.all().into_iter().filter_map(find).collect();
+    html! {
+        section data-part="replays" aria-label="Replays" {
+            @if !found.is_empty() {
+                h2 { "Replays" }
+                div.scroll { table {
+                    thead { tr { th { "Replayed" } th { "Service" } th { "Result" } th { "Message" } } }
+                    tbody {
+                        @for event in found {
+                            @for (subscription, fate) in &event.deliveries {
+                                tr {
+                                    td { (time(event.message.publish_time)) }
+                                    td { (stack.owner(subscription).unwrap_or(subscription)) }
+                                    td { (badge(fate.result())) @if let Some(failure) = &fate.failure { " " small { (failure) } } }
+                                    td { a href=(format!("/_local/events/{}", event.message.id())) { (event.message.id()) } }
+                                }
+                            }
+                        }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+/// Delivers letters once more, each to the service that failed, and to no other.
+pub(super) async fn replay(
+    State(stack): State<Stack>,
+    headers: HeaderMap,
+    form: Form,
+) -> Result<Response, Problem> {
+    let (service, ids) = chosen(&form)?;
+    let replayed = broker(&stack)?.with(|topics, now| {
+        let replay = |id: &u64| topics.replay_letter(service, *id, now);
+        ids.iter().filter_map(replay).collect::<Vec<u64>>()
+    });
+    let message = message("replayed to", service, replayed.len())?;
+    stack.extras.replays.add(replayed);
+    Ok(done(&headers, &message))
+}
+
+pub(super) async fn drop_letters(
+    State(stack): State<Stack>,
+    headers: HeaderMap,
+    form: Form,
+) -> Result<Response, Problem> {
+    let (service, ids) = chosen(&form)?;
+    let dropped =
+        broker(&stack)?.with(|topics, _| ids.iter().filter(|id| topics.drop_letter(service, **id)).count());
+    Ok(done(&headers, &message("dropped of", service, dropped)?))
+}
+
+fn message(verb: &str, service: &str, count: usize) -> Result<String, Problem> {
+    match count {
+        0 => Err(Problem::not_found(format_args!("dead letter of {service} with this id"))),
+        1 => Ok(format!("One letter is {verb} {service}.")),
+        many => Ok(format!("{many} letters are {verb} {service}.")),
+    }
+}
+
+/// The service, and the numbers of its letters.
+fn chosen(form: &Form) -> Result<(&str, Vec<u64>), Problem> {
+    let ids = form.text("ids").unwrap_or_default().split(',');
+    let ids = ids.filter_map(|id| id.trim().parse().ok()).collect();
+    let missing = || Problem::not_found("service: the field service is missing");
+    Ok((form.text("service").ok_or_else(missing)?, ids))
+}

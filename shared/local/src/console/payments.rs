@@ -1,0 +1,55 @@
+//! `/_local/payments`: the charges at the local payment gateway.
+
+use axum::{extract::State, response::Response};
+use maud::{Markup, html};
+
+use super::{
+    badges::{empty, time},
+    extras::Payment,
+    layout::{View, heading, page},
+};
+use crate::Stack;
+
+/// How many payments a page lists.
+const MOST_ROWS: usize = 200;
+
+pub(super) async fn show(State(stack): State<Stack>) -> Response {
+    let payments = match &stack.extras.payments {
+        Some(payments) => payments().await,
+        None => Vec::new(),
+    };
+    let about = html! { "The charges at the local gateway, which takes no money. Repeats with the same key are one charge." };
+    let content = html! {
+        (heading("Payments", about))
+        section data-part="payments" aria-label="Payments" {
+            @if payments.is_empty() {
+                (empty("No charges yet", html! { a href="/" { "Sign somebody up or order a teapot" } ", and a charge follows." }))
+            } @else {
+                p.numbers { span { b { (payments.len()) } " charges" } @if payments.len() > MOST_ROWS { span { "The page lists the newest " (MOST_ROWS) "." } } }
+                div.scroll { table {
+                    thead { tr { th { "Time" } th { "Amount" } th { "For" } th { "Method" } th { "Outcome" } th { "Key" } } }
+                    tbody { @for payment in payments.iter().take(MOST_ROWS) { (row(payment)) } }
+                } }
+            }
+        }
+    };
+    page(&stack, View::Payments, "Payments", &content)
+}
+
+fn row(payment: &Payment) -> Markup {
+    html! {
+        tr {
+            td { (time(payment.at)) }
+            td.amount { (payment.amount) }
+            td { code { (payment.reference) } }
+            td { (payment.method) }
+            td {
+                @match &payment.declined {
+                    None => span.badge.good { "paid" },
+                    Some(code) => span.badge.bad { (code) },
+                }
+            }
+            td { code { (payment.key) } }
+        }
+    }
+}
