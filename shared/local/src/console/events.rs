@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How many events a page lists.
-const MOST_ROWS: usize = 200;
+const MOST_ROWS: usize = 100;
 
 /// The results that can be filtered by.
 const RESULTS: [&str; 9] =
