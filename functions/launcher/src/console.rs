@@ -78,7 +78,7 @@ fn tries() -> [Try; 3] {
 async fn balances(store: Arc<dyn Store>) -> Vec<Balance> {
     let all = async {
         let (signup, shop) = (signup::balances(&*store).await?, shop::balances(&*store).await?);
-        Ok::<_, StoreError>([signup, shop].concat())
+        Ok::<_, StoreError>([signup, shop, ticketing::balances(&*store).await?].concat())
     };
     all.await.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot count the documents");

@@ -32,7 +32,9 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
     let sign_in = SignIn::from_env(entry)?;
     ports.access_tokens = sign_in.tokens.clone();
     let desk = sign_in.into_auth(cors_allowed_origins.clone(), ports.clock.clone(), ports.random.clone());
-    let mut services = systems::configured(&ports, desk, &LocalFaults::default())?.into_iter().flat_map(|system| system.services);
+    let mut services = systems::configured(&ports, desk, &LocalFaults::default())?
+        .into_iter()
+        .flat_map(|system| system.services);
     let service = services.find(|service| service.name() == name).ok_or_else(no_such_service)?;
 
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))

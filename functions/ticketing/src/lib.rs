@@ -4,6 +4,7 @@
 mod auth_service;
 mod caller;
 mod expiration_service;
+mod guarantee;
 mod keys;
 mod price;
 mod ticket_order_service;
@@ -16,6 +17,7 @@ use jiff::SignedDuration;
 use pushbox::System;
 
 pub use auth_service::{Auth, Hashing};
+pub use guarantee::balances;
 pub use keys::SigningKey;
 
 /// The system's name. It is also the audience of the access tokens.

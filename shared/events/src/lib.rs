@@ -51,7 +51,7 @@ pub fn visit_all(visitor: &mut impl Visitor) {
 
 /// The type and an example of every event, as JSON.
 pub fn examples() -> impl Iterator<Item = (&'static str, &'static str)> {
-    [signup::EXAMPLES, shop::EXAMPLES].concat().into_iter()
+    [signup::EXAMPLES, shop::EXAMPLES, ticketing::EXAMPLES, ticket_payments::EXAMPLES].concat().into_iter()
 }
 
 /// Declares the events of a system: their type, their topic, and their example in `golden/`.
