@@ -53,6 +53,10 @@ async fn an_order_that_cannot_have_the_ticket_says_why() {
         let changed = &market.get(buyer, ORDERS, &format!("/orders/{order}")).await["changedPrice"];
         assert_eq!(*changed, if minor == 4400 { price(4500) } else { Value::Null });
     }
+    let dollars = json!({ "ticketId": ticket, "expectedPrice": { "minor": 4500, "currency": "usd" } });
+    let (_, order) = market.call("ann", ORDERS, Method::POST, "/orders", dollars).await;
+    market.deliver().await;
+    assert_eq!(market.status("ann", &text(&order["orderId"])).await, "refused priceChanged");
     assert_eq!(market.listed().await, [ticket]);
 }
 
@@ -146,6 +150,9 @@ async fn only_the_seller_changes_a_ticket_and_only_while_it_is_listed() {
     assert_eq!((edit("ann", 1).await.0, withdraw("ann").await.0), (403, 403));
     let (status, edited) = edit("sue", 4500).await;
     assert_eq!((status, &edited["version"], &edited["price"]), (200, &json!(2), &price(4500)));
+    market.deliver().await;
+    let announced = &market.heard("ticket.updated")[0];
+    assert_eq!((&announced["version"], &announced["price"]), (&json!(2), &price(4500)));
 
     let order = market.buy("ann", &ticket).await;
     let until = text(&market.get("sue", TICKETS, &path).await["until"]);
@@ -251,6 +258,25 @@ async fn an_order_takes_over_a_lock_that_has_run_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn old_news_of_a_ticket_changes_nothing() {
+    let market = Market::new();
+    let ticket = market.offer("sue", 4500).await;
+    market.buy("ann", &ticket).await;
+    let locked = market.heard("ticket.updated")[0].clone();
+    market.wait(LOCK + SECOND).await;
+    market.buy("bob", &ticket).await;
+    // The news of the first lock comes once more, in another message.
+    market.tell(locked).await;
+    market.wait(LOCK + SECOND).await;
+    let third = market.buy("cy", &ticket).await;
+    assert_eq!(
+        market.status("cy", &third).await,
+        "awaitingPayment",
+        "it takes over the lock that has run out"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_charge_counts_until_the_grace_has_passed_even_if_no_timer_fires() {
     for (after, expected) in
         [(Duration::ZERO, "completed"), (29 * SECOND, "completed"), (30 * SECOND, "expired")]
@@ -345,6 +371,19 @@ async fn a_buyer_gives_a_paid_ticket_back_and_it_is_listed_after_the_refund() {
     assert_eq!(market.status("ann", &order).await, "refunding card_gone");
     market.refund(&order, &ticket, "ch_1").await;
     assert_eq!(market.status("ann", &order).await, "refunded");
+    assert_eq!(market.state(&ticket).await, "listed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_gets_a_ticket_before_its_money_is_given_back() {
+    let market = Market::new();
+    let ticket = market.offer("sue", 4500).await;
+    let order = market.buy("ann", &ticket).await;
+    market.charge(&order, &ticket, "ch_1").await;
+    market.cancel("ann", &order).await;
+    market.deliver().await;
+    assert_eq!(market.state(&ticket).await, "sold");
+    market.refund(&order, &ticket, "ch_1").await;
     assert_eq!(market.state(&ticket).await, "listed");
 }
 
