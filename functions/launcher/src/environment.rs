@@ -195,13 +195,13 @@ fn cors_allowed_origins() -> Result<Option<Origins>, String> {
 }
 
 const MAIL_URL: Variable = Variable(
-    "MAIL_URL",
+    Mailer::SECRET,
     "the mail server, with the user and the password",
     "smtps://user:password@smtp.example.com",
 );
 
 const STRIPE_KEY: Variable =
-    Variable("STRIPE_SECRET_KEY", "the secret key of your Stripe account", "sk_live_...");
+    Variable(Gateway::SECRET, "the secret key of your Stripe account", "sk_live_...");
 
 /// The value of MAIL and PAYMENTS that chooses the stand-in. They ignore other values, because MAIL is the path of
 /// the mailbox in many shells.

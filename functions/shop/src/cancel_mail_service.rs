@@ -11,7 +11,6 @@ pub fn service(mailer: Mailer) -> Service {
         .effect(MailEffect::<PaymentFailed, Notice>::new(mailer.clone()))
         .effect(MailEffect::<OrderRejected, Notice>::new(mailer))
         .get("/emails", list_mails::<NoticeDetails>)
-        .secret("MAIL_URL")
 }
 
 #[derive(Serialize, Deserialize)]

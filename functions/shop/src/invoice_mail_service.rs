@@ -11,7 +11,6 @@ pub fn service(mailer: Mailer) -> Service {
     Service::new("invoice-mail-service", "mails the invoices")
         .effect(MailEffect::<InvoiceCreated, InvoiceMail>::new(mailer))
         .get("/emails", list_mails::<InvoiceDetails>)
-        .secret("MAIL_URL")
 }
 
 #[derive(Serialize, Deserialize)]

@@ -16,7 +16,6 @@ pub fn service(gateway: Gateway) -> Service {
         .publishes::<PaymentFailed>()
         .publishes::<LogCreated>()
         .get("/payments/{order_id}", payment)
-        .secret("STRIPE_SECRET_KEY")
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,6 +46,8 @@ impl Effect for OrderCharge {
     type Event = OrderPersisted;
     type Call = Charging;
     type Outcome = Outcome;
+
+    const SECRETS: &[&str] = &[Gateway::SECRET];
 
     async fn claim(&self, order: OrderPersisted, cx: Context) -> Result<Option<Charging>, Failure> {
         let charging = Charging { order, gateway: self.gateway.name().to_owned() };

@@ -11,7 +11,6 @@ pub fn service(gateway: Gateway, price: Money, payment_method: String) -> Servic
     Service::new("billing-service", "charges new users")
         .effect(SignupCharge { gateway, price, payment_method })
         .get("/charges/{user_id}", charge)
-        .secret("STRIPE_SECRET_KEY")
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,6 +44,8 @@ impl Effect for SignupCharge {
     type Event = UserCreated;
     type Call = Charging;
     type Outcome = Outcome;
+
+    const SECRETS: &[&str] = &[Gateway::SECRET];
 
     async fn claim(&self, user: UserCreated, cx: Context) -> Result<Option<Charging>, Failure> {
         let payment = Payment {

@@ -11,7 +11,6 @@ pub fn service(mailer: Mailer) -> Service {
     Service::new("email-service", "welcomes new users by mail")
         .effect(MailEffect::<UserCreated, Welcome>::new(mailer))
         .get("/emails", list_mails::<WelcomeDetails>)
-        .secret("MAIL_URL")
 }
 
 #[derive(Serialize, Deserialize)]

@@ -52,8 +52,6 @@ pub fn service(gateway: Gateway, mailer: Mailer) -> Service {
         .publishes::<TicketChargeRefundFailed>()
         .post("/payments", pay)
         .get("/payments/{order_id}", payment)
-        .secret("MAIL_URL")
-        .secret("STRIPE_SECRET_KEY")
 }
 
 /// An order has one lock, so its price and its deadline never change.

@@ -78,6 +78,9 @@ enum Adapter {
 }
 
 impl Mailer {
+    /// The environment variable of the secret: the URL of the mail server.
+    pub const SECRET: &str = "MAIL_URL";
+
     /// Sends by SMTP. The mailer connects when it sends the first mail, and keeps a few connections.
     ///
     /// `url` is the value of `MAIL_URL`: `smtps://user:password@host` (TLS from the start, port 465)

@@ -96,6 +96,9 @@ enum Adapter {
 }
 
 impl Gateway {
+    /// The environment variable of the secret: Stripe's key.
+    pub const SECRET: &str = "STRIPE_SECRET_KEY";
+
     /// Charges through [Stripe](https://docs.stripe.com/api/payment_intents/create).
     ///
     /// `secret_key` is the value of `STRIPE_SECRET_KEY`. `api_base` is the value of `STRIPE_API_BASE`:

@@ -56,6 +56,8 @@ impl Effect for Charging {
     type Call = String;
     type Outcome = ();
 
+    const SECRETS: &[&str] = &[];
+
     async fn claim(&self, user: UserCreated, _: Context) -> Result<Option<String>, Failure> {
         Ok(Some(user.user_id.to_string()))
     }

@@ -56,6 +56,8 @@ impl Effect for Greet {
     type Call = (String, String);
     type Outcome = ();
 
+    const SECRETS: &[&str] = &[];
+
     /// Runs in a transaction: decides what to call for.
     async fn claim(&self, user: UserCreated, cx: Context) -> Result<Option<Self::Call>, Failure> {
         let text = format!("Hello, {}!", user.name);

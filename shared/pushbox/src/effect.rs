@@ -33,6 +33,9 @@ use crate::{Context, Event, Failure, service::decode};
 pub trait Effect: Send + Sync + 'static {
     /// The event that it handles.
     type Event: Event;
+    /// The environment variables that hold the secrets of the call, such as the key of a payment provider. It is
+    /// empty if the call needs none.
+    const SECRETS: &'static [&'static str];
     /// The call. The claim stores it, so it must fit into a document.
     type Call: Serialize + DeserializeOwned + Send + Sync + 'static;
     /// The outcome of the call. If a second call could do harm, an unknown outcome is a value of this type.

@@ -64,6 +64,7 @@ mod problem;
 pub mod publisher;
 mod random;
 mod receipt;
+mod relay;
 mod runtime;
 mod service;
 mod signed_in;

@@ -6,7 +6,6 @@ use std::{
 };
 
 use axum::{
-    Router,
     handler::Handler as RouteHandler,
     routing::{MethodRouter, delete, get, post, put},
 };
@@ -26,15 +25,15 @@ pub struct Service {
     pub(crate) about: &'static str,
     pub(crate) public: bool,
     pub(crate) signed_in: bool,
-    pub(crate) secrets: Vec<&'static str>,
+    pub(crate) secrets: BTreeSet<&'static str>,
     /// The collections of documents that expire.
     pub(crate) expires: BTreeSet<&'static str>,
     pub(crate) publishes: BTreeMap<&'static str, EventType>,
     /// The types that it may publish at a later time.
     pub(crate) delays: BTreeSet<&'static str>,
     pub(crate) handles: BTreeMap<&'static str, (EventType, Handler)>,
-    pub(crate) router: Router<Runtime>,
-    routes: Vec<Route>,
+    /// Its own routes, with their handlers.
+    pub(crate) routes: Vec<(Route, MethodRouter<Runtime>)>,
 }
 
 /// Services that share a purpose and are deployed together.
@@ -124,12 +123,11 @@ impl Service {
             about,
             public: false,
             signed_in: false,
-            secrets: Vec::new(),
+            secrets: BTreeSet::new(),
             expires: BTreeSet::new(),
             publishes: BTreeMap::new(),
             delays: BTreeSet::new(),
             handles: BTreeMap::new(),
-            router: Router::new(),
             routes: Vec::new(),
         }
     }
@@ -149,6 +147,7 @@ impl Service {
     /// Handles events of type `E::Event` with one call to the outside.
     #[must_use]
     pub fn effect<E: Effect>(mut self, effect: E) -> Self {
+        self.secrets.extend(E::SECRETS);
         self.handle::<E::Event>(Handler::Effect(Arc::new(effect)));
         self
     }
@@ -192,8 +191,7 @@ impl Service {
     }
 
     fn route(mut self, method: &'static str, path: &'static str, handler: MethodRouter<Runtime>) -> Self {
-        self.routes.push(Route { method, path });
-        self.router = self.router.route(path, handler);
+        self.routes.push((Route { method, path }, handler));
         self
     }
 
@@ -205,12 +203,12 @@ impl Service {
             about: self.about,
             public: self.public,
             signed_in: self.signed_in,
-            secrets: self.secrets.clone(),
+            secrets: self.secrets.iter().copied().collect(),
             expires: self.expires.iter().copied().collect(),
             publishes: self.publishes.values().cloned().collect(),
             delays: self.delays.iter().copied().collect(),
             handles: self.handles.values().map(|(event, _)| event.clone()).collect(),
-            routes: self.routes.clone(),
+            routes: self.own_routes().collect(),
         }
     }
 
@@ -218,7 +216,11 @@ impl Service {
     #[must_use]
     pub fn all_routes(&self) -> Vec<Route> {
         let every = http::ROUTES.map(|(method, path)| Route { method, path });
-        self.routes.iter().cloned().chain(every).collect()
+        self.own_routes().chain(every).collect()
+    }
+
+    fn own_routes(&self) -> impl Iterator<Item = Route> {
+        self.routes.iter().map(|(route, _)| route.clone())
     }
 
     /// Makes its own routes public. Otherwise they are for operators. Pushes are still authenticated.
@@ -244,10 +246,10 @@ impl Service {
         self
     }
 
-    /// Declares an environment variable that holds a secret.
+    /// Declares an environment variable that holds a secret. An effect declares [its own](Effect::SECRETS).
     #[must_use]
     pub fn secret(mut self, variable: &'static str) -> Self {
-        self.secrets.push(variable);
+        self.secrets.insert(variable);
         self
     }
 

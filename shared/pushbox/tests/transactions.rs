@@ -114,6 +114,8 @@ impl Effect for Charging {
     type Call = Charge;
     type Outcome = String;
 
+    const SECRETS: &[&str] = &[];
+
     async fn claim(&self, placed: Placed, cx: Context) -> Result<Option<Charge>, Failure> {
         (self.claim)(placed, cx).await
     }

@@ -386,6 +386,8 @@ impl Effect for Tell {
     type Call = Deposited;
     type Outcome = Told;
 
+    const SECRETS: &[&str] = &[];
+
     async fn claim(&self, deposited: Deposited, cx: Context) -> Result<Option<Deposited>, Failure> {
         cx.put(&Entry { amount: deposited.amount });
         Ok(Some(deposited))

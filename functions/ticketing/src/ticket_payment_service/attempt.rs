@@ -21,6 +21,8 @@ impl Effect for Attempt {
     type Call = TicketPaymentDue;
     type Outcome = Outcome;
 
+    const SECRETS: &[&str] = &[Gateway::SECRET];
+
     async fn claim(&self, due: TicketPaymentDue, cx: Context) -> Result<Option<TicketPaymentDue>, Failure> {
         let mut account = Account::existing(&due.order_id, &cx).await?;
         let State::Pending { call } = account.state else { return Ok(None) };

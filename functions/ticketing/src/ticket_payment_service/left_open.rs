@@ -29,6 +29,8 @@ impl Effect for LeftOpen {
     type Call = TicketPaymentLeftOpen;
     type Outcome = ();
 
+    const SECRETS: &[&str] = &[Gateway::SECRET];
+
     async fn claim(
         &self,
         open: TicketPaymentLeftOpen,

@@ -21,6 +21,8 @@ impl Effect for Refunding {
     type Call = TicketRefundDue;
     type Outcome = RefundOutcome;
 
+    const SECRETS: &[&str] = &[Gateway::SECRET];
+
     async fn claim(&self, due: TicketRefundDue, cx: Context) -> Result<Option<TicketRefundDue>, Failure> {
         let mut account = Account::existing(&due.order_id, &cx).await?;
         match &mut account.state {

@@ -39,6 +39,8 @@ impl<E: Event + Into<C>, C: MailCall> Effect for MailEffect<E, C> {
     type Call = C;
     type Outcome = Sent;
 
+    const SECRETS: &[&str] = &[Mailer::SECRET];
+
     async fn claim(&self, event: E, cx: Context) -> Result<Option<C>, Failure> {
         let call = event.into();
         // The record exists if the event came before with another id, for example published by hand.

@@ -82,6 +82,8 @@ impl Effect for Charging {
     type Call = String;
     type Outcome = i64;
 
+    const SECRETS: &[&str] = &[];
+
     async fn claim(&self, placed: Placed, _: Context) -> Result<Option<String>, Failure> {
         Ok(Some(placed.order))
     }
