@@ -8,8 +8,8 @@ use std::{
 
 use tokio::sync::watch;
 
-/// The sudden end of one incarnation of a service that runs with others in a process. Whoever hosts the service must
-/// drop its requests when it [happens](Self::happens), and refuse its calls of the ports.
+/// Kills one service of a process that hosts several. When it [happens](Self::happens), the host must drop the
+/// service's requests and refuse its calls of the ports.
 #[derive(Clone)]
 pub struct Crash(Arc<Inner>);
 
