@@ -51,7 +51,7 @@ pub struct Ports {
     pub timing: Timing,
     /// Whose access tokens [`SignedIn`](crate::SignedIn) accepts. By default it accepts none.
     pub access_tokens: AccessTokens,
-    /// The end of the service, if its host or a test can kill it.
+    /// Lets the service's host, or a test, kill the service.
     pub crash: Crash,
 }
 
@@ -170,8 +170,8 @@ impl Runtime {
         })
     }
 
-    /// Publishes the events of an outbox, sets its timers, and cancels timers. A timer that cannot be cancelled fires,
-    /// and its handler changes nothing.
+    /// Publishes the events of an outbox, sets its timers, and cancels timers. A failed cancellation is only logged:
+    /// the timer fires, and the handler of its event changes nothing.
     pub(crate) async fn relay(&self, outbox: &Outbox) -> Result<(), Failure> {
         let cancel = async |id: &String| {
             let Some(timers) = &self.0.ports.timers else { return };
