@@ -236,7 +236,7 @@ impl Context {
     ///
     /// A timer may be late, and a late timer must not change a result. So each route and each call to the outside
     /// that has a deadline compares the deadline with the current time. The handler of the timer checks that the
-    /// document still has the deadline for which the timer was set.
+    /// document still waits for the deadline for which the timer was set.
     ///
     /// The time must be at most [`timer_horizon`](crate::Timing::timer_horizon) away, the data at most
     /// [64 KiB](crate::wire::limit::TIMER_DATA_BYTES), and the service must [declare](crate::Service::delays) the
