@@ -27,7 +27,7 @@ pub struct Config {
     pub stock_shards: u64,
 }
 
-/// Enough for about 100 orders of one product in a second: see `README.md`.
+/// Enough for 16 orders of one product per second on Firestore, and for 100 on the emulator: see `README.md`.
 pub const STOCK_SHARDS: u64 = 16;
 
 /// The products that the local stack sells from the start: the path and the body of a `PUT`.

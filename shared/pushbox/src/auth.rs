@@ -17,16 +17,16 @@ use crate::{Problem, trace::only};
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum PushAuth {
-    /// Not at all: for a service that only this machine can reach.
+    /// For a service that only this machine can reach: pushes are not authenticated.
     None,
-    /// [Cloud Run](https://cloud.google.com/run/docs/authenticating/service-to-service) has verified the token before
-    /// the request reached the service, which compares its e-mail address: for a private service. Without the
-    /// comparison, everybody whom Cloud Run admits could forge a push, such as the operators of the service.
+    /// For a private service.
+    /// [Cloud Run](https://cloud.google.com/run/docs/authenticating/service-to-service) verifies the token. The
+    /// service compares the token's e-mail address, because Cloud Run also admits operators.
     Iam {
         /// The e-mail address of the account that delivers pushes.
         service_account: Arc<str>,
     },
-    /// The service checks the token: for a service with public routes.
+    /// For a service with public routes. The service verifies the token.
     #[cfg(feature = "oidc")]
     Oidc(Arc<Oidc>),
 }

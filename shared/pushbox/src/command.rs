@@ -148,8 +148,8 @@ impl<T> Command<T> {
     /// Runs `handler` in a transaction, commits its staged writes together with its reply, and publishes its
     /// events. A repeat with the same idempotency key gets the first reply.
     ///
-    /// After the commit the caller gets the reply in any case. `POST /relay` publishes the events that cannot
-    /// be published now.
+    /// Once the runtime knows that the commit succeeded, the caller gets the reply, even if the events cannot be
+    /// published now. `POST /relay` publishes them later.
     ///
     /// # Errors
     /// The handler's error, 422 if the idempotency key came with another request before, or 503.

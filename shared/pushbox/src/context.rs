@@ -196,8 +196,8 @@ impl Context {
     }
 
     /// Adds the integer fields that `amounts` names to the stored ones, and sets the other fields. This reads
-    /// nothing and never conflicts. A document accepts about one write per second, so spread hot documents
-    /// over [shards](Self::shard).
+    /// nothing. Without a [`get`](Self::get) of the document, it never conflicts. A document accepts about one
+    /// write per second, so spread hot documents over [shards](Self::shard).
     pub fn add<D: Document>(&self, document: &D, amounts: &[&str]) {
         let mut staged = self.staged();
         let Some(fields) = staged.fields(document) else { return };
@@ -232,8 +232,11 @@ impl Context {
         staged.push(event, &self.run, &id, None);
     }
 
-    /// Stages an event that is published at `time`, or at once if that has passed. A timer may be late, so
-    /// nothing may be decided by it: compare the times that documents hold.
+    /// Stages an event that is published at `time`, or at once if that has passed.
+    ///
+    /// A timer may be late, and a late timer must not change a result. So each route and each call to the outside
+    /// that has a deadline compares the deadline with the current time. The handler of the timer checks that the
+    /// document still waits for the deadline for which the timer was set.
     ///
     /// The time must be at most [`timer_horizon`](crate::Timing::timer_horizon) away, the data at most
     /// [64 KiB](crate::wire::limit::TIMER_DATA_BYTES), and the service must [declare](crate::Service::delays) the
@@ -246,9 +249,8 @@ impl Context {
     /// Like [`publish_at`](Self::publish_at), with a name by which [`cancel`](Self::cancel) finds it: the event's type
     /// and `id`.
     ///
-    /// A name is used once. To move a timer, cancel it and set one with another id. The event's handler
-    /// must compare the event with the document that it belongs to, because the event may come although it was
-    /// cancelled.
+    /// A name is used once. To move a timer, cancel it and set one with another id. The event may come although
+    /// it was cancelled, so its handler must compare it with the document that it belongs to.
     pub fn publish_at_named<E: Event>(&self, event: &E, time: Timestamp, id: &str) {
         let event_id = named::<E>(id);
         let timer = timer_id(self.run.subject.service, &event_id);

@@ -18,8 +18,8 @@ pub enum Failure {
 
 /// An error that ends a transaction.
 pub(crate) trait Refusal: From<Failure> {
-    /// Whether the error states a fact. Such an error must rest on reads that were true at one time. An
-    /// error that only asks for a retry need not.
+    /// Whether the error is final. The runtime commits a verification of the reads behind a final error, so
+    /// that it never rests on stale documents.
     fn is_final(&self) -> bool;
 }
 

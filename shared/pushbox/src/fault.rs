@@ -8,8 +8,8 @@ use std::{
 
 use tokio::sync::watch;
 
-/// The sudden end of one incarnation of a service that runs with others in a process. Whoever hosts the service must
-/// drop its requests when it [happens](Self::happens), and refuse its calls of the ports.
+/// Kills one service of a process that hosts several. When it [happens](Self::happens), the host must drop the
+/// service's requests and refuse its calls of the ports. A clone is another handle to the same crash.
 #[derive(Clone)]
 pub struct Crash(Arc<Inner>);
 
@@ -26,31 +26,31 @@ impl Crash {
         ("committed", "between the commit and the relay"),
     ];
 
-    /// Makes it happen when the service reaches this fault point, or not at all.
+    /// Kills the service when it reaches this fault point. With `None`, it is not killed.
     pub fn arm(&self, point: Option<&str>) {
         let known = Self::POINTS.into_iter().map(|(name, _)| name).find(|name| Some(*name) == point);
         *self.0.armed.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
-    /// The fault point at which it will happen.
+    /// The fault point at which the service will be killed.
     #[must_use]
     pub fn armed(&self) -> Option<&'static str> {
         *self.0.armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes it happen now.
+    /// Kills the service now.
     pub fn now(&self) {
         self.arm(None);
         self.0.happened.send_replace(true);
     }
 
-    /// Whether it has happened.
+    /// Whether the service was killed.
     #[must_use]
     pub fn has_happened(&self) -> bool {
         *self.0.happened.borrow()
     }
 
-    /// Waits until it happens.
+    /// Waits until the service is killed.
     pub async fn happens(&self) {
         // The sender lives as long as `self`.
         let _ = self.0.happened.subscribe().wait_for(|happened| *happened).await;

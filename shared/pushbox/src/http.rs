@@ -36,10 +36,10 @@ const LARGEST_PUSH: usize = 16 << 20;
 
 /// The most bytes of all bodies of the pushes in flight: four of the largest.
 ///
-/// While a body is received, its parts and the whole exist at the same time. Later a push holds its body and
-/// the decoded data, and then the data and the event. So the pushes of an instance need at most about
-/// 180 MiB, without the memory of their handlers. Each request to a service's own routes adds
-/// [`LARGEST_BODY`].
+/// A push needs the most memory while its data is decoded: the body, the base64 text (a copy, if the JSON
+/// escapes it) and the decoded data, which is three quarters of the text. That is 2.75 times the body. So the
+/// pushes of an instance need at most about 180 MiB, without the memory of their handlers. Each request to a
+/// service's own routes adds [`LARGEST_BODY`].
 const IN_FLIGHT: usize = 4 * LARGEST_PUSH;
 
 /// Cloud Scheduler calls it every minute.
@@ -69,7 +69,8 @@ pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
         .layer(from_fn_with_state(runtime.clone(), log_request))
         .route("/healthz", get(|| async { "ok" }))
         .layer(from_fn(problem::for_every_error))
-        // The layers do not apply to it, because each costs allocations, and `push` does their work itself.
+        // The push route is added after the layers, so none wraps it. `push` does their work without their
+        // allocations.
         .route("/", post(push).fallback(|| async { Problem::wrong_method() }))
         .with_state(runtime)
 }
@@ -195,8 +196,9 @@ async fn relay(State(runtime): State<Runtime>, headers: HeaderMap) -> Result<Res
     Ok(response)
 }
 
-/// Logs one line for each request to a service's own routes. The line has the route, because the path and
-/// the query may contain personal data.
+/// Logs one line for each request to a service's own routes. The line names the route and not the path or the
+/// query, which may contain personal data. An answer 5xx with a cause logs a second line, in
+/// `Problem::into_response`.
 async fn log_request(State(runtime): State<Runtime>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let trace = Trace::of_request(request.headers());

@@ -5,15 +5,21 @@
 //! holds the events to publish. *Handled once* means that this commit is applied once, even if the function
 //! runs again.
 //!
+//! A *duplicate* is a message with the same `ce-source` and `ce-id` (without them: the same subscription and
+//! message id). Another event about the same thing is not a duplicate. The function decides what that event
+//! does, usually with [`Context::create`].
+//!
 //! A duplicate runs the function again, even while the first delivery is running. Only one commit can create
 //! the receipt, so the other is refused. The runtime then publishes the events of the receipt once more, with
 //! the same ids, and answers 204. If that publication fails, it answers 503, and Pub/Sub delivers the message
-//! again. A rejection leaves no receipt: a duplicate of a rejected event is handled like a new event, and may
-//! become a second dead letter.
+//! again. A rejection by such a function leaves no receipt: a duplicate of a rejected event is handled like a
+//! new event, and may become a second dead letter.
 //!
-//! [`Effect`] explains duplicates of events that cause a call to the outside. A repeated [`Command`] with the
-//! same idempotency key gets the first reply. Error replies are not stored, so a command that got an error
-//! runs again.
+//! A call to the outside, such as a mail, is an [`Effect`], whose documentation explains its duplicates.
+//!
+//! A request that changes documents is a [`Command`]. If it is repeated with the same idempotency key, the
+//! caller gets the first reply. Only successful replies are stored. After an error, repeat the request with the
+//! same key: if the first commit went through after all, the caller gets its reply.
 //!
 //! | to | see |
 //! |---|---|
@@ -29,7 +35,8 @@
 //! | test a service | [`Clock`], [`Offset`], [`Random`], [`store::Memory`], [`Crash`] |
 //! | publish at a later time | [`Context::publish_at`], [`Context::cancel`], [`Service::delays`] |
 //! | implement a database, a topic or timers | [`store::Store`], [`store_contract!`], [`publisher::Publisher`], [`timers::Timers`] |
-//! | read what an event has caused, and counts that must agree | [`story`], [`audit`] |
+//! | find what an event has caused | [`story`] |
+//! | compare counts | [`audit`] |
 //! | describe services | [`Service::declaration`] |
 //!
 //! The crate's README shows a complete consumer. `examples/` holds the smallest consumer, effect and producer.

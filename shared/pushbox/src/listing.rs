@@ -27,9 +27,9 @@ pub struct Documents {
 /// [Firestore's limits](https://firebase.google.com/docs/firestore/quotas#limits).
 const LONGEST_VALUE: usize = 1500;
 
-/// The query parameters of a list: `?limit=` (1 to 200, 50 by default) and `?cursor=` (the `next` of the page
-/// before). All other parameters are fields of `F`, read from text. An unknown parameter is an error, because
-/// a misspelled filter would return too many items.
+/// The query parameters of a list: `?limit=` (1 to 200, 50 by default) and `?cursor=` (the `next` of the
+/// previous page). All other parameters are fields of `F`, read from text. An unknown parameter is an error,
+/// because a misspelled filter would return too many items.
 #[derive(Debug, Default)]
 pub struct PageQuery<F = Unfiltered> {
     limit: Option<usize>,

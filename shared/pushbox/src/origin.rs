@@ -27,7 +27,8 @@ impl Origin {
     }
 }
 
-/// The value comes from outside. As an attribute that Pub/Sub refuses, it would hold the events back for ever.
+/// The value comes from outside. Pub/Sub would refuse events with a longer attribute, and they would never be
+/// published.
 fn is_usable(id: &str) -> bool {
     id.len() <= limit::ATTRIBUTE_VALUE_BYTES
 }

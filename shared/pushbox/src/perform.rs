@@ -158,9 +158,9 @@ impl Performing {
         }
     }
 
-    /// Keeps the outcome or the refusal in the claim, so that the call is not made again. It tries until the store accepts
-    /// the write or another delivery has taken the claim over, at most for
-    /// [`keep_trying`](crate::Timing::keep_trying). Returns whether the outcome is kept.
+    /// Keeps the outcome or the refusal in the claim, so that the call is not made again. While the store does
+    /// not answer, it tries for [`keep_trying`](crate::Timing::keep_trying). Returns false if this delivery
+    /// should try once more to complete.
     async fn keep(&self, held: &mut Held, phase: Phase) -> bool {
         let Ok(write) = held.enter(&self.subject, phase) else { return false };
         let mut attempt = 0;

@@ -54,7 +54,7 @@ pub(crate) enum State {
     Abandoned { reason: String },
 }
 
-/// The right to make one call to the outside.
+/// The right of one delivery to make the call of an effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Claim {
     /// Identifies the holder of the claim.
@@ -81,8 +81,7 @@ pub(crate) enum Phase {
     /// The outside refused the call for good, with this reason. If an earlier holder may have made the call,
     /// the claim keeps its key for a replay. Otherwise only the abandonment is missing.
     Refused(String),
-    /// The call was made, with this outcome as JSON. It is never made again. Only the completion is
-    /// missing.
+    /// The call was made, with this outcome as JSON. It is never made again. Only the completion is missing.
     Performed(String),
 }
 

@@ -31,8 +31,8 @@ pub(crate) struct Relayed {
 }
 
 impl Runtime {
-    /// Publishes the events of an outbox, sets its timers, and cancels timers. A timer that cannot be cancelled fires,
-    /// and its handler changes nothing.
+    /// Publishes the events of an outbox, sets its timers, and cancels timers. A failed cancellation is only logged:
+    /// the timer fires, and the handler of its event changes nothing.
     pub(crate) async fn relay(&self, outbox: &Outbox) -> Result<(), Failure> {
         let cancel = async |id: &String| {
             let Some(timers) = &self.ports().timers else { return };

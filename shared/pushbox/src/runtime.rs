@@ -39,7 +39,7 @@ pub struct Ports {
     pub timing: Timing,
     /// Whose access tokens [`SignedIn`](crate::SignedIn) accepts. By default it accepts none.
     pub access_tokens: AccessTokens,
-    /// The end of the service, if its host or a test can kill it.
+    /// Lets the service's host, or a test, kill the service.
     pub crash: Crash,
 }
 

@@ -239,7 +239,7 @@ impl Service {
     }
 
     /// Declares that the store may delete documents of type `D` after the time in their field `expireAt`. It deletes
-    /// late, so a reader compares the time itself.
+    /// late, so a reader compares that field with the current time.
     #[must_use]
     pub fn expires<D: Document>(mut self) -> Self {
         self.expires.insert(D::COLLECTION);

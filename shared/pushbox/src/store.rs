@@ -33,7 +33,8 @@ pub(crate) fn fields(document: &impl serde::Serialize) -> Result<Fields, serde_j
 /// The collection of each service that holds its receipts.
 pub const RECEIPTS: &str = "receipts";
 
-/// The field of a receipt that says when it expires. Firestore stores it as a native timestamp, because
+/// The field that says when a document expires: a receipt, or a document that its service declares with
+/// [`expires`](crate::Service::expires). Firestore stores it as a native timestamp, because
 /// [TTL](https://cloud.google.com/firestore/docs/ttl) ignores text. On this side of the port it is RFC 3339
 /// text.
 pub const TTL_FIELD: &str = "expireAt";

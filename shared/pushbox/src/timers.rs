@@ -45,8 +45,8 @@ impl Timer {
 /// A way to publish messages at a later time, at least once.
 ///
 /// Every call must end within [`Timing::publish`](crate::Timing::publish), possibly with an error. After an
-/// error, the call may still have taken effect. Timers may fire late. So a decision must compare the times
-/// that it knows, and not wait for a timer.
+/// error, the call may still have taken effect. Timers may fire late:
+/// [`Context::publish_at`](crate::Context::publish_at) says what that means for a service.
 #[async_trait]
 pub trait Timers: Send + Sync + 'static {
     /// Sets a timer. An id that was used before counts as set: the runtime repeats the call after a crash.

@@ -70,7 +70,7 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
                 let about = About::new(&subject.key, message_id, now, runtime.timing().receipt_retention);
                 let receipt = Receipt { about, state };
                 let change = receipt.to_change().map_err(Failure::from)?;
-                // The receipt comes first: the first precondition that fails decides the error.
+                // The receipt comes first: `writes[1..]` below are the handler's.
                 let mut writes = vec![Write { path: path.clone(), change, only_if }];
                 writes.extend(staged.into_writes());
                 (Ok(receipt), writes)
@@ -97,7 +97,8 @@ pub(crate) async fn transact<T, E: Refusal, Fut: Future<Output = Result<T, E>>>(
                 return end.map(|receipt| Sealed::Ours(receipt, version));
             }
             Err(CommitError::Conflict) => {}
-            // The same holds for writes that the store refuses, such as a document that grows with each run.
+            // The store may refuse the writes because an earlier delivery succeeded: for example, a document
+            // grows with each run. Look for the earlier delivery's receipt before rejecting.
             Err(error @ CommitError::Refused(_)) => {
                 let existing = existing(only_if).await.map_err(Failure::from)?;
                 return existing.map(Sealed::Existing).ok_or_else(|| reject(error).into());

@@ -30,7 +30,7 @@ pub(super) struct Stock {
 }
 
 /// A shard of the counter of sold pieces. It is separate from the stock, so that a payment does not
-/// disturb the next order. A sale adds to it without reading it, so it cannot lose a race.
+/// disturb the next order. A sale adds to it without reading it, so two sales never conflict here.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Sold {
     pub(super) sku: Sku,

@@ -24,7 +24,7 @@ pub struct Oidc {
     verifier: IdTokenVerifier,
     service_account: String,
     /// The headers of valid tokens, still encoded. A header names the signing key, so there is one entry
-    /// for each of Google's keys that was used.
+    /// for each of Google's keys that has signed a valid token.
     good_heads: RwLock<BTreeSet<Box<str>>>,
 }
 
@@ -40,8 +40,8 @@ impl Oidc {
         Ok(Self::with(verifier, service_account))
     }
 
-    /// Likewise, with the keys of another issuer that signs in Google's name: the JSON Web Key Set at
-    /// `url`. It is for tests.
+    /// For tests: accepts tokens that a stand-in for Google has signed. Its public keys are the JSON Web Key
+    /// Set at `url`.
     #[must_use]
     pub fn with_keys_from(url: &str, audience: &str, service_account: &str) -> Self {
         let keys = KeysFrom { url: url.to_owned(), client: Client::new() };
@@ -63,7 +63,7 @@ impl Oidc {
             Err(IdTokenVerifyError::KeysUnavailable(_)) if self.names_a_strange_key(head) => {
                 return Err(unauthorized("The token is not valid: unknown signing key."));
             }
-            // The verifier has logged why, once for all tokens that it cannot check meanwhile.
+            // The verifier has logged the cause, once for all tokens that it cannot check in the meantime.
             Err(IdTokenVerifyError::KeysUnavailable(_)) => {
                 let detail = "The keys that tokens are checked with cannot be fetched. Please try again.";
                 return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
@@ -76,9 +76,9 @@ impl Oidc {
         }
     }
 
-    /// Whether the key is another one than those that good tokens were signed with. Anybody can make
-    /// such a token up, so it is no reason to call the service unavailable. If the key is new, Pub/Sub
-    /// sends the push again, and the verifier looks for new keys every 30 seconds at most.
+    /// Whether valid tokens have come, and none of them was signed with this key. The answer is then 401, not
+    /// 503, because anybody can invent a key. If Google has introduced the key, Pub/Sub sends the push again, and
+    /// the verifier looks for new keys at most every 30 seconds.
     fn names_a_strange_key(&self, head: &str) -> bool {
         let good = self.good_heads.read().unwrap_or_else(PoisonError::into_inner);
         !good.is_empty() && !good.contains(head)
@@ -92,7 +92,7 @@ impl Oidc {
     }
 }
 
-/// Leaves out what the token says, since this is logged.
+/// Leaves out the content of the token, because the text is logged.
 fn describe(reason: &InvalidIdToken) -> String {
     match reason {
         InvalidIdToken::Malformed(_) => "malformed token".to_owned(),
