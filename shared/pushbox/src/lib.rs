@@ -28,6 +28,7 @@
 //! | test a service | [`Clock`], [`Random`], [`store::Memory`] |
 //! | publish at a later time | [`Context::publish_at`], [`Context::cancel`], [`Service::delays`] |
 //! | implement a database, a topic or timers | [`store::Store`], [`store_contract!`], [`publisher::Publisher`], [`timers::Timers`] |
+//! | repair dead letters | [`letters`], [`wire`] |
 //! | describe services | [`Service::declaration`] |
 //!
 //! The crate's README shows a complete consumer. `examples/` holds the smallest consumer, effect and producer.
@@ -52,6 +53,7 @@ mod guard;
 mod http;
 mod json;
 mod key;
+pub mod letters;
 mod listing;
 mod message;
 mod outcome;

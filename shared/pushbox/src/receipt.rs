@@ -36,7 +36,7 @@ pub(crate) struct About {
     /// The message that was handled; absent for a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message_id: Option<String>,
-    created_at: Timestamp,
+    pub(crate) created_at: Timestamp,
     pub(crate) expire_at: Timestamp,
 }
 
@@ -161,7 +161,11 @@ impl Receipt {
     /// receipts late. A replay may replace an abandoned one, once.
     pub(crate) fn is_void(&self, subject: &Subject, now: Timestamp) -> bool {
         let is_abandoned = matches!(self.state, State::Abandoned { .. });
-        self.about.expire_at <= now || (is_abandoned && self.about.may_be_replayed(subject))
+        self.has_expired(now) || (is_abandoned && self.about.may_be_replayed(subject))
+    }
+
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        self.about.expire_at <= now
     }
 
     /// The receipt of a command after its events are published.
