@@ -72,7 +72,7 @@ pub(crate) async fn run() -> Result<(), String> {
         }
     };
     let mail_store = store.clone();
-    let stack = stack.with_mailbox(move || mails(mail_store.clone()));
+    let stack = stack.with_mailbox(move || mails(mail_store.clone())).with_receipts(store.clone());
     seed(&stack.app()).await;
 
     print!("{}", screen(&catalog, &cloud, port));

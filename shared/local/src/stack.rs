@@ -25,7 +25,12 @@ use axum::{
 };
 use catalog::Catalog;
 use futures::{FutureExt, future::BoxFuture, future::join3};
-use pushbox::{Problem, Route, ServiceName};
+use jiff::Timestamp;
+use pushbox::{
+    Problem, Route, ServiceName,
+    letters::{Progress, progress},
+    store::Store,
+};
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -42,6 +47,8 @@ pub struct Stack {
     services: Arc<BTreeMap<String, Hosted>>,
     mailbox: Mailbox,
     tasks: Option<Tasks>,
+    /// Holds the receipts.
+    store: Option<Arc<dyn Store>>,
     /// By service.
     routes: Arc<BTreeMap<String, Vec<Route>>>,
 }
@@ -97,6 +104,7 @@ impl Stack {
             services: Arc::new(services.into_iter().map(host).collect()),
             mailbox: Arc::new(|| async { Vec::new() }.boxed()),
             tasks: None,
+            store: None,
             routes: Arc::default(),
         }
     }
@@ -113,6 +121,14 @@ impl Stack {
     #[must_use]
     pub fn with_tasks(mut self, tasks: Tasks) -> Self {
         self.tasks = Some(tasks);
+        self
+    }
+
+    /// Tells `functions dead-letters` how far a service has come with an event, at
+    /// `GET /_local/receipts/<service>/<receipt>`. A store in memory can be read only here.
+    #[must_use]
+    pub fn with_receipts(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -139,6 +155,7 @@ impl Stack {
             .route_layer(from_fn(refuse_other_sites))
             .route("/", get(show_page))
             .route("/_local/state", get(show_state))
+            .route("/_local/receipts/{service}/{receipt}", get(show_receipt))
             .merge(mails::routes(self.mailbox.clone()))
             .fallback(dispatch)
             .method_not_allowed_fallback(|| async { Problem::wrong_method() })
@@ -293,6 +310,16 @@ async fn show_page(State(stack): State<Stack>) -> Html<String> {
 
 async fn show_state(State(stack): State<Stack>) -> Json<state::State> {
     Json(stack.state().await)
+}
+
+async fn show_receipt(
+    State(stack): State<Stack>,
+    Path((service, receipt)): Path<(String, String)>,
+) -> Result<Json<Progress>, Problem> {
+    let unknown = || Problem::not_found(format_args!("service: {service}"));
+    let store = stack.store.as_ref().filter(|_| stack.services.contains_key(&service)).ok_or_else(unknown)?;
+    let progress = progress(&**store, &service, &receipt, Timestamp::now()).await;
+    Ok(Json(progress.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error))?))
 }
 
 async fn stop(stack: State<Stack>, name: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
