@@ -30,6 +30,7 @@
 //! | publish at a later time | [`Context::publish_at`], [`Context::cancel`], [`Service::delays`] |
 //! | implement a database, a topic or timers | [`store::Store`], [`store_contract!`], [`publisher::Publisher`], [`timers::Timers`] |
 //! | read what an event has caused, and counts that must agree | [`story`], [`audit`] |
+//! | repair dead letters | [`letters`], [`wire`] |
 //! | describe services | [`Service::declaration`] |
 //!
 //! The crate's README shows a complete consumer. `examples/` holds the smallest consumer, effect and producer.
@@ -55,6 +56,7 @@ mod guard;
 mod http;
 mod json;
 mod key;
+pub mod letters;
 mod listing;
 mod message;
 mod origin;
