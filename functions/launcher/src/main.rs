@@ -40,7 +40,7 @@ enum Command {
         command: timers::Command,
     },
     /// Shows, replays and drops dead letters
-    DeadLetters(dead_letters::Options),
+    DeadLetters(Box<dead_letters::Options>),
     /// Runs the stand-in for Cloud Tasks, for tests
     CloudTasks(timers::StandIn),
     /// Checks the catalog, and a Terraform plan or state, for faults that break event systems silently
