@@ -37,6 +37,15 @@ impl Balance {
         let holds = terms.first().is_none_or(|(_, total)| *total == sum);
         Self { claim, terms, is_sum: true, holds: Some(holds) }
     }
+
+    /// Compares nothing if one of the lists that were counted may be longer than [`MOST`].
+    #[must_use]
+    pub fn counted_from(mut self, lists: &[&[Stored]]) -> Self {
+        if lists.iter().any(|list| list.len() >= MOST) {
+            self.holds = None;
+        }
+        self
+    }
 }
 
 /// The documents of a service's collection, at most [`MOST`] of them.

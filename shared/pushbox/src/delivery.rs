@@ -283,20 +283,12 @@ impl Delivery {
         Trace::of_message(|name| self.attribute(name), headers)
     }
 
-    /// The identity of the event: its source and id. A message id is not enough, because a relay that
-    /// publishes again gets a new one. A message without source and id is identified by its message id and
-    /// the subscription, because a message id is
-    /// [unique within its topic](https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage).
     pub(crate) fn key(&self) -> Key {
-        if let (Some(source), Some(id)) = (self.attribute(attribute::SOURCE), self.attribute(attribute::ID)) {
-            return Key::event(source, id);
-        }
-        Key::message(self.subscription.as_deref(), self.identity())
+        key(&self.attributes, self.subscription.as_deref(), &self.message_id)
     }
 
-    /// The id of the message. For the replay of a dead letter, it is the id of the original message.
     pub(crate) fn identity(&self) -> &str {
-        self.attribute(attribute::DEAD_LETTER_MESSAGE_ID).unwrap_or(&self.message_id)
+        identity(&self.attributes, &self.message_id)
     }
 
     /// Whether the message is the replay of a dead letter.
@@ -324,7 +316,7 @@ impl Delivery {
     }
 
     pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
-        self.attributes.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        find(&self.attributes, name)
     }
 
     /// The attribute `content-type`. Some publishers write it with capitals, like an HTTP header.
@@ -335,6 +327,31 @@ impl Delivery {
             found.map(|(_, value)| value.as_str())
         })
     }
+}
+
+/// The identity of the event: its source and id. A message id is not enough, because a relay that
+/// publishes again gets a new one. A message without source and id is identified by its message id and
+/// the subscription, because a message id is
+/// [unique within its topic](https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage).
+pub(crate) fn key(
+    attributes: &BTreeMap<String, String>,
+    subscription: Option<&str>,
+    message_id: &str,
+) -> Key {
+    if let (Some(source), Some(id)) = (find(attributes, attribute::SOURCE), find(attributes, attribute::ID)) {
+        return Key::event(source, id);
+    }
+    Key::message(subscription, identity(attributes, message_id))
+}
+
+/// The id of the message. For the replay of a dead letter, it is the id of the original message.
+fn identity<'a>(attributes: &'a BTreeMap<String, String>, message_id: &'a str) -> &'a str {
+    find(attributes, attribute::DEAD_LETTER_MESSAGE_ID).unwrap_or(message_id)
+}
+
+/// An attribute that is empty counts as missing.
+fn find<'a>(attributes: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    attributes.get(name).map(String::as_str).filter(|value| !value.is_empty())
 }
 
 /// Compares the media type without case and parameters.

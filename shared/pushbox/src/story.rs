@@ -8,11 +8,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::{
-    Message, Path,
-    key::Key,
+    Message, Path, delivery,
     receipt::{Phase, Receipt, State},
     store::{RECEIPTS, Store, StoreError},
-    wire::attribute,
 };
 
 /// What a service has done with an input.
@@ -62,18 +60,11 @@ pub async fn of_message(
     message_id: &str,
     attributes: &BTreeMap<String, String>,
 ) -> Result<Option<Handling>, StoreError> {
-    let value = |name| attributes.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    let key = match (value(attribute::SOURCE), value(attribute::ID)) {
-        (Some(source), Some(id)) => Key::event(source, id),
-        _ => {
-            let message_id = value(attribute::DEAD_LETTER_MESSAGE_ID).unwrap_or(message_id);
-            Key::message(Some(subscription), message_id)
-        }
-    };
+    let key = delivery::key(attributes, Some(subscription), message_id);
     read(store, service, key.digest()).await
 }
 
-/// What `service` has done with the command that begins a story. `id` is the [`attribute::CORRELATION_ID`] of the
+/// What `service` has done with the command that begins a story. `id` is the [`CORRELATION_ID`](crate::wire::attribute::CORRELATION_ID) of the
 /// story's events. None if that is not a command of this service.
 ///
 /// # Errors

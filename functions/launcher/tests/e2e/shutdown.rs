@@ -61,7 +61,8 @@ impl SlowStripe {
         let intent = move || async move {
             notify.0.notify_one();
             notify.1.notified().await;
-            Json(json!({ "id": "pi_1", "object": "payment_intent", "status": "succeeded" }))
+            // The price of a signup
+            Json(json!({ "id": "pi_1", "status": "succeeded", "amount": 1000, "currency": "usd" }))
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
