@@ -153,9 +153,9 @@ resource "google_monitoring_alert_policy" "dead_letters" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      A service rejected a message, or failed on it ${local.delivery.maxDeliveryAttempts} times. The subscription
-      $${resource.label.subscription_id} keeps the message for ${floor(local.delivery.deadLetterRetentionSeconds / 86400)} days. If the service
-      rejected it, or failed on it too often, its reason says why. Operators group the letters, look at one, and replay or drop a group:
+      A service rejected a message, failed on it too often, or did not answer. The subscription
+      $${resource.label.subscription_id} keeps the message for ${floor(local.delivery.deadLetterRetentionSeconds / 86400)} days. Unless the service
+      did not answer, a reason says why. Operators group the letters, look at one, and replay or drop a group:
 
           ${local.dead_letters_command} groups
           ${local.dead_letters_command} list --group GROUP
