@@ -108,6 +108,12 @@ resource "google_monitoring_notification_channel" "email" {
 }
 
 locals {
+  # Its environment selects this copy.
+  dead_letters_command = join(" ", concat(
+    local.prefix == "" ? [] : ["NAMES_PREFIX=${local.prefix}", "FIRESTORE_DATABASE=${local.database}"],
+    ["functions dead-letters --project ${var.project_id}"],
+  ))
+
   channels = concat(google_monitoring_notification_channel.email[*].id, sort(var.notification_channels))
 
   # The alerts name their subscriptions, because another copy in the project has its own alerts. A filter
@@ -147,13 +153,17 @@ resource "google_monitoring_alert_policy" "dead_letters" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      A service rejected a message, or failed on it ${local.delivery.maxDeliveryAttempts} times. The subscription
-      $${resource.label.subscription_id} keeps the message for ${floor(local.delivery.deadLetterRetentionSeconds / 86400)} days. If the service
-      rejected it, its attribute `dead-letter-reason` says why. Read the message without removing it:
+      A service rejected a message, failed on it too often, or did not answer. The subscription
+      $${resource.label.subscription_id} keeps the message for ${floor(local.delivery.deadLetterRetentionSeconds / 86400)} days. Unless the service
+      did not answer, a reason says why. Operators group the letters, look at one, and replay or drop a group:
 
-          gcloud pubsub subscriptions pull $${resource.label.subscription_id} --project ${var.project_id} --limit 10 --format json
+          ${local.dead_letters_command} groups
+          ${local.dead_letters_command} list --group GROUP
+          ${local.dead_letters_command} show LETTER
+          ${local.dead_letters_command} replay --group GROUP
+          ${local.dead_letters_command} drop --group GROUP
 
-      "Replay a dead letter" in the project's README shows how to handle it again.
+      "Replay a dead letter" in the project's README explains them.
     EOT
   }
 

@@ -20,7 +20,7 @@ output "topics" {
 }
 
 output "holders" {
-  description = "The subscriptions that hold dead letters. For gcloud pubsub subscriptions pull."
+  description = "The subscriptions that hold dead letters. functions dead-letters reads them."
   value       = sort([for holder in google_pubsub_subscription.holder : holder.name])
 }
 

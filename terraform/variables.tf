@@ -88,7 +88,7 @@ variable "environment" {
 }
 
 variable "operators" {
-  description = "The people who may call the routes of private services, such as [\"group:shop@example.com\"]. Default: nobody. With operators, private services with routes accept calls from the internet, with a token."
+  description = "The people who may call the routes of private services, and repair dead letters, such as [\"group:shop@example.com\"]. Default: nobody. To see the verdict of a replay, they may read all documents. With operators, private services with routes accept calls from the internet, with a token."
   type        = set(string)
   default     = []
 

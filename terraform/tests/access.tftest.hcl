@@ -231,6 +231,37 @@ run "operators_may_call_private_routes" {
     condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.invoker_iam_disabled == local.services[name].public])
     error_message = "operators make a private service public"
   }
+  assert {
+    condition = toset([for grant in google_pubsub_subscription_iam_member.operator : "${grant.subscription} ${grant.role} ${grant.member}"]) == toset([
+      for holder in google_pubsub_subscription.holder : "${holder.name} roles/pubsub.subscriber group:shop@example.com"
+    ])
+    error_message = "the operators may not read exactly the dead letters"
+  }
+  assert {
+    condition = toset([for grant in google_pubsub_topic_iam_member.operator : "${grant.topic} ${grant.role} ${grant.member}"]) == toset([
+      for push in local.subscriptions : "${google_pubsub_topic.events[push.topic].name} roles/pubsub.publisher group:shop@example.com"
+    ])
+    error_message = "the operators may not replay to exactly the topics that dead letters come from"
+  }
+  assert {
+    condition = [for grant in google_project_iam_member.operator_reads : "${grant.role} ${grant.member} ${grant.condition[0].expression}"] == [
+      "roles/datastore.viewer group:shop@example.com resource.name == \"projects/${var.project_id}/databases/${local.database}\""
+    ]
+    error_message = "the operators may do more with the documents than read those of this copy"
+  }
+}
+
+run "without_operators_nobody_may_repair_dead_letters" {
+  command = plan
+
+  assert {
+    condition = (
+      length(google_pubsub_subscription_iam_member.operator) == 0
+      && length(google_pubsub_topic_iam_member.operator) == 0
+      && length(google_project_iam_member.operator_reads) == 0
+    )
+    error_message = "somebody may repair dead letters who is not named"
+  }
 }
 
 run "a_new_pair_of_keys_is_stored_and_mounted" {

@@ -175,6 +175,13 @@ run "monitoring" {
   }
   assert {
     condition = alltrue([
+      for command in ["groups", "list --group GROUP", "show LETTER", "replay --group GROUP", "drop --group GROUP"] :
+      strcontains(google_monitoring_alert_policy.dead_letters[0].documentation[0].content, "functions dead-letters --project ${var.project_id} ${command}\n")
+    ])
+    error_message = "the alert for dead letters does not name the commands that repair them"
+  }
+  assert {
+    condition = alltrue([
       for policy in [google_monitoring_alert_policy.dead_letters[0], google_monitoring_alert_policy.backlog[0], google_monitoring_alert_policy.errors] :
       policy.notification_channels == tolist(["projects/demo-project/notificationChannels/1"])
     ])

@@ -71,6 +71,15 @@ impl Cloud {
         })
     }
 
+    /// Whether both are emulators, or neither.
+    pub(crate) fn is_whole(&self) -> Result<(), String> {
+        match (&self.pubsub_emulator, &self.firestore_emulator) {
+            (Some(_), None) => Err(FIRESTORE_EMULATOR.missing()),
+            (None, Some(_)) => Err(PUBSUB_EMULATOR.missing()),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn firestore(&self) -> store::Firestore {
         store::Firestore::new(&self.project, &self.database)
     }
@@ -130,6 +139,12 @@ impl Serving {
             cors_allowed_origins: cors_allowed_origins()?,
         })
     }
+}
+
+/// The URL of a local stack.
+pub(crate) fn local_url() -> Result<Option<String>, String> {
+    let variable = Variable("LOCAL_URL", "the URL of the local stack", "http://localhost:8080");
+    variable.checked(|text| text.starts_with("http://") || text.starts_with("https://"))
 }
 
 pub(crate) fn port() -> Result<u16, String> {

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod console;
+mod dead_letters;
 mod doctor;
 mod environment;
 mod keys;
@@ -38,6 +39,8 @@ enum Command {
         #[command(subcommand)]
         command: timers::Command,
     },
+    /// Shows, replays and drops dead letters
+    DeadLetters(Box<dead_letters::Options>),
     /// Runs the stand-in for Cloud Tasks, for tests
     CloudTasks(timers::StandIn),
     /// Checks the catalog, and a Terraform plan or state, for faults that break event systems silently
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Serve { service } => block_on(serve::run(&service)),
         Command::Timers { command } => block_on(timers::run(command)),
         Command::CloudTasks(stand_in) => block_on(timers::stand_in(stand_in)),
+        Command::DeadLetters(options) => return dead_letters::run(&options),
         Command::Catalog(options) => catalog::run(&options),
         Command::Keys(command) => keys::run(&command),
         Command::Doctor(options) => return doctor::run(&options),

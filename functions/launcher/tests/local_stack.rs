@@ -1,5 +1,7 @@
 //! `functions local`: all services in one process, without a cloud or an emulator.
 
+#[path = "local_stack/dead_letters.rs"]
+mod dead_letters;
 mod harness;
 
 use std::{
@@ -17,7 +19,6 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 
 const GCLOUD: (&str, &str) = ("gcloud", "https://cloud.google.com/sdk/docs/install");
-const JQ: (&str, &str) = ("jq", "https://jqlang.org/download");
 
 /// Whether a program is installed. If not, the test is skipped with a note; in CI it fails.
 fn has((program, download): (&str, &str)) -> bool {
@@ -264,9 +265,6 @@ async fn readme_faults_work_on_the_local_stack() {
 
 #[tokio::test]
 async fn readme_replay_works_on_the_local_stack() {
-    if !has(JQ) {
-        return;
-    }
     let (url, _stack) = start_local_stack("readme-replay", &[]).await;
     let stack = readme::Endpoints::local_stack(&url);
     let http = Client::builder().no_proxy().build().expect("an HTTP client");

@@ -5,14 +5,18 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Request, State},
-    http::{HeaderMap, Method, Uri, header::ACCEPT, uri::PathAndQuery},
+    extract::{Path, Request, State},
+    http::{HeaderMap, Method, StatusCode, Uri, header::ACCEPT, uri::PathAndQuery},
     response::{IntoResponse, Response},
     routing::get,
 };
 use catalog::Catalog;
 use futures::{FutureExt, future::BoxFuture, future::join3};
-use pushbox::{Ports, Problem, Route, ServiceName};
+use jiff::Timestamp;
+use pushbox::{
+    Ports, Problem, Route, ServiceName,
+    letters::{Progress, progress},
+};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -156,6 +160,7 @@ impl Stack {
         Router::new()
             .merge(console::routes())
             .route("/_local/state", get(show_state))
+            .route("/_local/receipts/{service}/{receipt}", get(show_receipt))
             .merge(mails::routes(self.mailbox.clone()))
             .fallback(dispatch)
             .method_not_allowed_fallback(|| async { Problem::wrong_method() })
@@ -272,6 +277,17 @@ async fn show_state(State(stack): State<Stack>) -> Json<state::State> {
     let mails = (stack.mailbox)().await;
     let is_up = |name: &str| stack.is_up(name);
     Json(state::State::of(&stack.catalog, &stack.transport, is_up, mails, stack.journal.last()).await)
+}
+
+/// Tells `functions dead-letters` how far a service has come with an event. A store in memory can be read only here.
+async fn show_receipt(
+    State(stack): State<Stack>,
+    Path((service, receipt)): Path<(String, String)>,
+) -> Result<Json<Progress>, Problem> {
+    let unknown = || Problem::not_found(format_args!("service: {service}"));
+    let store = stack.extras.store.as_ref().filter(|_| stack.services.contains_key(&service));
+    let progress = progress(&**store.ok_or_else(unknown)?, &service, &receipt, Timestamp::now()).await;
+    Ok(Json(progress.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error))?))
 }
 
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {

@@ -25,6 +25,14 @@ const SPEC_VERSION: &str = "1.0";
 /// for a Pub/Sub message. Its data is a push envelope.
 const EVENTARC_MESSAGE: &str = "google.cloud.pubsub.topic.v1.messagePublished";
 
+/// The attributes of a replay that a service reads or passes on.
+const REPLAY_ATTRIBUTES: [&str; 4] = [
+    attribute::DEAD_LETTER_MESSAGE_ID,
+    attribute::REPLAY_ONLY,
+    attribute::REPLAY_ID,
+    attribute::REPLAY_ATTEMPT,
+];
+
 /// One arrival of a message at a subscription.
 #[derive(Debug)]
 pub(crate) struct Delivery {
@@ -133,7 +141,7 @@ impl Delivery {
     /// A message with its attributes in HTTP headers and its data in the body.
     fn bare(headers: &HeaderMap, body: Bytes, decode: impl Fn(&HeaderValue) -> Option<String>) -> Self {
         let of_event = headers.iter().filter(|(name, _)| {
-            name.as_str().starts_with("ce-") || name.as_str() == attribute::DEAD_LETTER_MESSAGE_ID
+            name.as_str().starts_with("ce-") || REPLAY_ATTRIBUTES.contains(&name.as_str())
         });
         let of_event = of_event.filter_map(|(name, value)| Some((name.to_string(), decode(value)?)));
         let of_trace = TRACE_ATTRIBUTES.into_iter().flat_map(|(parent, state)| [parent, state]);
@@ -151,6 +159,26 @@ impl Delivery {
             named: Ok(None),
             publish_time: None,
         }
+    }
+
+    /// A message as a push would deliver it.
+    pub(crate) fn of_message(
+        attributes: BTreeMap<String, String>,
+        data: Bytes,
+        message_id: &str,
+        subscription: &str,
+    ) -> Result<Self, NotAnEnvelope> {
+        let message = Self {
+            message_id: message_id.to_owned(),
+            subscription: Some(subscription.to_owned()),
+            attempt: None,
+            attributes,
+            data: Ok(data.clone()),
+            raw: data,
+            named: Ok(None),
+            publish_time: None,
+        };
+        message.opened()
     }
 
     fn wrapped(body: Bytes) -> Result<Self, NotAnEnvelope> {
@@ -266,6 +294,11 @@ impl Delivery {
     /// Whether the message is the replay of a dead letter.
     pub(crate) fn is_replay(&self) -> bool {
         self.attribute(attribute::DEAD_LETTER_MESSAGE_ID).is_some()
+    }
+
+    /// Whether the message is a replay for another service.
+    pub(crate) fn is_for_another(&self, service: &str) -> bool {
+        self.attribute(attribute::REPLAY_ONLY).is_some_and(|only| only != service)
     }
 
     /// The event's type; `None` if neither the attributes nor the data name it.

@@ -10,7 +10,8 @@ use crate::json;
 /// business "no" is neither: it is an event and an `Ok`.
 #[derive(Debug)]
 pub enum Failure {
-    /// Not now: Pub/Sub delivers again. The text is for the log.
+    /// Not now: Pub/Sub delivers again. The text is for the log, and for the dead letter if this happens too often. It
+    /// must contain no personal data.
     Retry(String),
     /// Never: the message becomes a dead letter with this reason. The reason must contain no personal data.
     Reject(String),

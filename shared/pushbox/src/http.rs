@@ -22,7 +22,7 @@ use tracing::{Instrument, info_span};
 
 use crate::{
     Outcome, Problem, Runtime,
-    consume::consume,
+    consume::{consume, give_up},
     delivery::Delivery,
     guard::{Guarded, guard},
     key::Key,
@@ -99,6 +99,7 @@ async fn push(runtime: Runtime, budget: Arc<Semaphore>, mut request: Request) ->
             Guarded::Late => Outcome::Retry("the delivery's deadline passed".to_owned()),
             Guarded::Panicked(_) => Outcome::Panicked,
         };
+        let outcome = give_up(&runtime, &delivery, &key, outcome, deadline).await;
         log_delivery(&delivery, &key, &outcome, began);
         answer(&outcome)
     }

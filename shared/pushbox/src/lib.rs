@@ -37,6 +37,7 @@
 //! | implement a database, a topic or timers | [`store::Store`], [`store_contract!`], [`publisher::Publisher`], [`timers::Timers`] |
 //! | find what an event has caused | [`story`] |
 //! | compare counts | [`audit`] |
+//! | repair dead letters | [`letters`], [`wire`] |
 //! | describe services | [`Service::declaration`] |
 //!
 //! The crate's README shows a complete consumer. `examples/` holds the smallest consumer, effect and producer.
@@ -62,6 +63,7 @@ mod guard;
 mod http;
 mod json;
 mod key;
+pub mod letters;
 mod listing;
 mod message;
 mod origin;

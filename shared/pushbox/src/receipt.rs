@@ -160,7 +160,11 @@ impl Receipt {
     /// receipts late. A replay may replace an abandoned one, once.
     pub(crate) fn is_void(&self, subject: &Subject, now: Timestamp) -> bool {
         let is_abandoned = matches!(self.state, State::Abandoned { .. });
-        self.about.expire_at <= now || (is_abandoned && self.about.may_be_replayed(subject))
+        self.has_expired(now) || (is_abandoned && self.about.may_be_replayed(subject))
+    }
+
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        self.about.expire_at <= now
     }
 
     /// The receipt of a command after its events are published.

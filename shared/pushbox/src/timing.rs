@@ -62,7 +62,8 @@ pub struct Timing {
     pub max_backoff: Duration,
     /// After this many deliveries, Pub/Sub moves a message to the dead-letter topic. The default is the
     /// maximum: with the default back-off it gives a consumer that is down about 16 hours. The runtime
-    /// does not wait for this where it rejects a message.
+    /// does not wait for this where it rejects a message, and parks any other one
+    /// [a little earlier](Self::gives_up_at).
     pub max_delivery_attempts: u32,
     /// How long a topic and its subscriptions keep a message.
     pub retention: Duration,
@@ -109,6 +110,14 @@ impl Timing {
         timer_horizon: Duration::from_secs(29 * DAY),
         receipt_retention: Duration::from_secs(45 * DAY),
     };
+
+    /// From this delivery on, the runtime itself moves a message that it fails on to the dead-letter topic. Pub/Sub
+    /// would keep neither the reason nor the message's id. The deliveries after it are for a dead-letter topic or a
+    /// store that does not answer.
+    #[must_use]
+    pub const fn gives_up_at(&self) -> u32 {
+        self.max_delivery_attempts - self.max_delivery_attempts / 20
+    }
 
     /// Checks that the values fit together.
     ///
@@ -186,6 +195,13 @@ const _: () = assert!(Timing::DEFAULT.check().is_ok(), "the defaults fit togethe
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_runtime_gives_up_before_pubsub_does() {
+        for (most, gives_up_at) in [(100, 95), (20, 19), (5, 5)] {
+            assert_eq!(Timing { max_delivery_attempts: most, ..Timing::DEFAULT }.gives_up_at(), gives_up_at);
+        }
+    }
 
     #[test]
     fn values_that_do_not_fit_together_are_refused() {

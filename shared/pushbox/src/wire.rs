@@ -33,10 +33,20 @@ pub mod attribute {
     pub const DEAD_LETTER_SERVICE: &str = "dead-letter-service";
     /// In a dead letter: the subscription that delivered the message.
     pub const DEAD_LETTER_SUBSCRIPTION: &str = "dead-letter-subscription";
-    /// In a dead letter: the id of the original message. A replay with this attribute is the same event.
+    /// In a dead letter and in its replay: the id of the original message. It makes the replay the same event if the
+    /// message has no [`ID`], and it marks the message as a replay.
     pub const DEAD_LETTER_MESSAGE_ID: &str = "dead-letter-message-id";
+    /// In a dead letter: one of the codes in [`code`](super::code). It stays the same when the reason's text changes.
+    pub const DEAD_LETTER_CODE: &str = "dead-letter-code";
     /// In a dead letter: the number of attributes of the original that had no room.
     pub const DEAD_LETTER_DROPPED: &str = "dead-letter-dropped-attributes";
+
+    /// In a replay: the only service that handles the message. All other services acknowledge it at once.
+    pub const REPLAY_ONLY: &str = "replay-only";
+    /// In a replay: the id of the run of `functions dead-letters replay`. A letter that comes back keeps it.
+    pub const REPLAY_ID: &str = "replay-id";
+    /// In a replay: how many times the letter has been replayed, this time included.
+    pub const REPLAY_ATTEMPT: &str = "replay-attempt";
 
     /// In a message that Pub/Sub itself moved to a dead-letter topic: the number of its deliveries. See
     /// [the documentation](https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts).
@@ -47,6 +57,14 @@ pub mod attribute {
     pub const PUBSUB_SUBSCRIPTION_PROJECT: &str = "CloudPubSubDeadLetterSourceSubscriptionProject";
     /// Likewise: the time at which the original was published.
     pub const PUBSUB_TOPIC_PUBLISH_TIME: &str = "CloudPubSubDeadLetterSourceTopicPublishTime";
+}
+
+/// The values of [`attribute::DEAD_LETTER_CODE`].
+pub mod code {
+    /// The service rejected the message.
+    pub const REJECTED: &str = "rejected";
+    /// The service failed on the message too often. The reason holds the last failure.
+    pub const EXHAUSTED: &str = "exhausted";
 }
 
 /// Headers of requests and responses, in lower case.

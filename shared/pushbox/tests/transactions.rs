@@ -4,6 +4,7 @@
 mod commands;
 mod consumers;
 mod effects;
+mod exhausted;
 mod rejections;
 mod replays;
 mod stories;

@@ -58,6 +58,11 @@ impl Random {
     fn new(seed: u64, usual: [usize; Step::ALL.len()]) -> Self {
         let mut rng = Rng::with_seed(seed);
         let planned = (0..rng.usize(0..9)).filter_map(|_| {
+            // Half of the faults of a world with replays hit them.
+            if usual[Step::Pull as usize] > 0 && rng.bool() {
+                let step = *rng.choice(&[Step::Pull, Step::Acknowledge, Step::Publish, Step::Get])?;
+                return Some((step, rng.usize(1..=usual[step as usize].max(1) * 5 / 4)));
+            }
             let step = *rng.choice(&[
                 Step::Arrival,
                 Step::Get,
@@ -156,6 +161,7 @@ impl Choice {
         let number = state.steps.len();
         state.steps.push(Taken { step, in_request });
         state.counts.timers += u64::from(step == Step::Timer);
+        state.counts.replays += u64::from(step == Step::Pull);
         if state.notify_at == Some(number) {
             self.reached.notify_one();
         }

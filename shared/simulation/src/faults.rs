@@ -25,6 +25,10 @@ pub enum Step {
     Call,
     /// The answer to a delivery is on its way back.
     Answer,
+    /// A person's process leases dead letters.
+    Pull,
+    /// A person's process removes a dead letter.
+    Acknowledge,
 }
 
 /// A fault at a step.
@@ -57,7 +61,7 @@ pub enum Fault {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Start,
         Self::Arrival,
         Self::Get,
@@ -68,6 +72,8 @@ impl Step {
         Self::Fire,
         Self::Call,
         Self::Answer,
+        Self::Pull,
+        Self::Acknowledge,
     ];
 
     /// The faults that can happen at this step.
@@ -86,6 +92,8 @@ impl Step {
             Self::Fire => &[Failed, LostAnswer, Slow],
             Self::Call => &[CrashBefore, CrashAfter, HangUp, Failed, LostAnswer, Slow, NoAnswer],
             Self::Answer => &[LostAnswer],
+            Self::Pull => &[CrashBefore, Failed, Slow],
+            Self::Acknowledge => &[CrashBefore, CrashAfter, Failed, LostAnswer, Slow],
         }
     }
 
@@ -117,6 +125,8 @@ pub struct Counts {
     pub duplicates: u64,
     /// Timers that were set or cancelled.
     pub timers: u64,
+    /// Steps of people who replay dead letters.
+    pub replays: u64,
     /// Faults, by step and kind.
     pub faults: BTreeMap<(Step, Fault), u64>,
 }
@@ -127,17 +137,23 @@ impl Counts {
         self.deliveries += other.deliveries;
         self.duplicates += other.duplicates;
         self.timers += other.timers;
+        self.replays += other.replays;
         for (fault, count) in &other.faults {
             *self.faults.entry(*fault).or_default() += count;
         }
     }
 
-    /// The faults that never happened. The worlds say nothing about them. Without timers, their faults cannot happen.
+    /// The faults that never happened. The worlds say nothing about them. Without timers or replays, their faults cannot
+    /// happen.
     #[must_use]
     pub fn missing(&self) -> Vec<(Step, Fault)> {
         let all =
             Step::ALL.into_iter().flat_map(|step| step.faults().iter().map(move |fault| (step, *fault)));
-        let can_happen = |step| self.timers > 0 || !matches!(step, Step::Timer | Step::Fire);
+        let can_happen = |step| match step {
+            Step::Timer | Step::Fire => self.timers > 0,
+            Step::Pull | Step::Acknowledge => self.replays > 0,
+            _ => true,
+        };
         all.filter(|fault| can_happen(fault.0) && !self.faults.contains_key(fault)).collect()
     }
 }

@@ -9,6 +9,7 @@
 //! | `wire` | a process's connection to its world |
 //! | `outside` | the outside world, which counts every call that reaches it |
 //! | `world` | processes, the broker's deliveries, and the actions of a caller |
+//! | `operator` | a person who replays dead letters |
 //! | `ledger` | the record of a world |
 //! | `checks` | the rules that hold in every settled world |
 //! | `random` | plays many seeds: [`check`] |
@@ -22,6 +23,7 @@ mod choice;
 mod explore;
 mod faults;
 mod ledger;
+mod operator;
 mod outside;
 mod random;
 mod wire;

@@ -1,6 +1,9 @@
 //! The runtime alone must ensure that every event is handled once. These services count their
 //! events, and have no rule that would catch a repeat.
 
+#[path = "runtime/redrive.rs"]
+mod redrive;
+
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};

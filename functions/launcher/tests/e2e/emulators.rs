@@ -53,7 +53,11 @@ impl Message {
 impl PubSub {
     /// Publishes to `user-events` and returns the message id.
     pub(crate) async fn publish(&self, message: &Message) -> String {
-        let answer = self.post("topics/user-events:publish", &json!({ "messages": [message] })).await;
+        self.publish_to("user-events", message).await
+    }
+
+    pub(crate) async fn publish_to(&self, topic: &str, message: &Message) -> String {
+        let answer = self.post(&format!("topics/{topic}:publish"), &json!({ "messages": [message] })).await;
         answer["messageIds"][0].as_str().expect("a message id").to_owned()
     }
 

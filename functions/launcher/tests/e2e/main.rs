@@ -9,6 +9,7 @@ mod outcome;
 mod world;
 
 mod crashes;
+mod dead_letters;
 mod duplicates;
 mod logs;
 mod outages;

@@ -10,7 +10,7 @@ use std::{
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use super::{eventually, expect};
+use super::{FUNCTIONS, eventually, expect};
 
 /// These markers stand above the ```` ```sh ```` blocks to run.
 const SIGNUP: &str = "<!-- test: signup -->";
@@ -129,7 +129,8 @@ fn commands(marker: &str) -> String {
     let blocks: Vec<&str> =
         text.split(&begin).skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0)).collect();
     assert!(!blocks.is_empty(), "README.md has no ```sh block directly below the line {marker}");
-    blocks.join("\n")
+    // The binary under test may be in another folder.
+    blocks.join("\n").replace("target/debug/functions", FUNCTIONS)
 }
 
 fn root() -> PathBuf {

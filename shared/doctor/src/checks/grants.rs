@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ::catalog::Catalog;
+use ::catalog::{Catalog, ServiceEntry};
 
 use super::{
     Finding, dead_letters,
@@ -170,11 +170,25 @@ pub(super) fn excess_publish(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let is_to_a_service = |grant: &Grant| {
         catalog.services.iter().any(|service| account(plan, &service.name).as_ref() == Some(&grant.member))
     };
+    // Who may remove the dead letters that come from a topic may also replay them there.
+    let repairs = |grant: &Grant, topic: &String| {
+        let comes_from =
+            |service: &&ServiceEntry| service.subscriptions.iter().any(|wired| wired.topic == *topic);
+        let reads = |service: &ServiceEntry| {
+            let holder = GrantTarget::Subscription(service.dead_letter_topic.clone());
+            plan.is_granted(&holder, SUBSCRIBE, &grant.member)
+        };
+        !is_to_a_service(grant) && catalog.services.iter().filter(comes_from).any(reads)
+    };
     let mut findings = Vec::new();
     for grant in &plan.grants {
         let role = grant.role.as_str();
         let reach = match &grant.target {
-            GrantTarget::Topic(name) if PUBLISH.contains(&role) && !is_declared(grant, name) => name.as_str(),
+            GrantTarget::Topic(name)
+                if PUBLISH.contains(&role) && !is_declared(grant, name) && !repairs(grant, name) =>
+            {
+                name.as_str()
+            }
             GrantTarget::Project
                 if (PUBLISH.contains(&role) || PROJECT_WIDE.contains(&role)) && is_to_a_service(grant) =>
             {

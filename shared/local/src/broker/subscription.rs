@@ -47,7 +47,10 @@ impl Published {
 
 /// Identifies one delivery of one message. A redelivery has another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DeliveryId(pub(crate) u64);
+pub struct DeliveryId(
+    /// Its number, which is the ack id of the REST API.
+    pub u64,
+);
 
 /// A message in flight to a subscriber, which must ack or nack it.
 #[derive(Clone, Debug)]

@@ -294,7 +294,7 @@ impl Topics {
     ///
     /// # Errors
     /// If there is no such subscription.
-    pub(crate) fn modify_ack_deadline(
+    pub fn modify_ack_deadline(
         &mut self,
         subscription: &str,
         deliveries: &[DeliveryId],

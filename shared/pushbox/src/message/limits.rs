@@ -4,8 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::wire::{attribute, limit};
 
-/// The attributes that make a replay the same event.
-const NEEDED: [&str; 4] = [attribute::ID, attribute::SOURCE, attribute::TYPE, attribute::CONTENT_TYPE];
+/// The attributes that make a replay the same event, and that tell what has become of a replay.
+const NEEDED: [&str; 6] = [
+    attribute::ID,
+    attribute::SOURCE,
+    attribute::TYPE,
+    attribute::CONTENT_TYPE,
+    attribute::REPLAY_ID,
+    attribute::REPLAY_ATTEMPT,
+];
 
 /// The original and the added attributes, within Pub/Sub's limits. Long values are truncated. If there are
 /// too many attributes, original ones that a replay does not need are dropped; another attribute holds

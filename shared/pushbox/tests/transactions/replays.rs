@@ -5,7 +5,7 @@ use std::time::Duration;
 use pushbox::wire::attribute;
 
 use super::{Answer, Outside, charging_each_order_once};
-use crate::suite::{Fault, Placed, Pushed, World, count, counts, request, service};
+use crate::suite::{Fault, Placed, Pushed, SERVICE, World, count, counts, request, service};
 
 /// An order that a person publishes without attributes.
 fn by_hand(message_id: &str) -> Pushed {
@@ -85,4 +85,49 @@ async fn an_unwrapped_replay_has_the_key_of_the_original_message() {
         assert_eq!(running.send(request(axum::http::Method::POST, "/", &headers, body)).await.status, 204);
     }
     assert_eq!(world.counts().await, counts(&[("orders", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_concerns_only_the_service_that_it_names() {
+    let world = World::new();
+    let running = world.run(service().on(|_: Placed, cx: pushbox::Context| async move {
+        cx.add(&count("orders", 1), &["n"]);
+        Ok(())
+    }));
+    let junk = Pushed { data: b"nonsense".to_vec(), attributes: [].into(), ..Pushed::order("a") };
+    for (message, only, outcome) in [
+        (Pushed::order("a"), "other-service", "ignored"),
+        // Another service rejects nothing, whatever the message is.
+        (junk.clone(), "other-service", "ignored"),
+        (junk, SERVICE, "reject"),
+        (Pushed::order("a"), SERVICE, "handled"),
+    ] {
+        let answer = running.send(message.with(attribute::REPLAY_ONLY, only).request()).await;
+        assert_eq!((answer.status, answer.header("pushbox-outcome")), (204, Some(outcome)));
+    }
+    assert_eq!(world.counts().await, counts(&[("orders", 1)]));
+    assert_eq!(world.published.only().topic, "test-service-dead-letter");
+    // An unwrapped push has the attributes in headers.
+    let headers = [("x-goog-pubsub-message-id", "7"), (attribute::REPLAY_ONLY, "other-service")];
+    let answer = running.send(request(axum::http::Method::POST, "/", &headers, "nonsense")).await;
+    assert_eq!(answer.header("pushbox-outcome"), Some("ignored"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_fails_again_is_recognised() {
+    let world = World::new();
+    let running =
+        world.run(service().on(|_: Placed, _: pushbox::Context| async { Err(pushbox::reject("no")) }));
+    let mut replay =
+        Pushed::order("a").with(attribute::REPLAY_ID, "r-1").with(attribute::REPLAY_ATTEMPT, "2");
+    replay.attributes.extend((0..94).map(|n| (format!("ce-a{n}"), "x".to_owned())));
+    assert_eq!(running.push(&replay).await, 204);
+    let letter = world.published.only().attributes;
+    for (name, expected) in [
+        (attribute::REPLAY_ID, "r-1"),
+        (attribute::REPLAY_ATTEMPT, "2"),
+        (attribute::DEAD_LETTER_CODE, "rejected"),
+    ] {
+        assert_eq!(letter[name], expected, "{name}");
+    }
 }

@@ -81,6 +81,28 @@ pub(crate) fn grants() -> Vec<Case> {
                 "excess-publish: staging-crm-service@demo-project.iam.gserviceaccount.com may publish to staging-user-service-dead-letter, which the catalog does not declare",
             ],
         ),
+        // Ada may remove the dead letters of crm-service, so she may replay them to the topic that they come from.
+        (
+            |input| {
+                let holder = json!({ "role": "roles/pubsub.subscriber", "subscription": "staging-crm-service-dead-letter",
+                    "member": "user:ada@example.com" });
+                add(input, "google_pubsub_subscription_iam_member", holder);
+                let topic = json!({ "role": "roles/pubsub.publisher", "topic": "staging-user-events",
+                    "member": "user:ada@example.com" });
+                add(input, "google_pubsub_topic_iam_member", topic);
+            },
+            &[],
+        ),
+        (
+            |input| {
+                let grant = json!({ "role": "roles/pubsub.publisher", "topic": "staging-user-events",
+                    "member": "user:ada@example.com" });
+                add(input, "google_pubsub_topic_iam_member", grant);
+            },
+            &[
+                "excess-publish: user:ada@example.com may publish to staging-user-events, which the catalog does not declare",
+            ],
+        ),
         (
             |input| {
                 let grant = json!({ "role": "roles/editor", "project": "demo-project",

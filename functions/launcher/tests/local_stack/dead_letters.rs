@@ -1,0 +1,135 @@
+//! `functions dead-letters` against a local stack in another process.
+
+use std::{fs, process::Command};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::harness::{FUNCTIONS, eventually, expect, start_local_stack};
+
+/// Runs the command, and returns its exit code, its output and its errors.
+fn dead_letters(url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(FUNCTIONS);
+    command.arg("dead-letters").args(arguments).env_clear().env("LOCAL_URL", url);
+    let output = command.current_dir(env!("CARGO_TARGET_TMPDIR")).output().expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn json_of(url: &str, arguments: &[&str]) -> Value {
+    let (code, printed, errors) = dead_letters(url, &[arguments, &["--json"]].concat());
+    assert!(code == Some(0), "{arguments:?}: {code:?} {errors}");
+    serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
+}
+
+async fn publish(url: &str, topic: &str, data: &str, attributes: Value) {
+    let message = json!({ "data": STANDARD.encode(data), "attributes": attributes });
+    let publish = Client::new().post(format!("{url}/v1/projects/local/topics/{topic}:publish"));
+    let answer = publish.json(&json!({ "messages": [message] })).send().await.expect("an answer");
+    assert!(answer.status().is_success(), "{answer:?}");
+}
+
+/// As if crm-service had rejected the signup of this user in an earlier release.
+async fn rejected(url: &str, user: &str) {
+    let data = json!({ "userId": user, "email": "ann@example.com", "name": "Ann" }).to_string();
+    let attributes = json!({
+        "ce-id": user,
+        "ce-source": "//pushbox/user-service",
+        "ce-type": "user.created",
+        "dead-letter-code": "rejected",
+        "dead-letter-message-id": "1",
+        "dead-letter-reason": format!("the region of {user}1 is unknown"),
+    });
+    publish(url, "crm-service-dead-letter", &data, attributes).await;
+}
+
+#[tokio::test]
+async fn a_person_groups_shows_and_replays_letters() {
+    let (url, _stack) = start_local_stack("dead-letters", &[]).await;
+    for user in ["ann", "ben"] {
+        rejected(&url, user).await;
+    }
+    let groups = json_of(&url, &["groups"]);
+    assert_eq!(
+        (groups[0]["count"].clone(), groups[0]["service"].clone()),
+        (2.into(), "crm-service".into()),
+        "{groups}"
+    );
+    assert_eq!(groups[0]["reason"], "the region of … is unknown");
+    let group = groups[0]["group"].as_str().expect("a group");
+    let list = json_of(&url, &["list", "--group", group, "--since", "1h"]);
+    let letter = list[0]["letter"].as_str().expect("a letter");
+    let (_, shown, _) = dead_letters(&url, &["show", letter]);
+    assert!(shown.contains("user.created") && !shown.contains("ann@example.com"), "{shown}");
+    let (_, shown, _) = dead_letters(&url, &["show", letter, "--unmask"]);
+    assert!(shown.contains("ann@example.com"), "{shown}");
+
+    // No terminal and no --yes: it only says what it would do.
+    let (code, _, told) = dead_letters(&url, &["replay", "--group", group]);
+    assert_eq!(code, Some(0));
+    assert!(told.contains("2 letters to crm-service only (topic user-events)"), "{told}");
+    assert_eq!(json_of(&url, &["groups"])[0]["count"], 2);
+
+    let report = json_of(&url, &["replay", "--group", group, "--yes", "--rate", "100/s"]);
+    assert_eq!((&report["handled"], &report["unsent"]), (&2.into(), &0.into()), "{report}");
+    assert_eq!(json_of(&url, &["groups"]), json!([]));
+    let http = Client::new();
+    let get = async |path: &str| -> Result<Value, String> {
+        let answer = http.get(format!("{url}{path}")).send().await.map_err(|error| error.to_string())?;
+        answer.json().await.map_err(|error| error.to_string())
+    };
+    let contacts = get("/crm-service/contacts").await.expect("contacts");
+    assert_eq!(contacts["items"].as_array().map(Vec::len), Some(2), "{contacts}");
+    eventually("all other services have ignored the replays", async || {
+        let state = get("/_local/state").await?;
+        for event in state["events"].as_array().into_iter().flatten() {
+            for (subscription, fate) in event["deliveries"].as_object().into_iter().flatten() {
+                let expected = if subscription == "crm-service-user-events" { "handled" } else { "ignored" };
+                expect(subscription, &fate["outcome"], &expected.into())?;
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_exit_code_tells_how_a_replay_ended() {
+    let (url, _stack) = start_local_stack("dead-letter-codes", &[]).await;
+    publish(&url, "user-events", "poison", json!({})).await;
+    eventually("four services reject it", async || {
+        let groups = json_of(&url, &["groups"]);
+        expect("groups", &groups.as_array().map_or(0, Vec::len), &4)
+    })
+    .await;
+    let replay = |arguments: &[&str]| dead_letters(&url, &[&["replay"], arguments].concat());
+    let (code, _, errors) = replay(&["--service", "crm-service", "--yes"]);
+    assert_eq!(code, Some(3), "{errors}");
+    assert!(errors.contains("came back as"), "{errors}");
+    assert_eq!(json_of(&url, &["groups", "--service", "crm-service"])[0]["cameBack"], 1);
+    for (wrong, expected) in [
+        (&["--yes"][..], 2),
+        (&["--all", "--service", "crm-service"], 2),
+        (&["--all", "--rate", "0"], 2),
+        (&["no-such-letter"], 1),
+        (&["--service", "no-such-service"], 1),
+    ] {
+        assert_eq!(replay(wrong).0, Some(expected), "{wrong:?}");
+    }
+
+    let export = format!("{}/dropped-{}.jsonl", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    // An earlier run may have left it.
+    let _ = fs::remove_file(&export);
+    let drop = |arguments: &[&str]| {
+        dead_letters(&url, &[&["drop", "--code", "rejected", "--export", &export], arguments].concat())
+    };
+    assert_eq!(drop(&[]).0, Some(0));
+    assert!(!fs::exists(&export).expect("a folder"), "nothing is dropped without --yes");
+    assert_eq!(drop(&["--yes"]).0, Some(0));
+    assert_eq!(fs::read_to_string(&export).expect("the export").lines().count(), 4);
+    assert_eq!(json_of(&url, &["groups"]), json!([]));
+    rejected(&url, "ann").await;
+    assert_eq!(drop(&["--yes"]).0, Some(1), "it overwrites no export");
+    assert_eq!(json_of(&url, &["groups"])[0]["count"], 1);
+}

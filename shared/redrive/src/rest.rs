@@ -1,0 +1,179 @@
+//! [Pub/Sub's REST API](https://cloud.google.com/pubsub/docs/reference/rest). The cloud, Google's emulator and the local
+//! stack all have it; the local stack has no gRPC.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use google_cloud_auth::credentials::{AccessTokenCredentials, Builder};
+use jiff::Timestamp;
+use pushbox::{
+    Message,
+    publisher::{PublishError, Publisher},
+};
+use reqwest::{Client, redirect};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{CallError, Names, Pulled, Subscriber};
+
+/// The permission of the access token.
+const SCOPE: &str = "https://www.googleapis.com/auth/pubsub";
+
+/// The deadline of one call. An answer to a pull can have 10 MB.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The most ack ids of one call. A request has at most 512 KB.
+const ACK_IDS: usize = 500;
+
+/// Pub/Sub's REST API.
+pub struct Rest {
+    /// Ends with `/projects/<project>`.
+    base: String,
+    names_prefix: String,
+    client: Client,
+    credentials: Option<AccessTokenCredentials>,
+}
+
+/// There is no client for the API.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot call Pub/Sub: {0}")]
+pub struct NoClient(pub(crate) String);
+
+impl Rest {
+    /// Pub/Sub in the cloud, with the
+    /// [credentials of the application](https://cloud.google.com/docs/authentication/application-default-credentials).
+    ///
+    /// # Errors
+    /// If there are no credentials.
+    pub fn cloud(names: &Names) -> Result<Self, NoClient> {
+        let credentials = Builder::default().with_scopes([SCOPE]).build_access_token_credentials();
+        let credentials = credentials.map_err(|error| {
+            NoClient(format!("{error}. Log in with: gcloud auth application-default login"))
+        })?;
+        let client = Client::builder().redirect(redirect::Policy::none()).timeout(DEADLINE).build();
+        Ok(Self {
+            credentials: Some(credentials),
+            ..Self::with(client, "https://pubsub.googleapis.com", names)?
+        })
+    }
+
+    /// The local stack or the emulator at `url`, such as `http://localhost:8080`. They need no credentials.
+    ///
+    /// # Errors
+    /// If the HTTP client cannot be built.
+    pub fn local(url: &str, names: &Names) -> Result<Self, NoClient> {
+        let client = Client::builder().no_proxy().tls_certs_only([]).timeout(DEADLINE).build();
+        Self::with(client, url, names)
+    }
+
+    fn with(client: reqwest::Result<Client>, url: &str, names: &Names) -> Result<Self, NoClient> {
+        Ok(Self {
+            base: format!("{}/v1/projects/{}", url.trim_end_matches('/'), names.project),
+            names_prefix: names.prefix.clone(),
+            client: client.map_err(|error| NoClient(error.to_string()))?,
+            credentials: None,
+        })
+    }
+
+    async fn call(&self, collection: &str, name: &str, verb: &str, body: &Value) -> Result<Value, CallError> {
+        let call = format!("{collection}/{}{name}:{verb}", self.names_prefix);
+        self.send(&call, body).await.map_err(|reason| CallError { call, reason })
+    }
+
+    async fn send(&self, call: &str, body: &Value) -> Result<Value, String> {
+        let mut request = self.client.post(format!("{}/{call}", self.base)).json(body);
+        if let Some(credentials) = &self.credentials {
+            let token = credentials.access_token().await.map_err(|error| error.to_string())?;
+            request = request.bearer_auth(token.token);
+        }
+        let response = request.send().await.map_err(|error| error.to_string())?;
+        let status = response.status();
+        let answer = response.text().await.map_err(|error| error.to_string())?;
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        // <https://cloud.google.com/apis/design/errors#http_mapping>
+        let message = answer["error"]["message"].as_str().unwrap_or("no reason is given");
+        Err(format!("{status}: {message}"))
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PullAnswer {
+    #[serde(default)]
+    received_messages: Vec<Received>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Received {
+    ack_id: String,
+    message: ReceivedMessage,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReceivedMessage {
+    message_id: String,
+    publish_time: Timestamp,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+    #[serde(default)]
+    data: String,
+}
+
+#[async_trait]
+impl Subscriber for Rest {
+    async fn pull(&self, subscription: &str, most: usize) -> Result<Vec<Pulled>, CallError> {
+        let body = json!({ "maxMessages": most, "returnImmediately": true });
+        let answer = self.call("subscriptions", subscription, "pull", &body).await?;
+        let unreadable =
+            |reason: String| CallError { call: format!("subscriptions/{subscription}:pull"), reason };
+        let answer: PullAnswer =
+            serde_json::from_value(answer).map_err(|error| unreadable(error.to_string()))?;
+        let pulled = answer.received_messages.into_iter().map(|Received { ack_id, message }| {
+            let data =
+                STANDARD.decode(message.data).map_err(|_| unreadable("data is not base64".to_owned()))?;
+            Ok(Pulled {
+                ack_id,
+                message_id: message.message_id,
+                attributes: message.attributes,
+                data: data.into(),
+                publish_time: message.publish_time,
+            })
+        });
+        pulled.collect()
+    }
+
+    async fn lease(&self, subscription: &str, ack_ids: &[String], time: Duration) -> Result<(), CallError> {
+        for ack_ids in ack_ids.chunks(ACK_IDS) {
+            let body = json!({ "ackIds": ack_ids, "ackDeadlineSeconds": time.as_secs() });
+            self.call("subscriptions", subscription, "modifyAckDeadline", &body).await?;
+        }
+        Ok(())
+    }
+
+    async fn acknowledge(&self, subscription: &str, ack_ids: &[String]) -> Result<(), CallError> {
+        for ack_ids in ack_ids.chunks(ACK_IDS) {
+            self.call("subscriptions", subscription, "acknowledge", &json!({ "ackIds": ack_ids })).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Publisher for Rest {
+    async fn publish(&self, message: Message) -> Result<String, PublishError> {
+        let Message { topic, attributes, data } = message;
+        let body = json!({ "messages": [{ "data": STANDARD.encode(data), "attributes": attributes }] });
+        let answer = self.call("topics", &topic, "publish", &body).await;
+        let id = answer.map_err(|error| error.to_string()).and_then(|answer| {
+            let id = answer["messageIds"][0].as_str().map(str::to_owned);
+            id.ok_or_else(|| "the answer has no message id".to_owned())
+        });
+        id.map_err(|reason| PublishError { topic, reason })
+    }
+}
