@@ -19,7 +19,6 @@ use crate::{
     json::read_object,
     key::{Key, digest},
     message::Outbox,
-    origin::Origin,
     receipt::{self, Answer, Done, State},
     store::Precondition,
     trace::{Trace, only},
@@ -160,8 +159,7 @@ impl<T> Command<T> {
         Fut: Future<Output = Result<Reply, Problem>>,
     {
         let Self { runtime, key, fingerprint, trace, .. } = self;
-        let origin = Origin::of_command(&key);
-        let subject = runtime.subject(key, None, false, None, origin, trace);
+        let subject = runtime.subject_of_command(key, trace);
         let sealed = transact(
             &runtime,
             &subject,

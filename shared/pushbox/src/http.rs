@@ -22,7 +22,8 @@ use tracing::{Instrument, info_span};
 
 use crate::{
     Outcome, Problem, Runtime,
-    consume::{consume, give_up},
+    consume::consume,
+    dead_letter::give_up,
     delivery::Delivery,
     guard::{Guarded, guard},
     key::Key,

@@ -50,6 +50,7 @@ mod command;
 mod consume;
 mod context;
 mod cors;
+mod dead_letter;
 mod delivery;
 mod detach;
 mod document;

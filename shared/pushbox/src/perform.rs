@@ -3,13 +3,11 @@
 use std::{any::Any, panic::resume_unwind, sync::Arc};
 
 use tokio::time::{Instant, timeout};
-use tracing::Instrument;
 
 use crate::{
-    Context, Failure, Outcome, Runtime,
-    claim::{Claimed, Held, claim},
+    Context, Failure, Runtime,
+    claim::Held,
     context::Subject,
-    detach::DetachOnDrop,
     effect::AnyEffect,
     guard::{Guarded, guard},
     message::Outbox,
@@ -18,40 +16,16 @@ use crate::{
     transaction::{Sealed, commit, pause, transact},
 };
 
-/// Handles an event with one call to the outside.
-pub(crate) async fn handle(
-    effect: &Arc<dyn AnyEffect>,
-    runtime: &Runtime,
-    subject: Arc<Subject>,
-    data: &[u8],
-) -> Result<Outcome, Failure> {
-    let claimed = timeout(runtime.timing().claim, claim(&**effect, runtime, &subject, data)).await;
-    let late = || {
-        Failure::Retry(
-            "claiming, or waiting for another delivery that holds the claim, took too long".to_owned(),
-        )
-    };
-    let held = match claimed.map_err(|_| late())?? {
-        Claimed::Held(held) => held,
-        Claimed::Over(outbox, outcome) => {
-            runtime.relay(&outbox).await?;
-            return Ok(outcome);
-        }
-    };
-    let performing = Performing { effect: effect.clone(), runtime: runtime.clone(), subject };
-    // A call cannot be taken back, so this continues in the background if the caller hangs up.
-    let settled = performing.settle(*held).in_current_span();
-    DetachOnDrop::new(&runtime.ports().background, settled).await.map(|()| Outcome::Handled)
-}
-
-struct Performing {
-    effect: Arc<dyn AnyEffect>,
-    runtime: Runtime,
-    subject: Arc<Subject>,
+/// A delivery that holds the claim of its event.
+pub(crate) struct Performing {
+    pub(crate) effect: Arc<dyn AnyEffect>,
+    pub(crate) runtime: Runtime,
+    pub(crate) subject: Arc<Subject>,
 }
 
 impl Performing {
-    async fn settle(self, mut held: Held) -> Result<(), Failure> {
+    /// Makes the call, unless an earlier delivery has made it, and records the outcome. Then it relays.
+    pub(crate) async fn call_and_record(self, mut held: Held) -> Result<(), Failure> {
         let completed = match &held.claim.phase {
             Phase::Performed(outcome) => self.complete(&held, outcome).await,
             Phase::Refused(reason) => {

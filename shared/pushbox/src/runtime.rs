@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     AccessTokens, Clock, Crash, PushAuth, Random, Service, ServiceName, Timing,
     context::{Publishes, Subject},
+    delivery::Delivery,
     http,
     key::Key,
     origin::Origin,
@@ -128,24 +129,32 @@ impl Runtime {
         self.0.handlers.get(event_type)
     }
 
-    pub(crate) fn subject(
-        &self,
-        key: Key,
-        message_id: Option<String>,
-        is_replay: bool,
-        occurred_at: Option<Timestamp>,
-        origin: Origin,
-        trace: Trace,
-    ) -> Arc<Subject> {
+    /// The input of a handler: the message of this delivery.
+    pub(crate) fn subject_of(&self, delivery: &Delivery, key: Key, trace: Trace) -> Arc<Subject> {
         Arc::new(Subject {
+            message_id: Some(delivery.message_id.clone()),
+            is_replay: delivery.is_replay(),
+            occurred_at: delivery.time().unwrap_or_else(|| self.now()),
+            ..self.subject(key, Origin::of_event(delivery), trace)
+        })
+    }
+
+    /// The input of a handler: a command.
+    pub(crate) fn subject_of_command(&self, key: Key, trace: Trace) -> Arc<Subject> {
+        let origin = Origin::of_command(&key);
+        Arc::new(self.subject(key, origin, trace))
+    }
+
+    fn subject(&self, key: Key, origin: Origin, trace: Trace) -> Subject {
+        Subject {
             service: self.0.name,
             publishes: self.0.publishes.clone(),
             key,
-            message_id,
-            is_replay,
-            occurred_at: occurred_at.unwrap_or_else(|| self.now()),
+            message_id: None,
+            is_replay: false,
+            occurred_at: self.now(),
             origin,
             trace,
-        })
+        }
     }
 }

@@ -90,6 +90,8 @@ impl Effect for Bill {
     type Call = u32;
     type Outcome = ();
 
+    const SECRETS: &[&str] = &[];
+
     async fn claim(&self, billed: Billed, _: Context) -> Result<Option<u32>, Failure> {
         Ok(Some(billed.order))
     }
