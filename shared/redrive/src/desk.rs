@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use catalog::{Catalog, ServiceEntry};
+use futures::future::join_all;
 use pushbox::{Clock, Message, publisher::PublishError, publisher::Publisher};
 use tokio::time::{Instant, sleep};
 
-use crate::{CallError, Letter, Receipts, Subscriber};
+use crate::{CallError, Letter, Pulled, Receipts, Subscriber};
 
 /// A letter that is not renewed goes back to its holder after this. It is also the longest time for which a process that
 /// dies hides letters.
@@ -17,6 +18,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(15);
 
 /// The most messages of one pull.
 const PULL: usize = 250;
+
+/// The number of holders that are read at the same time. An answer has at most 10 MB.
+const PULLS_AT_ONCE: usize = 8;
 
 /// A holder counts as read after this many empty answers in a row. Pub/Sub may give fewer messages than there are.
 const EMPTY_ANSWERS: u32 = 3;
@@ -106,20 +110,19 @@ impl Desk {
     /// If Pub/Sub does not answer. The desk keeps what it has.
     pub async fn gather(&mut self) -> Result<Vec<Letter>, CallError> {
         let mut letters = Vec::new();
-        for service in self.services.clone() {
-            self.pull(&service, EMPTY_ANSWERS, &mut letters).await?;
-        }
+        self.pull(self.services.clone(), EMPTY_ANSWERS, &mut letters).await?;
         letters.sort_by(|a, b| (a.parked_at, &a.id).cmp(&(b.parked_at, &b.id)));
         Ok(letters)
     }
 
-    /// Leases the letters that have come since, without patience.
-    pub(crate) async fn arrivals(&mut self, service: &str) -> Result<Vec<Letter>, CallError> {
-        let mut letters = Vec::new();
-        for service in self.services.clone().iter().filter(|entry| entry.name == service) {
-            self.pull(service, 1, &mut letters).await?;
-        }
-        Ok(letters)
+    /// Leases the letters that have come since, without patience. After an error, there may be letters all the same.
+    pub(crate) async fn arrivals(
+        &mut self,
+        service: &str,
+        letters: &mut Vec<Letter>,
+    ) -> Result<(), CallError> {
+        let of_service = self.services.iter().filter(|entry| entry.name == service).cloned().collect();
+        self.pull(of_service, 1, letters).await
     }
 
     /// Whether it can hold no more letters. Then there may be more.
@@ -128,44 +131,68 @@ impl Desk {
         self.leases.len() >= MOST_LETTERS || self.bytes >= MOST_BYTES
     }
 
+    /// Pulls from the holders in turns, until each has given this many empty answers in a row.
     async fn pull(
         &mut self,
-        service: &ServiceEntry,
+        services: Vec<ServiceEntry>,
         patience: u32,
         letters: &mut Vec<Letter>,
     ) -> Result<(), CallError> {
-        let holder = &service.dead_letter_topic;
-        let mut empty = 0;
-        while empty < patience && !self.is_full() {
-            self.tend().await;
-            let pulled = self.subscriber.pull(holder, PULL).await?;
-            let ack_ids: Vec<String> = pulled.iter().map(|message| message.ack_id.clone()).collect();
-            let mut has_new = false;
-            for message in pulled {
-                let (bytes, ack_id) = (message.data.len(), message.ack_id.clone());
-                let lease = Lease { ack_id, bytes };
-                // A letter whose lease has ended comes again.
-                let before = self.leases.insert((holder.clone(), message.message_id.clone()), lease);
-                if before.is_none() {
-                    has_new = true;
-                    self.bytes += bytes;
-                    letters.push(Letter::of(service, &self.names, message));
+        let mut open: Vec<(ServiceEntry, u32)> = services.into_iter().map(|service| (service, 0)).collect();
+        loop {
+            for turn in open.chunks_mut(PULLS_AT_ONCE) {
+                if self.is_full() {
+                    return Ok(());
                 }
-            }
-            if !ack_ids.is_empty() {
-                // The holder's own deadline may be shorter or much longer.
-                self.extend(holder, &ack_ids).await;
-            }
-            if has_new {
-                empty = 0;
-            } else {
-                empty += 1;
-                if empty < patience {
-                    sleep(PAUSE).await;
+                self.tend().await;
+                let pulls =
+                    turn.iter().map(|(service, _)| self.subscriber.pull(&service.dead_letter_topic, PULL));
+                let pulled = join_all(pulls).await;
+                let mut failed = None;
+                for ((service, empty), pulled) in turn.iter_mut().zip(pulled) {
+                    match pulled {
+                        Ok(pulled) => {
+                            let has_new = self.take(service, pulled, letters).await;
+                            *empty = if has_new { 0 } else { *empty + 1 };
+                        }
+                        // The letters of the other holders are leased, so the desk must know them.
+                        Err(error) => failed = Some(error),
+                    }
                 }
+                failed.map_or(Ok(()), Err)?;
+            }
+            open.retain(|(_, empty)| *empty < patience);
+            if open.is_empty() {
+                return Ok(());
+            }
+            // An answer may be empty because the holder needs a moment.
+            if open.iter().any(|(_, empty)| *empty > 0) {
+                sleep(PAUSE).await;
             }
         }
-        Ok(())
+    }
+
+    /// Leases what was pulled, and tells whether it contains new letters.
+    async fn take(&mut self, service: &ServiceEntry, pulled: Vec<Pulled>, letters: &mut Vec<Letter>) -> bool {
+        let holder = &service.dead_letter_topic;
+        let ack_ids: Vec<String> = pulled.iter().map(|message| message.ack_id.clone()).collect();
+        let mut has_new = false;
+        for message in pulled {
+            let (bytes, ack_id) = (message.data.len(), message.ack_id.clone());
+            let lease = Lease { ack_id, bytes };
+            // A letter whose lease has ended comes again.
+            let before = self.leases.insert((holder.clone(), message.message_id.clone()), lease);
+            if before.is_none() {
+                has_new = true;
+                self.bytes += bytes;
+                letters.push(Letter::of(service, &self.names, message));
+            }
+        }
+        if !ack_ids.is_empty() {
+            // The holder's own deadline may be shorter or much longer.
+            self.extend(holder, &ack_ids).await;
+        }
+        has_new
     }
 
     /// Renews the leases if it is time. To be called at least every 15 seconds.

@@ -223,10 +223,10 @@ impl Run {
     /// A receipt decides. A new letter decides only without one: the receipt is read after it.
     async fn look(&mut self, desk: &mut Desk) {
         for service in self.services.clone() {
-            let arrivals = desk.arrivals(&service).await.unwrap_or_else(|error| {
+            let mut arrivals = Vec::new();
+            if let Err(error) = desk.arrivals(&service, &mut arrivals).await {
                 self.report.trouble = Some(error.to_string());
-                Vec::new()
-            });
+            }
             for letter in arrivals.into_iter().filter(|new| new.replay.as_ref() == Some(&self.report.replay))
             {
                 if let Ok(target) = letter.target {

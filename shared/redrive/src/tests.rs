@@ -259,24 +259,25 @@ async fn push_all(broker: Broker, apps: Arc<BTreeMap<String, Router>>, doings: D
 /// Pub/Sub's calls, with faults.
 struct Faults {
     broker: Broker,
-    next: Mutex<VecDeque<Fault>>,
+    next: Mutex<VecDeque<Fault<'static>>>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Fault {
+enum Fault<'a> {
     Publish,
     /// The message is published, and the answer is lost.
     PublishAnswer,
     Acknowledge,
+    PullFrom(&'a str),
 }
 
 impl Faults {
-    fn next(&self, fault: Fault) {
+    fn next(&self, fault: Fault<'static>) {
         self.next.lock().expect("a lock").push_back(fault);
     }
 
     /// Whether this fault is the next one.
-    fn takes(&self, fault: Fault) -> bool {
+    fn takes(&self, fault: Fault<'_>) -> bool {
         let mut next = self.next.lock().expect("a lock");
         next.front() == Some(&fault) && next.pop_front().is_some()
     }
@@ -293,6 +294,9 @@ fn deliveries(ack_ids: &[String]) -> Vec<DeliveryId> {
 #[async_trait]
 impl Subscriber for Faults {
     async fn pull(&self, subscription: &str, most: usize) -> Result<Vec<Pulled>, CallError> {
+        if self.takes(Fault::PullFrom(subscription)) {
+            return Err(failed());
+        }
         let pulled =
             self.broker.with(|topics, now| topics.pull(subscription, most, now)).map_err(|_| failed())?;
         let pulled = pulled.into_iter().map(|delivery| Pulled {
@@ -494,6 +498,17 @@ async fn two_people_hold_different_letters_until_one_gives_them_back() {
     // As if its process had died.
     sleep(Duration::from_secs(61)).await;
     assert_eq!(world.desk().gather().await.expect("letters").len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_does_not_answer_hides_no_letters_of_the_others() {
+    let world = World::new().await;
+    world.rejected([1]).await;
+    world.faults.next(Fault::PullFrom("biller-dead-letter"));
+    let mut desk = world.desk();
+    desk.gather().await.expect_err("a holder does not answer");
+    desk.close().await;
+    assert_eq!(world.desk().gather().await.expect("all holders answer").len(), 1, "the letter is back");
 }
 
 #[tokio::test(start_paused = true)]
