@@ -6,6 +6,7 @@ use bytes::Bytes;
 use catalog::{Catalog, ServiceEntry};
 use futures::future::try_join_all;
 use jiff::Timestamp;
+use redrive::{Letter, Names, Pulled};
 use serde::Serialize;
 
 use crate::{
@@ -95,6 +96,9 @@ pub(crate) struct DeadLetter {
     pub(crate) service: String,
     pub(crate) message_id: String,
     pub(crate) r#type: Option<String>,
+    /// The same ids and codes as in `functions dead-letters`.
+    pub(crate) group: String,
+    pub(crate) code: String,
     pub(crate) reason: String,
     pub(crate) published_at: Timestamp,
     pub(crate) attributes: BTreeMap<String, String>,
@@ -158,7 +162,7 @@ impl State {
         let mail_count = mails.len();
         mails.truncate(MOST_MAILS);
         let (carried_by, events, (dead_letter_count, dead_letters)) = match transport {
-            Transport::Broker(broker) => (CarriedBy::Broker, events_of(broker), letters_of(broker)),
+            Transport::Broker(broker) => (CarriedBy::Broker, events_of(broker), letters_of(broker, catalog)),
             Transport::Emulator(emulator, pushes) => {
                 let letters = letters_on(emulator, pushes, catalog).await.unwrap_or_else(|error| {
                     tracing::warn!(%error, "cannot read the dead letters");
@@ -177,10 +181,10 @@ pub(crate) fn events_of(broker: &Broker) -> Vec<RecentEvent> {
     broker.act(|topics, _| topics.recent().iter().rev().cloned().collect())
 }
 
-pub(crate) fn letters_of(broker: &Broker) -> (Option<usize>, Letters) {
+pub(crate) fn letters_of(broker: &Broker, catalog: &Catalog) -> (Option<usize>, Letters) {
     broker.act(|topics, _| {
         let letters: Vec<_> = topics.dead_letters().collect();
-        (Some(letters.len()), newest(letters))
+        (Some(letters.len()), newest(letters, catalog))
     })
 }
 
@@ -201,15 +205,18 @@ pub(crate) async fn letters_on(
         .collect();
     pushes.dead_lettered(letters.iter().map(|(_, letter)| *letter));
     let count = all.iter().all(|(_, _, is_all)| *is_all).then_some(letters.len());
-    Ok((count, newest(letters)))
+    Ok((count, newest(letters, catalog)))
 }
 
-fn newest(mut letters: Vec<(&str, &Published)>) -> Letters {
+fn newest(mut letters: Vec<(&str, &Published)>, catalog: &Catalog) -> Letters {
     letters.sort_by_key(|(_, message)| std::cmp::Reverse(message.publish_time));
     letters
         .into_iter()
+        .filter_map(|(service, message)| {
+            let entry = catalog.services.iter().find(|entry| entry.name == service)?;
+            Some(DeadLetter::of(entry, message))
+        })
         .take(MOST_DEAD_LETTERS)
-        .map(|(service, message)| DeadLetter::of(service, message))
         .collect()
 }
 
@@ -251,14 +258,26 @@ impl From<RecentEvent> for EventState {
 }
 
 impl DeadLetter {
-    fn of(service: &str, message: &Published) -> Self {
-        Self {
-            service: service.to_owned(),
+    fn of(service: &ServiceEntry, message: &Published) -> Self {
+        let pulled = Pulled {
+            ack_id: String::new(),
             message_id: message.id(),
-            r#type: event_type(message),
+            attributes: message.attributes.clone(),
+            data: message.data.clone(),
+            publish_time: message.publish_time,
+        };
+        // The names concern only the receipt, which is not shown.
+        let names = Names { project: String::new(), prefix: String::new() };
+        let letter = Letter::of(service, &names, pulled);
+        Self {
+            group: letter.group(),
+            service: letter.service,
+            message_id: letter.id,
+            r#type: letter.event_type,
+            code: letter.code,
             reason: reason(message),
             published_at: message.publish_time,
-            attributes: message.attributes.clone(),
+            attributes: letter.attributes,
             data: beginning(&message.data).into_owned(),
             data_bytes: message.data.len(),
         }

@@ -296,6 +296,37 @@ async fn a_dead_letter_is_replayed_after_the_repair_and_another_is_dropped() {
 }
 
 #[tokio::test]
+async fn letters_whose_reasons_differ_only_in_ids_are_one_group() {
+    let console = Console::start().await;
+    for (code, reason) in [
+        ("rejected", "there is no order a1"),
+        ("rejected", "there is no order b2"),
+        ("exhausted", "there is no order c3"),
+    ] {
+        let attributes =
+            json!({ "ce-type": "user.created", "dead-letter-code": code, "dead-letter-reason": reason });
+        let publish = format!("{}/v1/projects/local/topics/billing-service-dead-letter:publish", console.url);
+        let messages = json!({ "messages": [{ "attributes": attributes }] });
+        let answer = console.client.post(publish).json(&messages).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    let letters = console.state().await["deadLetters"].clone();
+    let group = |index: usize| letters[index]["group"].as_str().unwrap();
+    assert_eq!(group(1), group(2));
+    assert_ne!(group(0), group(1), "the codes differ");
+    let page = console.page("/_local/dead-letters").await;
+    for part in [
+        "rejected · 2 letters",
+        "exhausted · 1 letter",
+        "no order a1",
+        "no order b2",
+        &format!("dead-letters replay --group {} --local http://localhost", group(1)),
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+#[tokio::test]
 async fn an_event_is_delivered_again_and_handled_once() {
     let console = Console::start().await;
     console.done("/_local/try/sign-up", "").await;

@@ -84,7 +84,8 @@ pub enum Unreplayable {
 
 impl Letter {
     /// Reads a message of the service's holder.
-    pub(crate) fn of(service: &ServiceEntry, names: &Names, pulled: Pulled) -> Self {
+    #[must_use]
+    pub fn of(service: &ServiceEntry, names: &Names, pulled: Pulled) -> Self {
         let Pulled { message_id: id, attributes, data, publish_time: parked_at, ack_id: _ } = pulled;
         let attribute = |name: &str| attributes.get(name).filter(|value| !value.is_empty());
         let (code, reason) = cause(&attributes);

@@ -1,7 +1,7 @@
 //! `/_local/dead-letters`: the dead letters in groups, and what became of those that were replayed.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -11,7 +11,7 @@ use pushbox::Problem;
 
 use super::{
     actions::broker,
-    badges::{badge, empty, folded_command, pretty, time},
+    badges::{badge, command, empty, folded_command, pretty, time},
     events::recent,
     form::{Form, done},
     layout::{View, heading, page},
@@ -29,6 +29,9 @@ const MOST_REPLAYS: usize = 100;
 /// How many letters of a group are listed.
 const MOST_LISTED: usize = 20;
 
+/// How many reasons of a group are listed.
+const MOST_REASONS: usize = 3;
+
 /// The messages that were replayed, the newest first.
 #[derive(Clone, Default)]
 pub(crate) struct Replays(Arc<Mutex<VecDeque<u64>>>);
@@ -45,22 +48,20 @@ impl Replays {
     }
 }
 
-/// Service, type and cause.
-type Group<'a> = (&'a str, &'a str, &'a str);
-
 pub(super) async fn show(State(stack): State<Stack>) -> Response {
     let (count, letters) = match &stack.transport {
-        Transport::Broker(broker) => Ok(letters_of(broker)),
+        Transport::Broker(broker) => Ok(letters_of(broker, &stack.catalog)),
         Transport::Emulator(emulator, pushes) => letters_on(emulator, pushes, &stack.catalog).await,
     }
     .unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot read the dead letters");
         (None, Letters::new())
     });
-    let mut groups = BTreeMap::<Group<'_>, Vec<&DeadLetter>>::new();
+    // Letters of the same service, type and code stand together.
+    let mut groups = BTreeMap::<_, Vec<&DeadLetter>>::new();
     for letter in &letters {
-        let name = letter.r#type.as_deref().unwrap_or("no type");
-        groups.entry((&letter.service, name, &letter.reason)).or_default().push(letter);
+        let DeadLetter { service, r#type, code, group, .. } = letter;
+        groups.entry((service, r#type, code, group)).or_default().push(letter);
     }
     let about = html! { "Messages that a service has rejected, or has failed to handle too often. Repair the cause, then replay them." };
     let content = html! {
@@ -72,26 +73,39 @@ pub(super) async fn show(State(stack): State<Stack>) -> Response {
                 Some(count) => p.numbers { span { b { (count) } " dead letters" } @if letters.len() < count { span { "The page shows the newest " (letters.len()) "." } } },
                 None => p.problem { "The total is unknown." },
             }
-            @for (group, letters) in &groups { (group_of(&stack, *group, letters)) }
+            @for letters in groups.values() { (group_of(&stack, letters)) }
         }
         (replays(&stack))
     };
     page(&stack, View::Letters, "Dead letters", &content)
 }
 
-fn group_of(stack: &Stack, (service, name, reason): Group<'_>, letters: &[&DeadLetter]) -> Markup {
+fn group_of(stack: &Stack, letters: &[&DeadLetter]) -> Markup {
+    let Some(DeadLetter { service, r#type, code, group, .. }) = letters.first() else {
+        return Markup::default();
+    };
     let ids: Vec<&str> = letters.iter().map(|letter| &*letter.message_id).collect();
+    // They differ in ids, numbers and quoted texts.
+    let reasons: BTreeSet<&str> = letters.iter().map(|letter| &*letter.reason).collect();
     html! {
         article.card.group {
             header {
-                div { h2 { (service) } p { strong { (name) } " · " (letters.len()) @if letters.len() == 1 { " letter" } @else { " letters" } } }
+                div { h2 { (service) } p { strong { (r#type.as_deref().unwrap_or("no type")) } " · " (code) " · " (letters.len()) @if letters.len() == 1 { " letter" } @else { " letters" } } }
                 @if stack.broker().is_some() { (buttons(service, &ids.join(","), letters.len() > 1)) }
             }
-            p.reason { (reason) }
+            @for reason in reasons.iter().take(MOST_REASONS) { p.reason { (reason) } }
+            @if reasons.len() > MOST_REASONS { p.hint { "And " (reasons.len() - MOST_REASONS) " more reasons that differ only in ids and numbers." } }
             @for letter in letters.iter().take(MOST_LISTED) { (letter_of(stack, letter, letters.len() > 1)) }
             @if letters.len() > MOST_LISTED { p.hint { "And " (letters.len() - MOST_LISTED) " more." } }
+            (command(&replay_command(stack, group)))
         }
     }
+}
+
+/// On the emulators, the command finds them by the same variables as this process.
+fn replay_command(stack: &Stack, group: &str) -> String {
+    let local = stack.broker().map(|_| format!(" --local {}", stack.base())).unwrap_or_default();
+    format!("target/debug/functions dead-letters replay --group {group}{local}")
 }
 
 fn buttons(service: &str, ids: &str, are_many: bool) -> Markup {
