@@ -62,14 +62,13 @@ impl World {
 
     /// A process that signs with the first of these keys and accepts all of them.
     fn start(&self, keys: &[&SigningKey]) -> Router {
-        let signing_key = SigningKey::parse(&keys[0].private_key()).expect("a key");
         let jwks = SigningKey::public_keys(keys);
         let access_tokens = AccessTokens::new(ISSUER, ticketing::NAME, &jwks).expect("keys");
         let mut ports = Ports::new(self.store.clone(), self.published.clone());
         (ports.clock, ports.access_tokens) = (self.clock.clone(), access_tokens.clone());
         let auth = Auth {
             issuer: ISSUER.to_owned(),
-            signing_key,
+            signing_key: keys[0].clone(),
             access_tokens,
             origins: Some("https://shop.example".parse().expect("origins")),
             hashing: self.hashing,
