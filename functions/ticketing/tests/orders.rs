@@ -1,5 +1,7 @@
 //! Who gets a ticket, and when it is free again: the rules as sellers and buyers see them.
 
+#[path = "orders/callers.rs"]
+mod callers;
 mod market;
 #[path = "orders/payments.rs"]
 mod payments;

@@ -112,7 +112,7 @@ pub fn revoke(session: &str, cx: &Context) {
     cx.put(&Revoked { session_id: session.to_owned(), expire_at });
 }
 
-/// How long a service remembers that a session has ended. No access token lives that long.
+/// How long a service remembers that a session has ended. [`AccessTokens`] accepts no token that lives longer.
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// The end of a session.
