@@ -107,7 +107,8 @@ impl Service {
         if let Err(rule) = ports.timing.check() {
             panic!("the timing of {} does not fit together: {rule}", self.name);
         }
-        let delays = self.delays;
+        let (delays, cookies) = (self.delays, self.cookies);
+        let origins = self.origins.filter(|_| self.public);
         assert!(
             delays.is_empty() || ports.timers.is_some(),
             "{} delays events, so it needs timers",
@@ -120,7 +121,11 @@ impl Service {
             ports,
             auth,
         }));
-        http::router(runtime, self.router)
+        let app = http::router(runtime, self.router);
+        match origins {
+            Some(origins) => origins.allow(app, cookies),
+            None => app,
+        }
     }
 }
 
