@@ -339,7 +339,6 @@ async fn guesses_from_elsewhere_do_not_delay_the_owner() {
     let key = key();
     let app = World::new().start(&[&key]);
     Browser::at(&app, "203.0.113.7").sign_up(ANN).await;
-    assert_eq!(Browser::at(&app, "203.0.113.7").sign_in(ANN, PASSWORD).await.status, 200);
     for _ in 0..7 {
         Browser::at(&app, "192.0.2.66").sign_in(ANN, "a guess").await;
     }
@@ -377,6 +376,71 @@ async fn successful_sign_ins_are_not_throttled() {
     for attempt in 0..40 {
         assert_eq!(Browser::at(&app, "203.0.113.7").sign_in(ANN, PASSWORD).await.status, 200, "{attempt}");
     }
+}
+
+/// Guesses at many accounts from the network of an office, until they are delayed longest.
+async fn exhaust(app: &Router, address: &'static str) {
+    let mut guesser = Browser::at(app, address);
+    for guess in 0..40 {
+        let email = format!("user-{guess}@example.com");
+        let mut answer = guesser.sign_in(&email, PASSWORD).await;
+        if let Ok(seconds) = answer.header("retry-after").parse() {
+            advance(Duration::from_secs(seconds)).await;
+            answer = guesser.sign_in(&email, PASSWORD).await;
+        }
+        assert_eq!(answer.status, 401, "{guess}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn guesses_in_a_network_do_not_delay_the_people_who_are_familiar_there() {
+    let key = key();
+    let app = World::new().start(&[&key]);
+    let (ann, bob) = (ANN, "bob@example.com");
+    for person in [ann, bob] {
+        Browser::at(&app, "203.0.113.7").sign_up(person).await;
+    }
+    Browser::at(&app, "198.18.0.9").sign_up("carl@example.com").await;
+    exhaust(&app, "203.0.113.66").await;
+    for (person, status) in [(ann, 200), (bob, 200), ("carl@example.com", 429), (ann, 200)] {
+        let answer = Browser::at(&app, "203.0.113.8").sign_in(person, PASSWORD).await;
+        assert_eq!(answer.status, status, "{person}: {:?}", answer.body);
+        advance(Duration::from_secs(1)).await;
+    }
+    // Their own count still limits guesses at their passwords.
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(Browser::at(&app, "203.0.113.66").sign_in(bob, "a guess").await.status.as_u16());
+    }
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 429]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_recovers_while_people_sign_in() {
+    let key = key();
+    let app = World::new().start(&[&key]);
+    let people: Vec<String> = (0..32).map(|number| format!("person-{number}@example.com")).collect();
+    for person in &people {
+        Browser::of(&app).sign_up(person).await;
+    }
+    exhaust(&app, "203.0.113.66").await;
+    let refused = Browser::at(&app, "203.0.113.8").sign_in(&people[0], PASSWORD).await;
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, "120"));
+    advance(Duration::from_secs(120)).await;
+    // Nobody is familiar here. A success does not begin the delay anew.
+    for person in &people {
+        let answer = Browser::at(&app, "203.0.113.8").sign_in(person, PASSWORD).await;
+        assert_eq!(answer.status, 200, "{person}: {:?}", answer.body);
+        advance(Duration::from_secs(1)).await;
+    }
+    // 50 minutes after the last guess, 25 of the 37 attempts that count are forgotten, so 18 are free.
+    advance(Duration::from_secs(50 * 60 - 120 - 32)).await;
+    let mut statuses = Vec::new();
+    for guess in 0..20 {
+        let email = format!("another-{guess}@example.com");
+        statuses.push(Browser::at(&app, "203.0.113.66").sign_in(&email, PASSWORD).await.status.as_u16());
+    }
+    assert_eq!(statuses, [[401; 18].as_slice(), &[429, 429]].concat());
 }
 
 #[tokio::test(start_paused = true)]
