@@ -443,6 +443,23 @@ async fn a_network_recovers_while_people_sign_in() {
     assert_eq!(statuses, [[401; 18].as_slice(), &[429, 429]].concat());
 }
 
+/// Whoever is refused costs neither a hash nor a place for one.
+#[tokio::test(start_paused = true)]
+async fn a_throttled_attempt_takes_no_place() {
+    let key = key();
+    let world = World::new();
+    let app = world.start(&[&key]);
+    exhaust(&app, "203.0.113.66").await;
+    let before = world.all_documents().await;
+    let full = World { hashing: Hashing { places: 0, ..CHEAP }, ..world };
+    let app = full.start(&[&key]);
+    let mut newcomer = Browser::at(&app, "203.0.113.66");
+    assert_eq!(newcomer.enter("/signup", "new@example.com", PASSWORD, &[]).await.status, 429);
+    assert_eq!(newcomer.sign_in("new@example.com", PASSWORD).await.status, 429);
+    assert_eq!(Browser::of(&app).sign_in("new@example.com", PASSWORD).await.status, 503);
+    assert_eq!(full.all_documents().await, before);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_instance_without_a_free_place_answers_503() {
     let key = key();

@@ -60,6 +60,7 @@ pub(super) async fn sign_up(
     }
     let (Some(email), None) = (email, objection) else { return Err(errors.into()) };
     let attempt = Attempt::to_sign_up(&email, browser.network.as_deref(), &desk.settings.signing_key);
+    attempt.check(&documents).await?;
     let place = desk.hasher.place()?;
     count(&command, attempt.clone()).await?;
     let fingerprint = desk.fingerprint("signup", &email, &password);
@@ -103,6 +104,7 @@ pub(super) async fn sign_in(
     }
     let Some(email) = email.filter(|_| !password.is_empty()) else { return Err(errors.into()) };
     let attempt = Attempt::to_sign_in(&email, browser.network.as_deref(), &desk.settings.signing_key);
+    attempt.check(&documents).await?;
     let place = desk.hasher.place()?;
     let counted = count(&command, attempt.clone()).await?;
     let fingerprint = desk.fingerprint("signin", &email, &password);

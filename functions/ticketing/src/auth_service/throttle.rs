@@ -11,7 +11,7 @@
 use axum::http::StatusCode;
 use events::EmailAddress;
 use jiff::{SignedDuration, Timestamp};
-use pushbox::{Context, Document, Problem};
+use pushbox::{Context, Document, Documents, Problem};
 use serde::{Deserialize, Serialize};
 
 use crate::SigningKey;
@@ -89,6 +89,22 @@ impl Attempt {
     /// There is no account yet, so the attempt counts for its network only.
     pub(super) fn to_sign_up(email: &EmailAddress, network: Option<&str>, key: &SigningKey) -> Self {
         Self { account: None, ..Self::to_sign_in(email, network, key) }
+    }
+
+    /// Refuses the attempt if it comes too early. This only reads, so that refused attempts are cheap, however many
+    /// there are. [`count`](Self::count) decides.
+    pub(super) async fn check(&self, documents: &Documents) -> Result<(), Problem> {
+        let now = documents.now();
+        let familiar: Option<Familiar> = match self.familiar_id() {
+            Some(id) => documents.get(id).await?,
+            None => None,
+        };
+        let (account, network) = self.counts(familiar.as_ref(), now);
+        for id in account.into_iter().chain(network) {
+            let count: Option<Throttle> = documents.get(id).await?;
+            count.map_or(Ok(()), |count| count.check(now))?;
+        }
+        Ok(())
     }
 
     /// Counts the attempt, or refuses it.
