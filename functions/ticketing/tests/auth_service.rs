@@ -514,6 +514,21 @@ async fn a_lost_answer_signs_nobody_out() {
     assert_eq!(world.revocations(), Vec::<Value>::new());
 }
 
+/// The browser has the new cookie, and the page has no access token.
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_is_cut_after_its_headers_is_repeated_with_a_new_key() {
+    let (world, key) = (World::new(), key());
+    let mut ann = Browser::of(&world.start(&[&key]));
+    ann.sign_up(ANN).await;
+    let mut statuses = Vec::new();
+    for key in ["refresh-1", "refresh-1", "refresh-2"] {
+        let headers = [("idempotency-key", key)];
+        statuses.push(ann.send(Method::POST, "/refresh", &headers, String::new()).await.status.as_u16());
+    }
+    assert_eq!(statuses, [200, 422, 200]);
+    assert_eq!(world.revocations(), Vec::<Value>::new());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_ends_after_a_week_without_use_and_after_30_days() {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
