@@ -46,11 +46,7 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
     }
     tracing::info!(service = name, port, "listening");
     let background = ports.background.clone();
-    let app = service.app(ports, auth);
-    let app = match cors_allowed_origins.filter(|_| entry.public) {
-        Some(origins) => origins.allow(app),
-        None => app,
-    };
+    let app = service.allow_origins(cors_allowed_origins).app(ports, auth);
     serve(listener, app, background).await.map_err(|error| error.to_string())
 }
 

@@ -34,6 +34,7 @@ pub fn service(settings: Auth) -> Service {
     Service::new("auth-service", "signs people up, in and out, and signs their access tokens")
         .public()
         .signed_in()
+        .cookies()
         .secret("AUTH_SIGNING_KEY")
         .expires::<Session>()
         .expires::<Throttle>()
@@ -43,7 +44,7 @@ pub fn service(settings: Auth) -> Service {
         .post("/signup", move |browser, documents, command| sign_up(a.clone(), browser, documents, command))
         .post("/signin", move |browser, documents, command| sign_in(b.clone(), browser, documents, command))
         .post("/refresh", move |browser, documents, command| refresh(c.clone(), browser, documents, command))
-        .post("/signout", move |browser, command| sign_out(d.clone(), browser, command))
+        .post("/signout", move |browser, user, command| sign_out(d.clone(), browser, user, command))
         .get("/me", move |user, documents| me(e.clone(), user, documents))
         .get("/.well-known/jwks.json", move || async move { f.public_keys() })
 }

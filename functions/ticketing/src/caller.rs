@@ -10,7 +10,7 @@ pub(crate) struct Nothing {}
 
 /// The id of a signed-in user.
 pub(crate) fn user_id(user: &SignedIn) -> Result<UserId, Problem> {
-    // The issuer of the tokens can be another one than auth-service.
+    // Each access token names an id, so this cannot fail.
     user.user()
         .parse()
         .map_err(|error| reject(format_args!("the access token names no user: {error}")).into())

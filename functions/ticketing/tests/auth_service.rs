@@ -14,7 +14,7 @@ use axum::{
 use effects::{mail::Mailer, payments::Gateway};
 use jiff::Timestamp;
 use pushbox::{
-    AccessTokens, Clock, Message, Ports, PushAuth, Random,
+    AccessTokens, Clock, Message, Origins, Ports, PushAuth, Random,
     publisher::{PublishError, Publisher},
     store::{Memory, Query, Store},
 };
@@ -24,6 +24,8 @@ use tokio::time::{Duration, advance};
 use tower::ServiceExt;
 
 const ISSUER: &str = "https://auth.example.com";
+/// The origin of pages that may sign people in.
+const SHOP: &str = "https://shop.example";
 const PASSWORD: &str = "correct horse battery staple";
 const ANN: &str = "ann@example.com";
 
@@ -62,16 +64,16 @@ impl World {
 
     /// A process that signs with the first of these keys and accepts all of them.
     fn start(&self, keys: &[&SigningKey]) -> Router {
-        let signing_key = SigningKey::parse(&keys[0].private_key()).expect("a key");
         let jwks = SigningKey::public_keys(keys);
         let access_tokens = AccessTokens::new(ISSUER, ticketing::NAME, &jwks).expect("keys");
         let mut ports = Ports::new(self.store.clone(), self.published.clone());
         (ports.clock, ports.access_tokens) = (self.clock.clone(), access_tokens.clone());
+        let origins: Option<Origins> = SHOP.parse().ok();
         let auth = Auth {
             issuer: ISSUER.to_owned(),
-            signing_key,
+            signing_key: keys[0].clone(),
             access_tokens,
-            origins: Some("https://shop.example".parse().expect("origins")),
+            origins: origins.clone(),
             hashing: self.hashing,
             clock: self.clock.clone(),
             random: Random::system(),
@@ -84,7 +86,7 @@ impl World {
             mailer: Mailer::local(self.store.clone(), self.clock.clone()),
         });
         let service = system.services.into_iter().find(|service| service.name() == "auth-service");
-        service.expect("auth-service").app(ports, PushAuth::None)
+        service.expect("auth-service").allow_origins(origins).app(ports, PushAuth::None)
     }
 
     /// The types and the data of the events so far, each once: a repeated request may publish an event again.
@@ -121,12 +123,14 @@ fn key() -> SigningKey {
     SigningKey::generate().expect("a key")
 }
 
-/// A browser: it keeps its cookie.
+/// A browser: it keeps its cookie, also from an answer to a page of another origin if the answer allows that.
 #[derive(Clone)]
 struct Browser {
     app: Router,
     cookie: Option<String>,
     address: Option<&'static str>,
+    /// The origin of the page, if it is another one than the service's.
+    page: Option<&'static str>,
 }
 
 struct Answer {
@@ -137,7 +141,7 @@ struct Answer {
 
 impl Browser {
     fn of(app: &Router) -> Self {
-        Self { app: app.clone(), cookie: None, address: None }
+        Self { app: app.clone(), cookie: None, address: None, page: None }
     }
 
     fn at(app: &Router, address: &'static str) -> Self {
@@ -152,21 +156,22 @@ impl Browser {
         if let Some(address) = self.address {
             request = request.header("x-forwarded-for", format!("198.51.100.1, {address}"));
         }
+        if let Some(page) = self.page {
+            request = request.header("origin", page);
+        }
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let request = request.body(Body::from(body)).expect("a request");
         let response = self.app.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.expect("a body");
-        let set = parts.headers.get("set-cookie").and_then(|value| value.to_str().ok());
-        if let Some(value) = set.and_then(|line| line.strip_prefix("__Host-session=")) {
+        let body = serde_json::from_slice(&bytes).unwrap_or_default();
+        let answer = Answer { status: parts.status, headers: parts.headers, body };
+        let keeps = self.page.is_none_or(|page| answer.lets_keep_cookies(page));
+        if let Some(value) = answer.header("set-cookie").strip_prefix("__Host-session=").filter(|_| keeps) {
             let value = value.split(';').next().unwrap_or_default();
             self.cookie = (!value.is_empty()).then(|| value.to_owned());
         }
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            body: serde_json::from_slice(&bytes).unwrap_or_default(),
-        }
+        answer
     }
 
     async fn enter(&mut self, path: &str, email: &str, password: &str, headers: &[(&str, &str)]) -> Answer {
@@ -192,6 +197,11 @@ impl Browser {
         self.send(Method::POST, "/signout", &[], String::new()).await
     }
 
+    async fn sign_out_with(&mut self, token: &Value) -> Answer {
+        let bearer = format!("Bearer {}", token.as_str().unwrap_or_default());
+        self.send(Method::POST, "/signout", &[("authorization", &bearer)], String::new()).await
+    }
+
     async fn me(&mut self, token: &Value) -> Answer {
         let bearer = format!("Bearer {}", token.as_str().unwrap_or_default());
         self.send(Method::GET, "/me", &[("authorization", &bearer)], String::new()).await
@@ -201,6 +211,12 @@ impl Browser {
 impl Answer {
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Whether a browser keeps and sends cookies for a page of this origin.
+    fn lets_keep_cookies(&self, page: &str) -> bool {
+        self.header("access-control-allow-origin") == page
+            && self.header("access-control-allow-credentials") == "true"
     }
 
     /// The pointers of the wrong fields.
@@ -323,7 +339,6 @@ async fn guesses_from_elsewhere_do_not_delay_the_owner() {
     let key = key();
     let app = World::new().start(&[&key]);
     Browser::at(&app, "203.0.113.7").sign_up(ANN).await;
-    assert_eq!(Browser::at(&app, "203.0.113.7").sign_in(ANN, PASSWORD).await.status, 200);
     for _ in 0..7 {
         Browser::at(&app, "192.0.2.66").sign_in(ANN, "a guess").await;
     }
@@ -361,6 +376,88 @@ async fn successful_sign_ins_are_not_throttled() {
     for attempt in 0..40 {
         assert_eq!(Browser::at(&app, "203.0.113.7").sign_in(ANN, PASSWORD).await.status, 200, "{attempt}");
     }
+}
+
+/// Guesses at many accounts from the network of an office, until they are delayed longest.
+async fn exhaust(app: &Router, address: &'static str) {
+    let mut guesser = Browser::at(app, address);
+    for guess in 0..40 {
+        let email = format!("user-{guess}@example.com");
+        let mut answer = guesser.sign_in(&email, PASSWORD).await;
+        if let Ok(seconds) = answer.header("retry-after").parse() {
+            advance(Duration::from_secs(seconds)).await;
+            answer = guesser.sign_in(&email, PASSWORD).await;
+        }
+        assert_eq!(answer.status, 401, "{guess}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn guesses_in_a_network_do_not_delay_the_people_who_are_familiar_there() {
+    let key = key();
+    let app = World::new().start(&[&key]);
+    let (ann, bob) = (ANN, "bob@example.com");
+    for person in [ann, bob] {
+        Browser::at(&app, "203.0.113.7").sign_up(person).await;
+    }
+    Browser::at(&app, "198.18.0.9").sign_up("carl@example.com").await;
+    exhaust(&app, "203.0.113.66").await;
+    for (person, status) in [(ann, 200), (bob, 200), ("carl@example.com", 429), (ann, 200)] {
+        let answer = Browser::at(&app, "203.0.113.8").sign_in(person, PASSWORD).await;
+        assert_eq!(answer.status, status, "{person}: {:?}", answer.body);
+        advance(Duration::from_secs(1)).await;
+    }
+    // Their own count still limits guesses at their passwords.
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(Browser::at(&app, "203.0.113.66").sign_in(bob, "a guess").await.status.as_u16());
+    }
+    assert_eq!(statuses, [401, 401, 401, 401, 401, 429]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_network_recovers_while_people_sign_in() {
+    let key = key();
+    let app = World::new().start(&[&key]);
+    let people: Vec<String> = (0..32).map(|number| format!("person-{number}@example.com")).collect();
+    for person in &people {
+        Browser::of(&app).sign_up(person).await;
+    }
+    exhaust(&app, "203.0.113.66").await;
+    let refused = Browser::at(&app, "203.0.113.8").sign_in(&people[0], PASSWORD).await;
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, "120"));
+    advance(Duration::from_secs(120)).await;
+    // Nobody is familiar here. A success does not begin the delay anew.
+    for person in &people {
+        let answer = Browser::at(&app, "203.0.113.8").sign_in(person, PASSWORD).await;
+        assert_eq!(answer.status, 200, "{person}: {:?}", answer.body);
+        advance(Duration::from_secs(1)).await;
+    }
+    // 50 minutes after the last guess, 25 of the 37 attempts that count are forgotten, so 18 are free.
+    advance(Duration::from_secs(50 * 60 - 120 - 32)).await;
+    let mut statuses = Vec::new();
+    for guess in 0..20 {
+        let email = format!("another-{guess}@example.com");
+        statuses.push(Browser::at(&app, "203.0.113.66").sign_in(&email, PASSWORD).await.status.as_u16());
+    }
+    assert_eq!(statuses, [[401; 18].as_slice(), &[429, 429]].concat());
+}
+
+/// Whoever is refused costs neither a hash nor a place for one.
+#[tokio::test(start_paused = true)]
+async fn a_throttled_attempt_takes_no_place() {
+    let key = key();
+    let world = World::new();
+    let app = world.start(&[&key]);
+    exhaust(&app, "203.0.113.66").await;
+    let before = world.all_documents().await;
+    let full = World { hashing: Hashing { places: 0, ..CHEAP }, ..world };
+    let app = full.start(&[&key]);
+    let mut newcomer = Browser::at(&app, "203.0.113.66");
+    assert_eq!(newcomer.enter("/signup", "new@example.com", PASSWORD, &[]).await.status, 429);
+    assert_eq!(newcomer.sign_in("new@example.com", PASSWORD).await.status, 429);
+    assert_eq!(Browser::of(&app).sign_in("new@example.com", PASSWORD).await.status, 503);
+    assert_eq!(full.all_documents().await, before);
 }
 
 #[tokio::test(start_paused = true)]
@@ -414,6 +511,21 @@ async fn a_lost_answer_signs_nobody_out() {
         assert_eq!(ann.me(&again.body["accessToken"]).await.status, 200);
         assert_eq!(ann.refresh().await.status, 200);
     }
+    assert_eq!(world.revocations(), Vec::<Value>::new());
+}
+
+/// The browser has the new cookie, and the page has no access token.
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_is_cut_after_its_headers_is_repeated_with_a_new_key() {
+    let (world, key) = (World::new(), key());
+    let mut ann = Browser::of(&world.start(&[&key]));
+    ann.sign_up(ANN).await;
+    let mut statuses = Vec::new();
+    for key in ["refresh-1", "refresh-1", "refresh-2"] {
+        let headers = [("idempotency-key", key)];
+        statuses.push(ann.send(Method::POST, "/refresh", &headers, String::new()).await.status.as_u16());
+    }
+    assert_eq!(statuses, [200, 422, 200]);
     assert_eq!(world.revocations(), Vec::<Value>::new());
 }
 
@@ -513,6 +625,71 @@ async fn pages_of_other_origins_cannot_use_the_cookie() {
         }
     }
     assert_eq!(ann.refresh().await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_an_allowed_origin_have_a_session() {
+    let (world, key) = (World::new(), key());
+    let app = world.start(&[&key]);
+    let mut ann = Browser { page: Some(SHOP), ..Browser::of(&app) };
+    for path in ["/signup", "/signin", "/refresh", "/signout"] {
+        let asks = [
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization,content-type,idempotency-key"),
+        ];
+        let preflight = ann.send(Method::OPTIONS, path, &asks, String::new()).await;
+        assert!(preflight.lets_keep_cookies(SHOP), "{path}: {:?}", preflight.headers);
+    }
+    ann.sign_up(ANN).await;
+    assert_eq!(ann.refresh().await.status, 200);
+    let welcome = ann.sign_in(ANN, PASSWORD).await;
+    assert_eq!(ann.sign_out().await.status, 204);
+    assert_eq!(ann.cookie, None);
+    assert_eq!(ann.me(&welcome.body["accessToken"]).await.status, 401);
+    // Other pages have nothing, even if they guess the password.
+    let mut evil = Browser { page: Some("https://evil.example"), ..Browser::of(&app) };
+    let refused = evil.sign_in(ANN, PASSWORD).await;
+    assert_eq!((refused.status.as_u16(), refused.lets_keep_cookies("https://evil.example")), (403, false));
+    assert_eq!(world.revocations(), ["replaced", "signedOut"]);
+}
+
+/// Browsers keep no cookie for a page of another site.
+#[tokio::test(start_paused = true)]
+async fn an_access_token_signs_out() {
+    let (world, key) = (World::new(), key());
+    let app = world.start(&[&key]);
+    let mut ann = Browser::of(&app);
+    let token = ann.sign_up(ANN).await.body["accessToken"].clone();
+    let mut page = Browser { page: Some(SHOP), ..Browser::of(&app) };
+    let bad = page.sign_out_with(&json!("made up")).await;
+    assert_eq!(
+        (bad.status.as_u16(), bad.header("www-authenticate")),
+        (401, r#"Bearer error="invalid_token""#)
+    );
+    assert_eq!(ann.me(&token).await.status, 200);
+    for _ in 0..2 {
+        assert_eq!(page.sign_out_with(&token).await.status, 204);
+        assert_eq!((ann.me(&token).await.status.as_u16(), ann.refresh().await.status.as_u16()), (401, 401));
+    }
+    assert_eq!(world.revocations(), ["signedOut"]);
+    // Another session than the one of the cookie, and the same one.
+    let mut bob = Browser::of(&app);
+    let first = bob.sign_up("bob@example.com").await.body["accessToken"].clone();
+    let mut phone = Browser::of(&app);
+    let second = phone.sign_in("bob@example.com", PASSWORD).await.body["accessToken"].clone();
+    assert_eq!(bob.sign_out_with(&second).await.status, 204);
+    for (browser, token) in [(&mut bob, &first), (&mut phone, &second)] {
+        assert_eq!(browser.me(token).await.status, 401);
+    }
+    let third = phone.sign_in("bob@example.com", PASSWORD).await.body["accessToken"].clone();
+    assert_eq!(phone.sign_out_with(&third).await.status, 204);
+    assert_eq!(world.revocations(), ["signedOut"; 4]);
+    // A token that has expired does not matter if there is a cookie.
+    let last = phone.sign_in("bob@example.com", PASSWORD).await.body["accessToken"].clone();
+    advance(HOUR).await;
+    assert_eq!(page.sign_out_with(&last).await.status, 401);
+    assert_eq!(phone.sign_out_with(&last).await.status, 204);
+    assert_eq!(world.revocations(), ["signedOut"; 5]);
 }
 
 #[tokio::test(start_paused = true)]

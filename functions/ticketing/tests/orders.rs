@@ -1,5 +1,7 @@
 //! Who gets a ticket, and when it is free again: the rules as sellers and buyers see them.
 
+#[path = "orders/callers.rs"]
+mod callers;
 mod market;
 #[path = "orders/payments.rs"]
 mod payments;
@@ -93,7 +95,7 @@ async fn wrong_fields_are_all_named() {
 async fn a_repeated_order_is_the_same_order_and_a_second_one_is_refused() {
     let market = Market::new();
     let ticket = market.offer("sue", 4500).await;
-    let bearer = format!("Bearer {}", people::token("ann"));
+    let bearer = format!("Bearer {}", people::token("ann", market.now()));
     let body = json!({ "ticketId": ticket, "expectedPrice": price(4500) });
     let order = async |key: &str| {
         let headers = [("authorization", bearer.as_str()), ("idempotency-key", key)];

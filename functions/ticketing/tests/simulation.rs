@@ -69,7 +69,7 @@ impl Scenario for SignIns {
         let jwks = SigningKey::public_keys(&[&KEY]);
         let auth = Auth {
             issuer: "https://auth.example".to_owned(),
-            signing_key: SigningKey::parse(&KEY.private_key()).expect("a key"),
+            signing_key: KEY.clone(),
             access_tokens: AccessTokens::new("https://auth.example", ticketing::NAME, &jwks).expect("keys"),
             origins: None,
             hashing: Hashing { memory_kib: 8, passes: 1, threads: 2, places: 16 },
@@ -163,5 +163,8 @@ fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -
 #[test]
 fn nobody_loses_a_session_to_a_fault() {
     let counts = simulation::check(&SignIns);
-    assert!(counts.worlds > 0);
+    // Sign-ins call nobody outside.
+    let missing: Vec<_> =
+        counts.missing().into_iter().filter(|(step, _)| *step != simulation::Step::Call).collect();
+    assert!(counts.worlds < 2_000 || missing.is_empty(), "never happened: {missing:?}");
 }

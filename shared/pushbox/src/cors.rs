@@ -14,7 +14,8 @@ use tower_http::cors::CorsLayer;
 use crate::wire::header::IDEMPOTENCY_KEY;
 
 /// The origins, such as `https://shop.example`, whose pages may call a public service. Without them, a
-/// browser hides every answer from the pages of other origins. It parses from a comma-separated list.
+/// browser hides every answer from the pages of other origins. It parses from a comma-separated list. See
+/// [`Service::allow_origins`](crate::Service::allow_origins).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Origins(Vec<HeaderValue>);
 
@@ -55,13 +56,15 @@ impl Origins {
         self.0.contains(origin)
     }
 
-    /// Allows the pages of these origins to call the routes of `app`.
-    pub fn allow(self, app: Router) -> Router {
+    /// Allows the pages of these origins to call the routes of `app`. With cookies, browsers also send and keep the
+    /// cookies of the service.
+    pub(crate) fn allow(self, app: Router, with_cookies: bool) -> Router {
         let headers = [AUTHORIZATION, CONTENT_TYPE, HeaderName::from_static(IDEMPOTENCY_KEY)];
         let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
         app.layer(
             CorsLayer::new()
                 .allow_origin(self.0)
+                .allow_credentials(with_cookies)
                 .allow_headers(headers)
                 .allow_methods(methods)
                 .expose_headers([LOCATION, RETRY_AFTER])

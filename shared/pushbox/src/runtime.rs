@@ -83,7 +83,8 @@ impl Service {
         if let Err(rule) = ports.timing.check() {
             panic!("the timing of {} does not fit together: {rule}", self.name);
         }
-        let delays = self.delays;
+        let (delays, cookies) = (self.delays, self.cookies);
+        let origins = self.origins.filter(|_| self.public);
         assert!(
             delays.is_empty() || ports.timers.is_some(),
             "{} delays events, so it needs timers",
@@ -100,7 +101,11 @@ impl Service {
             .routes
             .into_iter()
             .fold(Router::new(), |router, (route, handler)| router.route(route.path, handler));
-        http::router(runtime, own)
+        let app = http::router(runtime, own);
+        match origins {
+            Some(origins) => origins.allow(app, cookies),
+            None => app,
+        }
     }
 }
 

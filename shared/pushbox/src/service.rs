@@ -12,8 +12,8 @@ use axum::{
 use futures::{FutureExt, future::BoxFuture};
 
 use crate::{
-    Context, Document, Effect, Event, Failure, Runtime, effect::AnyEffect, http, json::read_object, reject,
-    signed_in::Revoked,
+    Context, Document, Effect, Event, Failure, Origins, Runtime, effect::AnyEffect, http, json::read_object,
+    reject, signed_in::Revoked,
 };
 
 /// The name of a service, such as `crm-service`. The Cloud Run service has the same name.
@@ -25,6 +25,9 @@ pub struct Service {
     pub(crate) about: &'static str,
     pub(crate) public: bool,
     pub(crate) signed_in: bool,
+    /// Whether it keeps cookies in browsers.
+    pub(crate) cookies: bool,
+    pub(crate) origins: Option<Origins>,
     pub(crate) secrets: BTreeSet<&'static str>,
     /// The collections of documents that expire.
     pub(crate) expires: BTreeSet<&'static str>,
@@ -123,6 +126,8 @@ impl Service {
             about,
             public: false,
             signed_in: false,
+            cookies: false,
+            origins: None,
             secrets: BTreeSet::new(),
             expires: BTreeSet::new(),
             publishes: BTreeMap::new(),
@@ -236,6 +241,21 @@ impl Service {
     pub fn signed_in(mut self) -> Self {
         self.signed_in = true;
         self.expires::<Revoked>()
+    }
+
+    /// Says that it keeps cookies in browsers. Then the pages of [allowed origins](Self::allow_origins) use them, too,
+    /// so each route that reads a cookie must check the header `Origin`.
+    #[must_use]
+    pub fn cookies(mut self) -> Self {
+        self.cookies = true;
+        self
+    }
+
+    /// Allows the pages of these origins to call its own routes from a browser, if they are [public](Self::public).
+    #[must_use]
+    pub fn allow_origins(mut self, origins: Option<Origins>) -> Self {
+        self.origins = origins;
+        self
     }
 
     /// Declares that the store may delete documents of type `D` after the time in their field `expireAt`. It deletes

@@ -4,7 +4,7 @@
 mod tokens;
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, OptionalFromRequestParts},
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{AUTHORIZATION, WWW_AUTHENTICATE},
@@ -112,7 +112,7 @@ pub fn revoke(session: &str, cx: &Context) {
     cx.put(&Revoked { session_id: session.to_owned(), expire_at });
 }
 
-/// How long a service remembers that a session has ended. No access token lives that long.
+/// How long a service remembers that a session has ended. [`AccessTokens`] accepts no token that lives longer.
 const KEPT: SignedDuration = SignedDuration::from_hours(24);
 
 /// The end of a session.
@@ -142,6 +142,18 @@ impl FromRequestParts<Runtime> for SignedIn {
         // `Command` finds it here.
         parts.extensions.insert(user.clone());
         Ok(user)
+    }
+}
+
+/// `Option<SignedIn>` is `None` if the request has no header `Authorization`. A token that is not valid is an error.
+impl OptionalFromRequestParts<Runtime> for SignedIn {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, runtime: &Runtime) -> Result<Option<Self>, Response> {
+        if !parts.headers.contains_key(AUTHORIZATION) {
+            return Ok(None);
+        }
+        <Self as FromRequestParts<Runtime>>::from_request_parts(parts, runtime).await.map(Some)
     }
 }
 

@@ -8,7 +8,7 @@ use pushbox::{Command, Documents, FieldErrors, Origins, Page, PageQuery, Problem
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::suite::{Count, Running, World, count, request, service};
+use crate::suite::{Count, World, count, request, service};
 
 #[derive(Deserialize)]
 struct NewCount {
@@ -196,16 +196,22 @@ async fn a_body_that_never_arrives_times_out() {
 }
 
 #[tokio::test]
-async fn only_allowed_origins_get_the_cors_header() {
-    let running = World::new().run(counts());
-    let origins: Origins = "https://shop.example,http://localhost:3000".parse().expect("origins");
-    let open = Running { app: origins.allow(running.app.clone()) };
-    for (running, origin, is_allowed) in [
-        (&running, "https://shop.example", false),
-        (&open, "https://shop.example", true),
-        (&open, "http://localhost:3000", true),
-        (&open, "https://shop.example.evil.example", false),
-        (&open, "null", false),
+async fn only_allowed_origins_get_the_cors_headers() {
+    let run = |service: Service| World::new().run(service);
+    let origins: Option<Origins> = "https://shop.example,http://localhost:3000".parse().ok();
+    let closed = run(counts().public());
+    let private = run(counts().allow_origins(origins.clone()));
+    let open = run(counts().public().allow_origins(origins.clone()));
+    let with_cookies = run(counts().public().cookies().allow_origins(origins));
+    for (running, origin, is_allowed, sends_cookies) in [
+        (&closed, "https://shop.example", false, false),
+        (&private, "https://shop.example", false, false),
+        (&open, "https://shop.example", true, false),
+        (&open, "http://localhost:3000", true, false),
+        (&open, "https://shop.example.evil.example", false, false),
+        (&open, "null", false, false),
+        (&with_cookies, "https://shop.example", true, true),
+        (&with_cookies, "https://evil.example", false, true),
     ] {
         let headers = [
             ("origin", origin),
@@ -217,6 +223,10 @@ async fn only_allowed_origins_get_the_cors_header() {
         assert_eq!(preflight.header("access-control-allow-origin"), allowed, "{origin}");
         let answer = running.send(request(Method::GET, "/counts/none", &headers[..1], "")).await;
         assert_eq!(answer.header("access-control-allow-origin"), allowed, "{origin}");
+        for answer in [&preflight, &answer] {
+            let credentials = answer.header("access-control-allow-credentials");
+            assert_eq!(credentials, sends_cookies.then_some("true"), "{origin}");
+        }
         answer.assert_problem(404);
     }
 }

@@ -17,6 +17,7 @@ const ISSUER: &str = "https://auth.example.com";
 const AUDIENCE: &str = "ticketing";
 /// The time of a new world, in seconds.
 const NOW: i64 = 1_795_176_000;
+const DAY: i64 = 24 * 60 * 60;
 
 /// A key of the issuer.
 struct Key {
@@ -135,18 +136,30 @@ async fn accepts_only_tokens_of_the_issuer_for_the_audience() {
         ("aud", json!("shop"), false),
         ("aud", json!(null), false),
         ("aud", json!(["shop", AUDIENCE]), true),
+        ("exp", json!(NOW + DAY), true),
+        ("exp", json!(NOW + DAY + 1), false),
+        ("exp", json!(i64::MAX), false),
         ("exp", json!(NOW - 9), true),
         ("exp", json!(NOW - 10), false),
         ("exp", json!(null), false),
         ("exp", json!("tomorrow"), false),
         ("iat", json!(NOW + 10), true),
         ("iat", json!(NOW + 11), false),
+        ("iat", json!(NOW - DAY + 300), true),
+        ("iat", json!(NOW - DAY + 299), false),
+        ("iat", json!(i64::MIN), false),
         ("iat", json!(null), false),
         ("sub", json!(null), false),
         ("sub", json!(""), false),
         ("sub", json!("x".repeat(129)), false),
+        ("sub", json!("auth0|1"), false),
+        ("sub", json!("ann@example.com"), false),
+        ("sub", json!("-ann"), false),
         ("sid", json!(null), false),
         ("sid", json!("a b"), false),
+        // No event can end such a session.
+        ("sid", json!("a/b"), false),
+        ("sid", json!(".."), false),
         ("jti", json!(null), false),
     ] {
         let mut altered = claims("ann", "s1");

@@ -43,8 +43,8 @@ use crate::{
 /// The most faults in a world, unless `SIMULATION_FAULTS` sets another number.
 const FAULTS: usize = 2;
 
-/// No year ends in these worlds.
-const START: Timestamp = Timestamp::constant(1_000_000_000, 0);
+/// The time at which the worlds of [`explore`](explore()) begin. No year ends in them.
+pub const EXPLORED_FROM: Timestamp = Timestamp::constant(1_000_000_000, 0);
 
 /// One input of a story.
 #[derive(Clone, Debug)]
@@ -320,8 +320,13 @@ impl<S: Scenario> Explorer<S> {
         fastrand::seed(0);
         in_paused_time(async {
             let choice = Choice::script(&[], None, false);
-            let world =
-                World::new(choice, START, Arc::new(self.catalog.clone()), self.systems, Heard::new(&[]));
+            let world = World::new(
+                choice,
+                EXPLORED_FROM,
+                Arc::new(self.catalog.clone()),
+                self.systems,
+                Heard::new(&[]),
+            );
             let (mut cases, mut answers) = (Vec::new(), Vec::new());
             for (number, input) in story.iter().enumerate() {
                 let mut answer = Value::Null;

@@ -29,7 +29,7 @@ mod random;
 mod wire;
 mod world;
 
-pub use explore::{Input, explore};
+pub use explore::{EXPLORED_FROM, Input, explore};
 pub use faults::{Counts, Fault, Step};
 pub use outside::{NoAnswer, Outside, Repeats};
 pub use random::{check, play};

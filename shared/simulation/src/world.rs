@@ -360,6 +360,12 @@ impl World {
         self.inner.idle.notified().await;
     }
 
+    /// The time. The clocks of processes may differ from it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared().now()
+    }
+
     /// Lets exactly this time pass after the world has settled, such as the 45 days of a receipt.
     pub async fn advance(&self, time: Duration) {
         tokio::time::sleep(time).await;

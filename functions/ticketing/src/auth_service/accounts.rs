@@ -59,18 +59,20 @@ pub(super) async fn sign_up(
         errors.note("/password", objection);
     }
     let (Some(email), None) = (email, objection) else { return Err(errors.into()) };
+    let attempt = Attempt::to_sign_up(&email, browser.network.as_deref(), &desk.settings.signing_key);
+    attempt.check(&documents).await?;
     let place = desk.hasher.place()?;
-    count(&command, Attempt::new(None, browser.network.as_deref(), &desk.settings.signing_key)).await?;
+    count(&command, attempt.clone()).await?;
     let fingerprint = desk.fingerprint("signup", &email, &password);
     let password = place.hash(Password(password)).await?;
-    let new = Arc::new((desk.clone(), browser, email, password));
+    let new = Arc::new((desk.clone(), browser, email, password, attempt));
     let command = command.with_fingerprint(fingerprint);
     let reply = command.run(new, |new, cx| async move { create_account(&new, &cx).await }).await?;
     desk.welcome(StatusCode::CREATED, &reply.read()?, &documents).await
 }
 
 async fn create_account(
-    (desk, browser, email, password): &(Arc<Desk>, Browser, EmailAddress, PasswordHash),
+    (desk, browser, email, password, attempt): &(Arc<Desk>, Browser, EmailAddress, PasswordHash, Attempt),
     cx: &Context,
 ) -> Result<Reply, Problem> {
     let user_id: UserId = cx.new_id().parse().map_err(Failure::from)?;
@@ -83,6 +85,7 @@ async fn create_account(
         return Err(Failure::Retry("the new id exists already".to_owned()).into());
     }
     cx.publish(&AccountCreated { user_id: user_id.clone(), email });
+    attempt.remember(cx);
     open_session(desk, browser, user_id, cx).await
 }
 
@@ -100,8 +103,9 @@ pub(super) async fn sign_in(
         errors.note("/password", "a password is not empty");
     }
     let Some(email) = email.filter(|_| !password.is_empty()) else { return Err(errors.into()) };
+    let attempt = Attempt::to_sign_in(&email, browser.network.as_deref(), &desk.settings.signing_key);
+    attempt.check(&documents).await?;
     let place = desk.hasher.place()?;
-    let attempt = Attempt::new(Some(&email), browser.network.as_deref(), &desk.settings.signing_key);
     let counted = count(&command, attempt.clone()).await?;
     let fingerprint = desk.fingerprint("signin", &email, &password);
     let account: Option<Account> = documents.get(account_id(&email)).await?;

@@ -73,8 +73,9 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     pairs.into_iter().find_map(|(name, value)| (name == COOKIE_NAME).then_some(value))
 }
 
-/// The caller's network: /24 of IPv4, /48 of IPv6, which is about what one subscriber can choose from. Google's
-/// front end appends the caller's address to the header, so the last one is true and the others may be lies.
+/// The caller's network: /24 of IPv4, which is up to 256 subscribers, or /48 of IPv6, which is the most that one
+/// subscriber usually gets. Google's front end appends the caller's address to the header, so the last one is true and
+/// the others may be lies.
 fn network(headers: &HeaderMap) -> Option<String> {
     let last = headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
     let address: IpAddr = last.rsplit(',').next()?.trim().parse().ok()?;

@@ -114,7 +114,7 @@ impl Hasher {
         Self { hashing, random, places: semaphore(hashing.places), threads: semaphore(hashing.threads) }
     }
 
-    /// A place, before anything else is done for the request.
+    /// A place, before the attempt is counted.
     pub(super) fn place(&self) -> Result<Place<'_>, Problem> {
         let permit = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
             let detail = "Too many people are signing in just now. Please try again.";

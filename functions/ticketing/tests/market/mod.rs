@@ -125,7 +125,7 @@ impl Market {
         path: &str,
         body: Value,
     ) -> (u16, Value) {
-        let bearer = format!("Bearer {}", people::token(user));
+        let bearer = format!("Bearer {}", people::token(user, self.now()));
         self.send(service, method, path, &[("authorization", &bearer)], &body).await
     }
 

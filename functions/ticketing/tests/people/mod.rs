@@ -1,5 +1,4 @@
-//! Signed-in people: their access tokens never expire, because the tests let days pass. They are from before 1970, when
-//! the random worlds begin.
+//! Signed-in people, and the settings of a system that knows them.
 
 use std::sync::LazyLock;
 
@@ -9,6 +8,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use effects::{mail::Mailer, payments::Gateway};
+use jiff::Timestamp;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use pushbox::{AccessTokens, Ports};
 use serde_json::json;
@@ -17,9 +17,8 @@ use ticketing::{Auth, Config, Hashing, SigningKey};
 const ISSUER: &str = "https://auth.example.com";
 const SEED: [u8; 32] = [7; 32];
 
-static PRIVATE_KEY: LazyLock<String> = LazyLock::new(private_key);
-
-static KEY: LazyLock<SigningKey> = LazyLock::new(signing_key);
+/// All processes of all worlds share it, because to parse a key takes longer than to start a process.
+static KEY: LazyLock<SigningKey> = LazyLock::new(|| SigningKey::parse(&private_key()).expect("a key"));
 
 static ACCESS_TOKENS: LazyLock<AccessTokens> = LazyLock::new(|| {
     AccessTokens::new(ISSUER, ticketing::NAME, &SigningKey::public_keys(&[&KEY])).expect("keys")
@@ -39,22 +38,20 @@ fn private_key() -> String {
     json!({ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x, "d": d }).to_string()
 }
 
-fn signing_key() -> SigningKey {
-    SigningKey::parse(&PRIVATE_KEY).expect("a key")
-}
-
 /// The tokens that the services accept.
 pub fn access_tokens() -> AccessTokens {
     ACCESS_TOKENS.clone()
 }
 
-/// The access token of a user. The session's id is `session-of-` and the user's.
-pub fn token(user: &str) -> String {
+/// The access token of a user, for the hour before and the 23 hours after this time. The session's id is
+/// `session-of-` and the user's.
+pub fn token(user: &str, at: Timestamp) -> String {
     let mut header = Header::new(Algorithm::EdDSA);
     (header.typ, header.kid) = (Some("at+jwt".to_owned()), Some(KEY.id().to_owned()));
+    let iat = at.as_second() - 3600;
     let claims = json!({
         "iss": ISSUER, "aud": ticketing::NAME, "sub": user, "sid": format!("session-of-{user}"),
-        "iat": -1_000_000, "exp": 32_503_680_000_i64, "jti": "token",
+        "iat": iat, "exp": iat + 24 * 3600, "jti": "token",
     });
     jsonwebtoken::encode(&header, &claims, &SIGNING).expect("a token")
 }
@@ -63,7 +60,7 @@ pub fn token(user: &str) -> String {
 pub fn config(ports: &Ports, ticket_lock_minutes: u32) -> Config {
     let auth = Auth {
         issuer: ISSUER.to_owned(),
-        signing_key: signing_key(),
+        signing_key: KEY.clone(),
         access_tokens: access_tokens(),
         origins: None,
         hashing: Hashing { memory_kib: 8, passes: 1, threads: 1, places: 1 },

@@ -11,7 +11,7 @@ use effects::{mail::Mailer, payments::Gateway};
 use futures::future::join_all;
 use pushbox::{AccessTokens, Context, Failure, Ports, Service, System};
 use serde_json::{Value, json};
-use simulation::{Input, Outside, Repeats, Scenario, World};
+use simulation::{EXPLORED_FROM, Input, Outside, Repeats, Scenario, World};
 use ticketing::Config;
 
 use crate::{expect, people};
@@ -139,7 +139,7 @@ async fn buy(world: &World, number: usize) {
     let until = ["1970-01-01T00:10:00Z", "1970-01-01T00:01:00Z"][world.pick(2)];
     world.publish_by_hand(TOPIC, &lock(&order, &buyer, until));
     let pays = async {
-        let token = format!("Bearer {}", people::token(&buyer));
+        let token = format!("Bearer {}", people::token(&buyer, world.now()));
         for attempt in 0..1 + world.pick(4) {
             world.pause_up_to(Duration::from_secs(40)).await;
             let method = [GOOD, BAD, BAD, NO_REFUND][world.pick(4)];
@@ -228,7 +228,7 @@ fn nobody_is_charged_twice_or_refunded_twice_in_every_small_world() {
         service: PAYMENTS,
         method: Method::POST,
         path: "/payments",
-        token: Some(people::token("ann")),
+        token: Some(people::token("ann", EXPLORED_FROM)),
         body: json!({ "orderId": "order-0", "paymentMethod": method }),
     };
     let cancelled = || {

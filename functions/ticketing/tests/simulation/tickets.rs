@@ -8,7 +8,7 @@ use effects::{mail::Mailer, payments::Gateway};
 use futures::future::{Either, join_all, select};
 use pushbox::{AccessTokens, Ports, System};
 use serde_json::{Value, json};
-use simulation::{Answer, Input, Outside, Repeats, Scenario, World};
+use simulation::{Answer, EXPLORED_FROM, Input, Outside, Repeats, Scenario, World};
 
 use crate::{expect, payments, people};
 
@@ -117,7 +117,7 @@ async fn send(
     key: &str,
     body: &Value,
 ) -> Answer {
-    let bearer = format!("Bearer {}", people::token(user));
+    let bearer = format!("Bearer {}", people::token(user, world.now()));
     let headers = [("authorization", bearer.as_str()), ("idempotency-key", key)];
     world.insist_with(service, method, path, &headers, body).await
 }
@@ -346,7 +346,7 @@ fn nobody_pays_for_a_ticket_that_somebody_else_got_in_every_small_world() {
         service,
         method,
         path,
-        token: Some(people::token(user)),
+        token: Some(people::token(user, EXPLORED_FROM)),
         body,
     };
     let sell = || command(SELLER, TICKETS, Method::POST, "/tickets", ticket(4500));

@@ -10,12 +10,12 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{AccessTokens, SignedIn};
+use super::{AccessTokens, KEPT, SignedIn};
 
 /// The clocks of the issuer and of a service may differ by this much.
 const LEEWAY_SECONDS: i64 = 10;
 
-/// The longest id of a user or a session. The id of a document has room for it.
+/// The longest id of a user or a session.
 const LONGEST_ID: usize = 128;
 
 /// An issuer, and what its tokens must say.
@@ -94,13 +94,21 @@ impl Issuer {
         if now.as_second() < claims.iat.saturating_sub(LEEWAY_SECONDS) {
             return Err("it is from the future");
         }
-        let is_id =
-            |id: &str| (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        // The end of its session would be forgotten before it expires.
+        if claims.exp.saturating_sub(claims.iat) > KEPT.as_secs() {
+            return Err("it is valid for too long");
+        }
         if !is_id(&claims.sub) || !is_id(&claims.sid) {
             return Err("it names no user or no session");
         }
         Ok(SignedIn { user: claims.sub, session: claims.sid })
     }
+}
+
+/// The rule of the ids in events. Otherwise a token could name a session that no event can end.
+fn is_id(id: &str) -> bool {
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().all(is_safe) && id.len() <= LONGEST_ID
 }
 
 fn describe(error: &jsonwebtoken::errors::Error) -> &'static str {
