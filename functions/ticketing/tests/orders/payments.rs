@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::market::{self, Market, PAYMENTS};
+use crate::market::{self, Market, PAYMENTS, Trouble};
 
 const GOOD: &str = "pm_card_visa";
 const BAD: &str = "pm_card_visa_chargeDeclinedInsufficientFunds";
@@ -105,6 +105,30 @@ async fn no_charge_starts_in_the_last_20_seconds() {
         order.market.deliver().await;
         assert_eq!(order.statuses().await[0], status, "{before} s before the end");
         assert_eq!(order.market.heard("charge.created").len(), 0);
+    }
+}
+
+/// A charge begins a minute before the deadline. Then it is delivered again after the deadline.
+#[tokio::test(start_paused = true)]
+async fn a_charge_that_began_in_time_takes_no_money_late() {
+    for (trouble, late_seconds, statuses) in [
+        (Trouble::NotMade, 10, ["declined", "awaitingPayment too_late", "locked"]),
+        (Trouble::NotMade, 40, ["declined", "awaitingPayment too_late", "locked"]),
+        // It was made in time. The order takes it if the grace has not passed.
+        (Trouble::NoAnswer, 10, ["paid", "completed", "sold"]),
+        (Trouble::NoAnswer, 40, ["refunded", "expired", "listed"]),
+    ] {
+        let order = Order::new().await;
+        order.market.wait(14 * MINUTE).await;
+        assert_eq!(order.pay("ann", GOOD).await, 202);
+        let due = order.market.intercept().remove(0);
+        order.market.gateway.set(Some(trouble));
+        assert_eq!(order.market.push_to(PAYMENTS, &due, "due").await, 503);
+        order.market.gateway.set(None);
+        order.market.wait(MINUTE + Duration::from_secs(late_seconds)).await;
+        assert_eq!(order.market.push_to(PAYMENTS, &due, "due").await, 204);
+        order.market.deliver().await;
+        assert_eq!(order.statuses().await, statuses, "{trouble:?} {late_seconds}");
     }
 }
 
