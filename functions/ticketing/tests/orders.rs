@@ -85,6 +85,22 @@ async fn wrong_fields_are_all_named() {
         let pointers: Vec<&str> = errors.iter().filter_map(|error| error["pointer"].as_str()).collect();
         assert_eq!((status, pointers), (422, expected));
     }
+    // Stripe charges no fractions of these currencies.
+    for (minor, currency, expected) in [
+        (1050, "isk", 422),
+        (1100, "isk", 201),
+        (1050, "ugx", 422),
+        (1055, "kwd", 422),
+        (1050, "kwd", 201),
+        (1055, "jpy", 201),
+    ] {
+        let price = json!({ "minor": minor, "currency": currency });
+        let body = json!({ "title": "x", "price": price });
+        let (status, answer) = market.call("ann", TICKETS, Method::POST, "/tickets", body).await;
+        assert_eq!(status, expected, "{minor} {currency}: {answer}");
+        let pointer = &answer["errors"][0]["pointer"];
+        assert_eq!(*pointer, if expected == 422 { json!("#/price/minor") } else { Value::Null });
+    }
     let half = json!({ "title": "x", "price": { "minor": 1.5, "currency": "eur" } });
     assert_eq!(market.call("ann", TICKETS, Method::POST, "/tickets", half).await.0, 422);
 }

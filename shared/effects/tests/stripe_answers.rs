@@ -151,6 +151,13 @@ async fn maps_each_answer_to_its_outcome() {
         ),
         (
             400,
+            error(json!({
+                "type": "invalid_request_error", "code": "invalid_charge_amount_no_decimal_compatible",
+            })),
+            "declined  invalid_charge_amount_no_decimal_compatible".to_owned(),
+        ),
+        (
+            400,
             error(json!({ "type": "invalid_request_error", "param": "currency" })),
             "declined  invalid_currency".to_owned(),
         ),

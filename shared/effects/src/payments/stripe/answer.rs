@@ -263,7 +263,8 @@ impl Problem {
         self.r#type.as_deref() == Some("invalid_request_error")
             && (self.param.as_deref().is_some_and(is_chosen)
                 || self.code.as_deref().is_some_and(|code| {
-                    code.starts_with("payment_method_") || code.starts_with("amount_too_")
+                    let reasons = ["payment_method_", "amount_too_", "invalid_charge_amount"];
+                    reasons.iter().any(|reason| code.starts_with(reason))
                 }))
     }
 
