@@ -8,7 +8,7 @@ mod people;
 use std::time::Duration;
 
 use axum::http::Method;
-use market::{Market, ORDERS, TICKETS, charge, price, refund, text};
+use market::{Market, ORDERS, PAYMENTS, TICKETS, charge, price, refund, text};
 use serde_json::{Value, json};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -348,19 +348,51 @@ async fn a_buyer_cancels_before_paying() {
     assert_eq!(market.status("ann", &again).await, "awaitingPayment");
 }
 
+/// The time counts, and not the number of orders.
 #[tokio::test(start_paused = true)]
-async fn a_buyer_who_cancels_late_again_and_again_has_to_pause() {
-    for (after, expected) in [(MINUTE, 202), (2 * MINUTE, 429), (LOCK + SECOND, 429)] {
-        let market = Market::new();
-        let ticket = market.offer("sue", 4500).await;
-        for _ in 0..2 {
-            let order = market.buy("ann", &ticket).await;
-            market.wait(after).await;
-            market.cancel("ann", &order).await;
-            market.deliver().await;
-        }
-        assert_eq!(market.order("ann", &ticket, 4500).await.0, expected, "{after:?}");
+async fn a_buyer_who_holds_a_ticket_for_two_locks_and_does_not_buy_it_has_to_pause() {
+    let cancel = async |market: &Market, _: &str, order: &str| drop(market.cancel("ann", order).await);
+    for (lock_minutes, after, orders) in [
+        (15, 10 * SECOND, 180),
+        (15, MINUTE, 30),
+        (15, 119 * SECOND, 16),
+        (15, 14 * MINUTE, 3),
+        (15, LOCK + SECOND, 2),
+        (1, 59 * SECOND, 3),
+        (1, MINUTE, 2),
+    ] {
+        let found = orders_before_a_pause(lock_minutes, after, cancel).await;
+        assert_eq!(found, orders, "{lock_minutes} {after:?}");
     }
+    let give_back = async |market: &Market, ticket: &str, order: &str| {
+        market.charge(order, ticket, &format!("charge-of-{order}")).await;
+        market.cancel("ann", order).await;
+        market.deliver().await;
+        market.refund(order, ticket, &format!("charge-of-{order}")).await;
+    };
+    assert_eq!(orders_before_a_pause(15, SECOND, give_back).await, 2);
+}
+
+/// How often a buyer can order the same ticket at once again, if each order ends like this after this time.
+async fn orders_before_a_pause(
+    lock_minutes: u32,
+    after: Duration,
+    end: impl AsyncFn(&Market, &str, &str),
+) -> usize {
+    let market = Market::of(&[PAYMENTS], lock_minutes);
+    let ticket = market.offer("sue", 4500).await;
+    for orders in 0..200 {
+        let (status, order) = market.order("ann", &ticket, 4500).await;
+        if status == 429 {
+            return orders;
+        }
+        market.deliver().await;
+        market.wait(after).await;
+        end(&market, &ticket, &text(&order["orderId"])).await;
+        market.deliver().await;
+        assert_eq!(market.state(&ticket).await, "listed");
+    }
+    200
 }
 
 #[tokio::test(start_paused = true)]

@@ -126,6 +126,11 @@ impl Market {
 
     /// All services except these.
     pub fn without(left_out: &[ServiceName]) -> Self {
+        Self::of(left_out, ticketing::TICKET_LOCK_MINUTES)
+    }
+
+    /// All services except these, with this time to pay an order.
+    pub fn of(left_out: &[ServiceName], ticket_lock_minutes: u32) -> Self {
         let start: Timestamp = "2026-11-20T12:00:00Z".parse().expect("a time");
         let (clock, post) = (Clock::following_tokio(start), Arc::new(Post::default()));
         let store = Arc::new(Memory::new(clock.clone()));
@@ -138,7 +143,7 @@ impl Market {
         let gateway = Arc::new(AtGateway::default());
         let mut system = ticketing::system(ticketing::Config {
             gateway: Gateway::local(gateway.clone(), clock.clone()),
-            ..people::config(&ports(), ticketing::TICKET_LOCK_MINUTES)
+            ..people::config(&ports(), ticket_lock_minutes)
         });
         system.services.retain(|service| !left_out.contains(&service.name()));
         let app = |service: pushbox::Service| (service.name(), service.app(ports(), PushAuth::None));
