@@ -273,6 +273,39 @@ async fn an_order_takes_over_a_lock_that_has_run_out() {
     assert_eq!(market.heard("ticket-order.completed").len(), 1);
 }
 
+/// A charge may be on its way until the grace has passed.
+#[tokio::test(start_paused = true)]
+async fn an_order_that_cannot_win_ends_no_other_order_during_the_grace() {
+    for (buyer, minor, seconds, answer, expected) in [
+        ("bob", 4500, 1, 202, "expired"),
+        ("bob", 4400, 1, 202, "awaitingPayment"),
+        ("sue", 4500, 1, 202, "awaitingPayment"),
+        ("ann", 4500, 1, 409, "awaitingPayment"),
+        // This one has five live orders.
+        ("dan", 4500, 1, 409, "awaitingPayment"),
+        ("bob", 4400, 30, 202, "expired"),
+        ("sue", 4500, 30, 202, "expired"),
+        ("ann", 4500, 30, 202, "expired"),
+    ] {
+        let market = Market::new();
+        let ticket = market.offer("sue", 4500).await;
+        let order = market.buy("ann", &ticket).await;
+        market.wait(LOCK / 2).await;
+        for _ in 0..5 {
+            let other = market.offer("sue", 4500).await;
+            market.buy("dan", &other).await;
+        }
+        market.wait(LOCK / 2 + seconds * SECOND).await;
+        let what = format!("{buyer} {minor} {seconds}");
+        assert_eq!(market.order(buyer, &ticket, minor).await.0, answer, "{what}");
+        market.deliver().await;
+        assert_eq!(market.status("ann", &order).await, expected, "{what}");
+        market.charge(&order, &ticket, "ch_1").await;
+        let expected = if expected == "expired" { "expired" } else { "completed" };
+        assert_eq!(market.status("ann", &order).await, expected, "{what}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn old_news_of_a_ticket_changes_nothing() {
     let market = Market::new();

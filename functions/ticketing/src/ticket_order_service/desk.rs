@@ -68,12 +68,12 @@ async fn create_order(
 ) -> Result<Reply, Problem> {
     let buyer = user_id(&*user.confirm(&cx).await?)?;
     let order_id: OrderId = cx.new_id().parse().map_err(Failure::from)?;
-    let instead_of = predecessor(&ticket_id, lock, &cx).await?;
-    expire_overdue_orders(&buyer, lock, &cx).await?;
-    let mut account = Buyer::of(&buyer, &cx).await?;
-    account.add(&ticket_id, &order_id, lock, cx.now())?;
-    cx.put(&account);
     let order = Order { order_id, ticket_id, buyer, price, created_at: cx.now(), state: State::Pending };
+    let instead_of = predecessor(&order, lock, &cx).await?;
+    expire_overdue_orders(&order.buyer, lock, &cx).await?;
+    let mut account = Buyer::of(&order.buyer, &cx).await?;
+    account.add(&order.ticket_id, &order.order_id, lock, cx.now())?;
+    cx.put(&account);
     if cx.create(&order) == Created::Exists {
         return Err(Failure::Retry("the new id exists already".to_owned()).into());
     }

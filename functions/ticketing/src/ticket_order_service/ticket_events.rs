@@ -3,7 +3,7 @@
 use events::{
     OrderId, TicketChargeDeclined, TicketChargeRefundFailed, TicketChargeRefunded, TicketCharged, TicketId,
     TicketOrderChargeRefused, TicketOrderCompleted, TicketOrderExpiryDue, TicketRefused, TicketState,
-    TicketUpdated,
+    TicketUpdated, UserId,
 };
 use jiff::SignedDuration;
 use pushbox::{Context, Document, Failure};
@@ -19,10 +19,13 @@ struct Lock {
     ticket_id: TicketId,
     version: u32,
     order_id: Option<OrderId>,
+    /// None in documents of versions that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seller: Option<UserId>,
 }
 
 pub(super) async fn follow_ticket(ticket: TicketUpdated, cx: Context) -> Result<(), Failure> {
-    let TicketUpdated { ticket_id, version, state, .. } = ticket;
+    let TicketUpdated { ticket_id, version, seller, state, .. } = ticket;
     let lock = match state {
         TicketState::Locked { order_id, until, .. } => Some((order_id, until)),
         TicketState::Listed | TicketState::Sold { .. } | TicketState::Withdrawn => None,
@@ -37,7 +40,8 @@ pub(super) async fn follow_ticket(ticket: TicketUpdated, cx: Context) -> Result<
     }
     let known: Option<Lock> = cx.get(ticket_id.as_str()).await?;
     if known.is_none_or(|known| known.version < version) {
-        cx.put(&Lock { ticket_id, version, order_id: lock.map(|(order_id, _)| order_id) });
+        let order_id = lock.map(|(order_id, _)| order_id);
+        cx.put(&Lock { ticket_id, version, order_id, seller: Some(seller) });
     }
     Ok(())
 }
@@ -45,14 +49,18 @@ pub(super) async fn follow_ticket(ticket: TicketUpdated, cx: Context) -> Result<
 /// The order that a ticket may still be locked for although the order has lost it. An order whose time has passed
 /// ends here.
 pub(super) async fn predecessor(
-    ticket_id: &TicketId,
+    next: &Order,
     time_to_pay: SignedDuration,
     cx: &Context,
 ) -> Result<Option<OrderId>, Failure> {
-    let lock: Option<Lock> = cx.get(ticket_id.as_str()).await?;
-    let Some(order_id) = lock.and_then(|lock| lock.order_id) else { return Ok(None) };
+    let lock: Option<Lock> = cx.get(next.ticket_id.as_str()).await?;
+    let Some(Lock { order_id: Some(order_id), seller, .. }) = lock else { return Ok(None) };
     let mut order = Order::existing(&order_id, cx).await?;
-    if order.state.is_overdue(cx.now(), SignedDuration::ZERO) {
+    // An order that cannot have the ticket anyway does not end one whose charge may be on its way.
+    let can_win =
+        next.price == order.price && next.buyer != order.buyer && seller.as_ref() != Some(&next.buyer);
+    let patience = if can_win { SignedDuration::ZERO } else { GRACE };
+    if order.state.is_overdue(cx.now(), patience) {
         order.expire(time_to_pay, cx).await?;
     }
     Ok(order.state.has_lost().then_some(order_id))
