@@ -1,10 +1,11 @@
 //! The routes: buyers place, see and cancel their orders. An order exists only for its buyer.
 
 use axum::{Json, extract::Path, http::StatusCode};
-use events::{Money, OrderId, TicketId, TicketOrderCancelled, TicketOrderCreated, UserId};
+use events::{Money, OrderId, TicketId, TicketOrderCreated, UserId};
 use jiff::{SignedDuration, Timestamp};
 use pushbox::{
-    Command, Context, Created, Documents, Failure, FieldErrors, Page, PageQuery, Problem, Reply, SignedIn,
+    Command, Confirmed, Context, Created, Documents, Failure, FieldErrors, Page, PageQuery, Problem, Reply,
+    SignedIn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,37 +110,47 @@ async fn cancel_order(
     (user, id, Times { lock, refundable }): (SignedIn, OrderId, Times),
     cx: Context,
 ) -> Result<Reply, Problem> {
-    let by = user_id(&*user.confirm(&cx).await?)?;
+    let user = user.confirm(&cx).await?;
+    let by = user_id(&user)?;
     let order: Option<Order> = cx.get(id.as_str()).await?;
     let mut order = order.filter(|order| order.buyer == by).ok_or_else(no_such_order)?;
-    let refund = match order.state.clone() {
-        state if state.is_overdue(cx.now(), GRACE) => {
-            order.expire(lock, &cx).await?;
-            None
-        }
+    match order.state.clone() {
+        state if state.is_overdue(cx.now(), GRACE) => order.expire(lock, &cx).await?,
         State::Pending | State::AwaitingPayment { .. } => {
             let held = cx.now().duration_since(order.created_at).min(lock);
             order.end(State::Cancelled, held, &cx).await?;
-            Some(false)
+            cx.publish(&order.cancelled(None));
         }
         State::Completed { charge_id, completed_at } => {
             if cx.now().duration_since(completed_at) >= refundable {
                 let detail = "The time in which the ticket could be given back has passed.";
                 return Err(Problem::new(StatusCode::CONFLICT, detail));
             }
-            // Otherwise a buyer could pay and give the ticket back, again and again.
-            note_end(&order, lock, &cx).await?;
-            order.state = State::Refunding { charge_id, failed: None };
-            cx.put(&order);
-            Some(true)
+            give_back(&mut order, charge_id, lock, &user, &cx).await?;
         }
-        _ => None,
-    };
-    if let Some(refund) = refund {
-        let (order_id, ticket_id) = (order.order_id.clone(), order.ticket_id.clone());
-        cx.publish(&TicketOrderCancelled { order_id, ticket_id, by, refund });
+        State::Cancelled
+        | State::Expired
+        | State::Refused { .. }
+        | State::Refunding { .. }
+        | State::Refunded { .. } => {}
     }
     Ok(Reply::ok(&OrderView::of(&order, cx.now())))
+}
+
+/// Begins to refund the charge that paid the order.
+async fn give_back(
+    order: &mut Order,
+    charge_id: String,
+    lock: SignedDuration,
+    _: &Confirmed,
+    cx: &Context,
+) -> Result<(), Failure> {
+    // Otherwise a buyer could pay and give the ticket back, again and again.
+    note_end(order, lock, cx).await?;
+    cx.publish(&order.cancelled(Some(charge_id.clone())));
+    order.state = State::Refunding { charge_id, failed: None };
+    cx.put(order);
+    Ok(())
 }
 
 pub(super) async fn show(

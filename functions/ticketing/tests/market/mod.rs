@@ -42,6 +42,10 @@ struct Post {
 #[async_trait]
 impl Publisher for Post {
     async fn publish(&self, message: Message) -> Result<String, PublishError> {
+        // Nobody handles dead letters.
+        if message.topic != "ticketing-events" {
+            return Ok("1".to_owned());
+        }
         let mut data: Value = serde_json::from_slice(&message.data).expect("JSON");
         data["event"] = message.attributes["ce-type"].clone().into();
         self.heard.lock().expect("a lock").push(data);

@@ -188,6 +188,24 @@ async fn a_paid_order_that_is_cancelled_is_refunded_before_the_ticket_is_listed(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancellation_refunds_the_charge_that_it_names_and_no_other() {
+    let order = Order::new().await;
+    order.pay("ann", GOOD).await;
+    order.market.deliver().await;
+    let cancelled = |charge: Value| {
+        json!({
+            "event": "ticket-order.cancelled", "orderId": order.id, "ticketId": order.ticket, "by": "ann",
+            "refund": true, "chargeId": charge,
+        })
+    };
+    order.market.tell(cancelled(json!("another"))).await;
+    assert_eq!(order.statuses().await[0], "paid");
+    // An earlier version of the service names no charge.
+    order.market.tell(cancelled(Value::Null)).await;
+    assert_eq!(order.statuses().await[0], "refunded");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_mail_about_a_refund_waits_for_the_address() {
     let order = Order::of("bob").await;
     order.pay("bob", GOOD).await;
