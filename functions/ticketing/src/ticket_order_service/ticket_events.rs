@@ -74,7 +74,8 @@ pub(super) async fn refuse(refused: TicketRefused, cx: Context) -> Result<(), Fa
     Ok(())
 }
 
-/// This compares states and no times: the timer may be early or late.
+/// This looks at no clock, because the timer may be early or late: it compares the order's state and deadline with
+/// those that the timer was set for.
 pub(super) async fn expiry_due(
     due: TicketOrderExpiryDue,
     time_to_pay: SignedDuration,
