@@ -261,7 +261,7 @@ pub(crate) fn gateway(ports: &Ports, faults: &LocalFaults) -> Result<Gateway, St
     match STRIPE_KEY.value().filter(|_| !is_stand_in("PAYMENTS")) {
         Some(key) => {
             let base = unchecked("STRIPE_API_BASE").unwrap_or_else(|| "https://api.stripe.com".to_owned());
-            Gateway::stripe(&key, &base).map_err(|error| error.to_string())
+            Gateway::stripe(&key, &base, ports.clock.clone()).map_err(|error| error.to_string())
         }
         None => Ok(Gateway::local_with(ports.store.clone(), ports.clock.clone(), faults.clone())),
     }

@@ -47,12 +47,13 @@ pub const TICKET_REFUND_HOURS: u32 = 24;
 #[must_use]
 pub fn system(config: Config) -> System {
     let Config { auth, ticket_lock_minutes, ticket_refund_hours, gateway, mailer } = config;
+    let lock = SignedDuration::from_mins(ticket_lock_minutes.into());
     System {
         name: NAME,
         services: vec![
             auth_service::service(auth),
-            ticket_service::service(SignedDuration::from_mins(ticket_lock_minutes.into())),
-            ticket_order_service::service(SignedDuration::from_hours(ticket_refund_hours.into())),
+            ticket_service::service(lock),
+            ticket_order_service::service(lock, SignedDuration::from_hours(ticket_refund_hours.into())),
             expiration_service::service(),
             ticket_payment_service::service(gateway, mailer),
         ],

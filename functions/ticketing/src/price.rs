@@ -24,6 +24,13 @@ impl NewPrice {
         if minor.is_none() {
             errors.note(&format!("{pointer}/minor"), format_args!("a price goes from 1 to {LARGEST_AMOUNT}"));
         }
-        Some(Money { minor: minor?, currency: currency? })
+        let price = Money { minor: minor?, currency: currency? };
+        let step = price.currency.step();
+        if !price.minor.is_multiple_of(step) {
+            let detail = format_args!("a price in {} is a multiple of {step}", price.currency);
+            errors.note(&format!("{pointer}/minor"), detail);
+            return None;
+        }
+        Some(price)
     }
 }

@@ -20,16 +20,17 @@ use ticket_events::{
     complete, expiry_due, follow_ticket, note_decline, note_refund, note_refund_failure, refuse,
 };
 
-/// A paid order can be cancelled within the time `refundable`.
-pub fn service(refundable: SignedDuration) -> Service {
+/// `lock` is the time to pay an order. A paid order can be cancelled within the time `refundable`.
+pub fn service(lock: SignedDuration, refundable: SignedDuration) -> Service {
+    let times = Times { lock, refundable };
     Service::new("ticket-order-service", "takes orders of tickets and ends each of them once")
         .public()
         .signed_in()
         .on(end_session)
         .on(follow_ticket)
         .on(refuse)
-        .on(expiry_due)
-        .on(complete)
+        .on(move |due, cx| expiry_due(due, lock, cx))
+        .on(move |charged, cx| complete(charged, lock, cx))
         .on(note_decline)
         .on(note_refund)
         .on(note_refund_failure)
@@ -38,10 +39,17 @@ pub fn service(refundable: SignedDuration) -> Service {
         .publishes::<TicketOrderExpired>()
         .publishes::<TicketOrderCompleted>()
         .publishes::<TicketOrderChargeRefused>()
-        .post("/orders", place)
+        .post("/orders", move |user, command| place(user, command, lock))
         .get("/orders", list)
         .get("/orders/{id}", show)
-        .delete("/orders/{id}", move |user, id, command| cancel(user, id, command, refundable))
+        .delete("/orders/{id}", move |user, id, command| cancel(user, id, command, times))
+}
+
+/// The times that the configuration sets.
+#[derive(Clone, Copy)]
+struct Times {
+    lock: SignedDuration,
+    refundable: SignedDuration,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -57,32 +65,30 @@ struct Order {
     state: State,
 }
 
-/// A buyer who cancels sooner has only changed their mind.
-const SHORT_HOLD: SignedDuration = SignedDuration::from_mins(2);
-
 impl Order {
     /// The order that an event is about. Only this service makes orders, so an event about another one is made up.
     async fn existing(id: &OrderId, cx: &Context) -> Result<Self, Failure> {
         cx.get(id.as_str()).await?.ok_or_else(|| reject(format_args!("there is no order {id}")))
     }
 
-    /// Stages the end of a live order. The buyer may order the ticket again.
-    async fn end(&mut self, state: State, cx: &Context) -> Result<(), Failure> {
-        let has_had_time = cx.now().duration_since(self.created_at) >= SHORT_HOLD;
-        let was_hold = match state {
-            State::Expired => true,
-            // Otherwise a buyer could cancel and order again just before the deadline, as often as they like.
-            State::Cancelled => matches!(self.state, State::AwaitingPayment { .. }) && has_had_time,
-            _ => false,
-        };
-        buyers::forget(self, was_hold, cx).await?;
+    /// Stages the end of a live order, which has kept the ticket from others for the time `held` and did not buy it.
+    async fn end(&mut self, state: State, held: SignedDuration, cx: &Context) -> Result<(), Failure> {
+        buyers::note_end(self, held, cx).await?;
         self.state = state;
         cx.put(self);
         Ok(())
     }
 
-    async fn expire(&mut self, cx: &Context) -> Result<(), Failure> {
-        self.end(State::Expired, cx).await?;
+    /// The order held its ticket for a whole `lock`. Timers may be late and clocks differ, so the time now does not
+    /// count.
+    /// The news that the buyer has cancelled it. If this charge has paid it, it must be refunded.
+    fn cancelled(&self, charge_id: Option<String>) -> TicketOrderCancelled {
+        let (order_id, ticket_id, by) = (self.order_id.clone(), self.ticket_id.clone(), self.buyer.clone());
+        TicketOrderCancelled { order_id, ticket_id, by, refund: charge_id.is_some(), charge_id }
+    }
+
+    async fn expire(&mut self, lock: SignedDuration, cx: &Context) -> Result<(), Failure> {
+        self.end(State::Expired, lock, cx).await?;
         let (order_id, ticket_id) = (self.order_id.clone(), self.ticket_id.clone());
         cx.publish(&TicketOrderExpired { order_id, ticket_id });
         Ok(())

@@ -75,8 +75,10 @@ async fn expire(expired: TicketOrderExpired, cx: Context) -> Result<(), Failure>
 async fn cancel(cancelled: TicketOrderCancelled, cx: Context) -> Result<(), Failure> {
     let mut account = Account::of(&cancelled.order_id, &cx).await?;
     account.has_ended = true;
-    if cancelled.refund {
-        account.begin_refund(&cx)?;
+    match cancelled.charge_id {
+        Some(charge) if cancelled.refund => account.begin_refund_of(&charge, &cx)?,
+        None if cancelled.refund => account.begin_refund(&cx)?,
+        _ => {}
     }
     cx.put(&account);
     Ok(())

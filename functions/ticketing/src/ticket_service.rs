@@ -4,8 +4,8 @@ mod locks;
 mod offers;
 
 use events::{
-    Money, OrderId, TicketChargeRefunded, TicketCreated, TicketId, TicketOrderExpired, TicketRefused,
-    TicketState, TicketTitle, TicketUpdated, UserId,
+    Money, OrderId, TicketCreated, TicketId, TicketOrderExpired, TicketRefused, TicketState, TicketTitle,
+    TicketUpdated, UserId,
 };
 use jiff::{SignedDuration, Timestamp};
 use pushbox::{Context, Document, Service};
@@ -25,7 +25,7 @@ pub fn service(lock: SignedDuration) -> Service {
         .on(cancel)
         .on(|TicketOrderExpired { order_id, ticket_id }, cx| release(order_id, ticket_id, cx))
         .on(sell)
-        .on(|TicketChargeRefunded { order_id, ticket_id, .. }, cx| refund(order_id, ticket_id, cx))
+        .on(refund)
         .publishes::<TicketCreated>()
         .publishes::<TicketUpdated>()
         .publishes::<TicketRefused>()

@@ -1,5 +1,6 @@
 //! Payments and refunds, through Stripe or the local payment gateway.
 
+mod deadline;
 mod local_gateway;
 mod reversal;
 mod stripe;
@@ -9,6 +10,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+pub use deadline::Deadline;
 pub use events::{Currency, InvalidCurrency, Money};
 pub use local_gateway::{LocalCharge, local_charges};
 use pushbox::{Clock, Failure, store::Store};
@@ -88,7 +90,10 @@ pub struct LocalFaults {
 
 /// Takes payments.
 #[derive(Clone)]
-pub struct Gateway(Arc<Adapter>);
+pub struct Gateway {
+    adapter: Arc<Adapter>,
+    clock: Clock,
+}
 
 enum Adapter {
     Stripe(stripe::Stripe),
@@ -102,7 +107,8 @@ impl Gateway {
     /// Charges through [Stripe](https://docs.stripe.com/api/payment_intents/create).
     ///
     /// `secret_key` is the value of `STRIPE_SECRET_KEY`. `api_base` is the value of `STRIPE_API_BASE`:
-    /// `https://api.stripe.com`, except where a stand-in takes Stripe's place.
+    /// `https://api.stripe.com`, except where a stand-in takes Stripe's place. `clock` tells whether a charge's
+    /// [`Deadline`] has passed.
     ///
     /// Stripe remembers an idempotency key for
     /// [at least 24 hours](https://docs.stripe.com/api/idempotent_requests). Pub/Sub dead-letters a
@@ -112,12 +118,14 @@ impl Gateway {
     ///
     /// # Errors
     /// `secret_key` or `api_base` is malformed.
-    pub fn stripe(secret_key: &str, api_base: &str) -> Result<Self, Misconfigured> {
-        Ok(Self(Arc::new(Adapter::Stripe(stripe::Stripe::new(secret_key, api_base)?))))
+    pub fn stripe(secret_key: &str, api_base: &str, clock: Clock) -> Result<Self, Misconfigured> {
+        let adapter = Arc::new(Adapter::Stripe(stripe::Stripe::new(secret_key, api_base)?));
+        Ok(Self { adapter, clock })
     }
 
     /// The local payment gateway, a fake that charges nobody. It stores each charge at
-    /// `services/local-payment-gateway/charges/<key>`. It declines the payment methods that
+    /// `services/local-payment-gateway/charges/<key>`, and one that is opened but neither confirmed nor called off yet
+    /// at `intents/<key>` only. It declines the payment methods that
     /// [Stripe declines](https://docs.stripe.com/testing#declined-payments):
     /// `pm_card_visa_chargeDeclined`, `pm_card_visa_chargeDeclinedInsufficientFunds` and so on. Charges to
     /// `pm_card_refundFail` are paid, but their refunds fail. Refunds are stored at
@@ -130,13 +138,14 @@ impl Gateway {
     /// Like [`Gateway::local`], with faults that can be turned on.
     #[must_use]
     pub fn local_with(store: Arc<dyn Store>, clock: Clock, faults: LocalFaults) -> Self {
-        Self(Arc::new(Adapter::Local(local_gateway::LocalGateway::new(store, clock, faults))))
+        let gateway = local_gateway::LocalGateway::new(store, clock.clone(), faults);
+        Self { adapter: Arc::new(Adapter::Local(gateway)), clock }
     }
 
     /// `stripe` or `local`.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        match &*self.0 {
+        match &*self.adapter {
             Adapter::Stripe(_) => "stripe",
             Adapter::Local(_) => "local",
         }
@@ -149,7 +158,7 @@ impl Gateway {
     /// the outcome yet. [`Failure::Reject`] if the gateway finds the request invalid, if the idempotency key
     /// was used for another request, or if the answer names another amount or currency.
     pub async fn charge(self, payment: Payment, key: String) -> Result<Outcome, Failure> {
-        match &*self.0 {
+        match &*self.adapter {
             Adapter::Stripe(stripe) => stripe.charge(&payment, &key).await,
             Adapter::Local(gateway) => gateway.charge(payment, &key).await,
         }
@@ -166,7 +175,7 @@ impl Gateway {
     /// As [`charge`](Self::charge). [`Failure::Retry`] also while the refund is pending, because it can still
     /// fail.
     pub async fn refund(self, refund: Refund, key: String) -> Result<RefundOutcome, Failure> {
-        match &*self.0 {
+        match &*self.adapter {
             Adapter::Stripe(stripe) => stripe.refund(&refund, &key).await,
             Adapter::Local(gateway) => gateway.refund(refund, &key).await,
         }
@@ -178,7 +187,7 @@ impl Gateway {
     /// # Errors
     /// As [`charge`](Self::charge).
     pub async fn cancel(self, charge_id: String, key: String) -> Result<Cancellation, Failure> {
-        match &*self.0 {
+        match &*self.adapter {
             Adapter::Stripe(stripe) => stripe.cancel(&charge_id, &key).await,
             Adapter::Local(gateway) => gateway.cancel(charge_id, &key).await,
         }

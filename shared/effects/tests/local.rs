@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use effects::{
     mail::{Attachment, Mail, Mailer, Sent, mailbox},
-    payments::{Cancellation, Gateway, Money, Outcome, Payment, Refund, RefundOutcome},
+    payments::{
+        Cancellation, Deadline, Gateway, Money, Outcome, Payment, Refund, RefundOutcome, local_charges,
+    },
 };
 use pushbox::{
     Clock, Failure, Path,
@@ -136,6 +138,52 @@ async fn rejects_a_key_that_was_used_for_another_payment() {
     assert!(matches!(charge(1001).await, Err(Failure::Reject(_))));
 }
 
+const UNTIL: &str = "2026-11-20T12:15:00Z";
+
+/// A charge that began at 12:00 and may be paid until 12:15.
+async fn charge_until(gateway: &Gateway, key: &str) -> Result<Outcome, Failure> {
+    let begun_at = "2026-11-20T12:00:00Z".parse().unwrap();
+    let deadline = Deadline { until: UNTIL.parse().unwrap(), begun_at };
+    gateway.clone().charge_until(payment("pm_card_visa", 1000), deadline, key.to_owned()).await
+}
+
+fn at(time: &str) -> Clock {
+    Clock::following_tokio(format!("2026-11-20T{time}Z").parse().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_charge_is_made_before_its_deadline_or_never() {
+    let paid = |key: &str| Outcome::Paid { id: format!("local_{key}") };
+    let too_late = || Outcome::Declined { id: None, code: "too_late".to_owned() };
+    for (first, then, expected) in [
+        ("12:14:52", "12:14:52", paid("a")),
+        ("12:14:52", "12:16:00", paid("a")),
+        ("12:14:53", "12:16:00", too_late()),
+        // The request of a process with another clock, or one that was delayed on its way.
+        ("12:16:00", "12:14:00", too_late()),
+    ] {
+        let store = Arc::new(Memory::default());
+        for time in [first, then] {
+            let found = charge_until(&Gateway::local(store.clone(), at(time)), "a").await.unwrap();
+            assert_eq!(found, expected, "{first} {then}, at {time}");
+        }
+        let charges = local_charges(&*store, None, 10).await.unwrap();
+        assert_eq!(charges.iter().map(|(_, charge)| &charge.outcome).collect::<Vec<_>>(), [&expected]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_charge_that_the_gateway_may_have_forgotten_is_not_made_again() {
+    let store = Arc::new(Memory::default());
+    let clock = at("12:00:00");
+    let gateway = Gateway::local(store, clock);
+    tokio::time::advance(Duration::from_secs(23 * 60 * 60)).await;
+    assert!(charge_until(&gateway, "a").await.is_ok());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let Err(Failure::Reject(reason)) = charge_until(&gateway, "a").await else { panic!("not refused") };
+    assert!(reason.contains("look for the reference user-1"), "{reason}");
+}
+
 #[tokio::test]
 async fn concurrent_repeats_keep_one_mail() {
     let store: Arc<dyn Store> = Arc::new(Memory::default());
@@ -197,7 +245,7 @@ fn outcomes_can_be_stored() {
 #[test]
 fn debug_output_has_no_secret_and_no_personal_data() {
     let mailer = Mailer::smtp("smtp://u:secret@mail.example", "Shop <hello@example.com>").unwrap();
-    let gateway = Gateway::stripe("sk_test_secret", "https://api.stripe.com").unwrap();
+    let gateway = Gateway::stripe("sk_test_secret", "https://api.stripe.com", Clock::system()).unwrap();
     let shown = format!("{mailer:?} {gateway:?} {:?}", mail("Welcome, Ann"));
     assert!(!shown.contains("secret") && !shown.to_lowercase().contains("ann"), "{shown}");
 }
@@ -215,7 +263,7 @@ fn errors_name_the_malformed_variable() {
         ("sk_test_x", "ftp://api.stripe.com", "STRIPE_API_BASE is malformed: it starts with"),
         ("sk_live_x", "http://api.stripe.com", "STRIPE_API_BASE is malformed: a live key"),
     ] {
-        let error = Gateway::stripe(key, base).unwrap_err().to_string();
+        let error = Gateway::stripe(key, base, Clock::system()).unwrap_err().to_string();
         assert!(error.starts_with(expected) && error.contains("for example STRIPE_"), "{error}");
     }
     let error = Mailer::smtp("smtp://mail.example", "nobody").unwrap_err().to_string();

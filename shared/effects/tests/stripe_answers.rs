@@ -8,8 +8,8 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract::Path, http::HeaderMap, http::StatusCode, routing};
-use effects::payments::{Gateway, Money, Outcome, Payment, Refund, RefundOutcome};
-use pushbox::Failure;
+use effects::payments::{Deadline, Gateway, Money, Outcome, Payment, Refund, RefundOutcome};
+use pushbox::{Clock, Failure};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -25,7 +25,11 @@ async fn serve(routes: Router) -> Gateway {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async { axum::serve(listener, routes).await.unwrap() });
-    Gateway::stripe("sk_test_1", &base).unwrap()
+    Gateway::stripe("sk_test_1", &base, at_noon()).unwrap()
+}
+
+fn at_noon() -> Clock {
+    Clock::following_tokio("2026-11-20T12:00:00Z".parse().unwrap())
 }
 
 /// A server that answers each POST with `post`, and each GET with `get`.
@@ -147,6 +151,13 @@ async fn maps_each_answer_to_its_outcome() {
         ),
         (
             400,
+            error(json!({
+                "type": "invalid_request_error", "code": "invalid_charge_amount_no_decimal_compatible",
+            })),
+            "declined  invalid_charge_amount_no_decimal_compatible".to_owned(),
+        ),
+        (
+            400,
             error(json!({ "type": "invalid_request_error", "param": "currency" })),
             "declined  invalid_currency".to_owned(),
         ),
@@ -192,6 +203,133 @@ async fn asks_once_more_for_a_charge_that_is_processing() {
     ] {
         let found = charge((200, &intent("processing")), (status, &body)).await;
         assert_eq!(shown(found), expected, "{status} {body}");
+    }
+}
+
+/// Charges in time or late. The server opens `pi_1`, answers the confirmation or the cancellation with `post`, and the
+/// question for the state with `get`.
+async fn charge_until(is_late: bool, open: (u16, &str), post: (u16, &str), get: (u16, &str)) -> String {
+    let answer = |(status, body): (u16, &str)| {
+        let answer = (StatusCode::from_u16(status).unwrap(), [("request-id", "req_1")], body.to_owned());
+        move || async { answer }
+    };
+    let step = if is_late { "cancel" } else { "confirm" };
+    let routes = Router::new()
+        .route("/v1/payment_intents", routing::post(answer(open)))
+        .route("/v1/payment_intents/{id}", routing::get(answer(get)))
+        .route(&format!("/v1/payment_intents/{{id}}/{step}"), routing::post(answer(post)));
+    shown(serve(routes).await.charge_until(payment(), deadline(is_late), "key".to_owned()).await)
+}
+
+/// At noon, half a minute or a moment is left.
+fn deadline(is_late: bool) -> Deadline {
+    let until = if is_late { "2026-11-20T12:00:07Z" } else { "2026-11-20T12:00:30Z" };
+    Deadline { until: until.parse().unwrap(), begun_at: "2026-11-20T11:59:00Z".parse().unwrap() }
+}
+
+#[tokio::test]
+async fn maps_each_answer_to_an_opened_charge_to_its_outcome() {
+    let invalid = |field: &str, value: &str| error(json!({ "type": "invalid_request_error", field: value }));
+    let method = invalid("param", "payment_method");
+    for (status, body, expected) in [
+        (200, intent("requires_confirmation"), "paid pi_1"),
+        (200, intent("succeeded"), "reject Stripe opened the charge pi_1 at succeeded"),
+        (
+            200,
+            intent_over("requires_confirmation", 1051, "eur"),
+            "reject Stripe opened a charge of another amount: see pi_1",
+        ),
+        (400, method, "declined  invalid_payment_method"),
+        (400, invalid("code", "amount_too_small"), "declined  amount_too_small"),
+        (
+            400,
+            error(json!({ "type": "idempotency_error" })),
+            "reject Stripe refused the charge (request req_1): idempotency_error",
+        ),
+        (500, String::new(), "retry"),
+    ] {
+        let found = charge_until(false, (status, &body), (200, &intent("succeeded")), (500, "")).await;
+        assert_eq!(found, expected, "{status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn an_opened_charge_is_confirmed_or_called_off() {
+    let open = intent("requires_confirmation");
+    let refused =
+        error(json!({ "type": "invalid_request_error", "code": "payment_intent_unexpected_state" }));
+    let card = error(json!({ "type": "card_error", "decline_code": "lost_card" }));
+    let idempotency = error(json!({ "type": "idempotency_error" }));
+    let refused_as =
+        |what: &str| format!("reject Stripe refused the {what} (request req_1): idempotency_error");
+    let left = "reject Stripe left the charge pi_1 at requires_confirmation".to_owned();
+    for (is_late, post, get, expected) in [
+        (false, (200, intent("succeeded")), None, "paid pi_1".to_owned()),
+        (false, (402, card), None, "declined pi_1 lost_card".to_owned()),
+        (false, (200, intent("requires_action")), None, "declined pi_1 authentication_required".to_owned()),
+        (false, (200, intent("processing")), Some("succeeded"), "paid pi_1".to_owned()),
+        (false, (200, intent("processing")), Some("processing"), "retry".to_owned()),
+        // Another attempt has been here.
+        (false, (400, refused.clone()), Some("canceled"), "declined pi_1 canceled".to_owned()),
+        (false, (400, refused.clone()), Some("succeeded"), "paid pi_1".to_owned()),
+        (false, (400, refused.clone()), Some("requires_confirmation"), left.clone()),
+        (false, (400, idempotency.clone()), Some("canceled"), refused_as("charge")),
+        (false, (500, String::new()), Some("succeeded"), "retry".to_owned()),
+        (true, (200, intent("canceled")), None, "declined  too_late".to_owned()),
+        (true, (400, refused.clone()), Some("succeeded"), "paid pi_1".to_owned()),
+        (true, (400, refused.clone()), Some("canceled"), "declined pi_1 canceled".to_owned()),
+        (true, (400, refused.clone()), Some("processing"), "retry".to_owned()),
+        (true, (400, refused.clone()), Some("requires_payment_method"), "declined pi_1 lost_card".to_owned()),
+        (true, (400, refused), Some("requires_confirmation"), left),
+        (true, (400, idempotency), Some("canceled"), refused_as("cancellation")),
+        (true, (500, String::new()), Some("succeeded"), "retry".to_owned()),
+    ] {
+        let state = get.map(intent);
+        let get = state.as_deref().map_or((500, ""), |state| (200, state));
+        let found = charge_until(is_late, (200, &open), (post.0, &post.1), get).await;
+        assert_eq!(found, expected, "late: {is_late} {post:?} {get:?}");
+    }
+}
+
+/// The path, the idempotency key and the form of each POST.
+type Posts = Arc<Mutex<Vec<(String, String, HashMap<String, String>)>>>;
+
+#[tokio::test]
+async fn a_charge_with_a_deadline_takes_no_money_before_it_is_confirmed() {
+    let open = [
+        ("amount", "1050"),
+        ("currency", "eur"),
+        ("payment_method", "pm_1"),
+        ("payment_method_types[]", "card"),
+        ("metadata[reference]", "user-1"),
+    ];
+    for (is_late, step, form) in
+        [(false, "confirm", vec![("off_session", "true")]), (true, "cancel", Vec::new())]
+    {
+        let posts = Posts::default();
+        let record = {
+            let posts = posts.clone();
+            move |uri: axum::http::Uri, headers: HeaderMap, form: Bytes| {
+                let form = url::form_urlencoded::parse(&form).into_owned().collect();
+                let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+                posts.lock().unwrap().push((uri.path().to_owned(), key, form));
+                let state = match uri.path().rsplit('/').next() {
+                    Some("confirm") => "succeeded",
+                    Some("cancel") => "canceled",
+                    _ => "requires_confirmation",
+                };
+                async { intent(state) }
+            }
+        };
+        let gateway = serve(Router::new().fallback(record)).await;
+        gateway.charge_until(payment(), deadline(is_late), "key-1".to_owned()).await.unwrap();
+        let path = "/v1/payment_intents".to_owned();
+        let owned = |form: &[(&str, &str)]| {
+            form.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let second = (format!("{path}/pi_1/{step}"), format!("key-1-{step}"), owned(&form));
+        let expected = vec![(path, "key-1".to_owned(), owned(&open)), second];
+        assert_eq!(*posts.lock().unwrap(), expected);
     }
 }
 
@@ -399,7 +537,7 @@ async fn an_unreachable_gateway_is_a_retry() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let gateway = Gateway::stripe("sk_test_1", &base).unwrap();
+    let gateway = Gateway::stripe("sk_test_1", &base, at_noon()).unwrap();
     assert_eq!(shown(gateway.charge(payment(), "key".to_owned()).await), "retry");
 }
 

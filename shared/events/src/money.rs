@@ -45,6 +45,17 @@ impl Currency {
         &self.0
     }
 
+    /// Each amount that can be charged is a multiple of this
+    /// (<https://docs.stripe.com/currencies#special-cases>, <https://docs.stripe.com/currencies#three-decimal>).
+    #[must_use]
+    pub fn step(&self) -> u64 {
+        match self.as_str() {
+            "isk" | "ugx" => 100,
+            _ if self.decimals() == 3 => 10,
+            _ => 1,
+        }
+    }
+
     /// The number of digits after the decimal point: <https://docs.stripe.com/currencies#zero-decimal>.
     fn decimals(&self) -> u32 {
         match self.as_str() {

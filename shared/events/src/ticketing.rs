@@ -184,6 +184,9 @@ pub struct TicketOrderCancelled {
     pub by: UserId,
     /// The order was paid, so its charge must be refunded. The ticket stays sold until then.
     pub refund: bool,
+    /// The id of that charge at the payment gateway. Without it, whatever was paid must be refunded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charge_id: Option<String>,
 }
 
 /// An order was not paid in time.

@@ -93,8 +93,8 @@ impl SignedIn {
 
 /// A signed-in user whose session has not ended, as far as this service knows when it commits.
 ///
-/// Code that moves money takes it as an argument, so a route without [`SignedIn`] cannot call that code, and
-/// neither can a route that forgets [`SignedIn::confirm`].
+/// A function that moves money for a user takes it as an argument, so a route without [`SignedIn`] cannot call that
+/// function, and neither can a route that forgets [`SignedIn::confirm`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confirmed(SignedIn);
 

@@ -53,11 +53,15 @@ pub(crate) struct Request {
     pub(crate) store_failures: usize,
     /// The store refused a commit of the request for good.
     pub(crate) was_refused: bool,
+    /// A call of the request did not get through, or had no answer.
+    pub(crate) lacks_an_answer: bool,
 }
 
 /// A call that has reached the outside.
 pub(crate) struct Call {
     pub(crate) request: Option<RequestId>,
+    /// What it asks for. One delivery may make calls of several kinds, one after the other.
+    pub(crate) kind: String,
     pub(crate) key: String,
     pub(crate) payload: Fields,
     pub(crate) repeats: Repeats,
@@ -149,6 +153,7 @@ impl Ledger {
             was_cut: false,
             store_failures: 0,
             was_refused: false,
+            lacks_an_answer: false,
             handled_before: self.handled.len(),
             is_replay,
         });

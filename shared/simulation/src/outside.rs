@@ -10,7 +10,7 @@ use pushbox::{
 
 use crate::{
     faults::Step,
-    ledger::Call,
+    ledger::{Call, RequestId},
     wire::{Shared, Trouble, Wire, commit_error, request},
 };
 
@@ -61,14 +61,15 @@ impl Outside {
             Trouble::Unknown => Err(NoAnswer::Unknown),
         };
         let arrived = Arrived::default();
-        let reach = reach(self.wire.shared.clone(), arrived.clone(), repeats, key.to_owned(), payload);
-        let _waiting = Waiting { shared: &self.wire.shared, arrived: arrived.clone() };
+        let asked = Asked { kind: String::new(), key: key.to_owned(), payload };
+        let reach = reach(self.wire.shared.clone(), arrived.clone(), repeats, asked);
+        let mut waiting = Waiting::new(&self.wire.shared, arrived);
         let call = async move {
             reach.await;
             Ok(())
         };
         let answer = self.wire.io(Step::Call, || format!("call {key}"), call, trouble).await;
-        answered(&self.wire.shared, &arrived, answer.is_ok());
+        waiting.was_answered = answer.is_ok();
         answer
     }
 }
@@ -76,13 +77,18 @@ impl Outside {
 /// The number of a call, once it has arrived.
 type Arrived = Arc<OnceLock<usize>>;
 
+struct Asked {
+    kind: String,
+    key: String,
+    payload: Fields,
+}
+
 /// Records a call when it reaches the outside.
 fn reach(
     shared: Arc<Shared>,
     arrived: Arrived,
     repeats: Repeats,
-    key: String,
-    payload: Fields,
+    Asked { kind, key, payload }: Asked,
 ) -> impl Future<Output = ()> + Send + 'static {
     let request = request();
     async move {
@@ -97,16 +103,19 @@ fn reach(
             request.event.as_ref().map_or(0, |event| ledger.times_refused(&request.service, event))
         });
         let (ended_at, was_answered) = (None, false);
-        let call =
-            Call { request, key, payload, repeats, at, ended_at, was_answered, was_recorded, refused_before };
-        ledger.calls.push(call);
+        ledger.calls.push(Call {
+            request,
+            kind,
+            key,
+            payload,
+            repeats,
+            at,
+            ended_at,
+            was_answered,
+            was_recorded,
+            refused_before,
+        });
         let _ = arrived.set(ledger.calls.len() - 1);
-    }
-}
-
-fn answered(shared: &Shared, arrived: &Arrived, was_answered: bool) {
-    if let Some(&call) = arrived.get() {
-        shared.ledger().calls[call].was_answered = was_answered;
     }
 }
 
@@ -114,13 +123,26 @@ fn answered(shared: &Shared, arrived: &Arrived, was_answered: bool) {
 struct Waiting<'a> {
     shared: &'a Shared,
     arrived: Arrived,
+    request: Option<RequestId>,
+    was_answered: bool,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(shared: &'a Shared, arrived: Arrived) -> Self {
+        Self { shared, arrived, request: request(), was_answered: false }
+    }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        let now = self.shared.now();
+        let ledger = &mut *self.shared.ledger();
         if let Some(&call) = self.arrived.get() {
-            let now = self.shared.now();
-            self.shared.ledger().calls[call].ended_at = Some(now);
+            let call = &mut ledger.calls[call];
+            (call.ended_at, call.was_answered) = (Some(now), self.was_answered);
+        }
+        if let (Some(request), false) = (self.request, self.was_answered) {
+            ledger.requests[request].lacks_an_answer = true;
         }
     }
 }
@@ -134,14 +156,18 @@ struct OutsideStore {
 impl Store for OutsideStore {
     async fn commit(&self, writes: &[Write]) -> Result<Vec<Version>, CommitError> {
         let shared = self.wire.shared.clone();
-        let (key, payload) = match writes {
-            [Write { path, change: Change::Set(fields), .. }] => (path.id().to_owned(), fields.clone()),
+        let asked = match writes {
+            [Write { path, change: Change::Set(fields), .. }] => Asked {
+                kind: path.collection().to_owned(),
+                key: path.id().to_owned(),
+                payload: fields.clone(),
+            },
             _ => unreachable!("a fake writes one document for each call"),
         };
-        let what = format!("call {key}");
+        let what = format!("call {}", asked.key);
         let arrived = Arrived::default();
-        let _waiting = Waiting { shared: &self.wire.shared, arrived: arrived.clone() };
-        let reached = reach(shared.clone(), arrived.clone(), self.repeats, key, payload);
+        let reached = reach(shared.clone(), arrived.clone(), self.repeats, asked);
+        let mut waiting = Waiting::new(&self.wire.shared, arrived);
         let writes = writes.to_vec();
         let call = async move {
             reached.await;
@@ -149,8 +175,7 @@ impl Store for OutsideStore {
         };
         let answer =
             self.wire.io(Step::Call, || what.clone(), call, |trouble| Err(commit_error(trouble))).await;
-        let was_answered = !matches!(answer, Err(CommitError::Unknown(_)));
-        answered(&self.wire.shared, &arrived, was_answered);
+        waiting.was_answered = !matches!(answer, Err(CommitError::Unknown(_) | CommitError::Failed(_)));
         answer
     }
 

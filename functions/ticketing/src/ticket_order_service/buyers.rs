@@ -11,12 +11,12 @@ use super::Order;
 /// The most live orders of a buyer.
 const MOST_LIVE_ORDERS: usize = 5;
 
-/// After this many holds of a ticket, the buyer has to pause.
-const HOLDS_BEFORE_PAUSE: u32 = 2;
+/// After orders that have held a ticket for this many times to pay, the buyer has to pause.
+const LOCKS_BEFORE_PAUSE: i32 = 2;
 
 const PAUSE: SignedDuration = SignedDuration::from_mins(15);
 
-/// A hold is forgotten after this time.
+/// Holds are forgotten after this time without another one.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 
 #[derive(Serialize, Deserialize)]
@@ -34,12 +34,15 @@ struct LiveOrder {
     order_id: OrderId,
 }
 
-/// The holds of a ticket: orders that kept it from others and were not paid.
+/// The holds of a ticket: orders that kept it from others and were cancelled, expired or given back. Their times are
+/// summed. A count of orders would forgive short ones, and a buyer can place many.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Holds {
     ticket_id: TicketId,
-    count: u32,
+    /// Earlier versions counted the orders.
+    #[serde(default)]
+    held_milliseconds: i64,
     last_at: Timestamp,
 }
 
@@ -54,6 +57,7 @@ impl Buyer {
         &mut self,
         ticket_id: &TicketId,
         order_id: &OrderId,
+        lock: SignedDuration,
         now: Timestamp,
     ) -> Result<(), Problem> {
         if let Some(live) = self.live.iter().find(|live| live.ticket_id == *ticket_id) {
@@ -65,32 +69,28 @@ impl Buyer {
                 format!("You can have {MOST_LIVE_ORDERS} orders at a time. Please pay or cancel one.");
             return Err(Problem::new(StatusCode::CONFLICT, detail));
         }
-        if let Some(seconds) = self.pause(ticket_id, now) {
-            let detail = "You have held this ticket before and not paid. Please give others a chance first.";
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(seconds));
+        if let Some(spent) = self.holds.iter().position(|it| it.ticket_id == *ticket_id && it.is_spent(lock))
+        {
+            if let Some(seconds) = self.holds[spent].pause(now) {
+                let detail =
+                    "You have held this ticket before and not bought it. Please give others a chance first.";
+                return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(seconds));
+            }
+            // The pause is over: the sum begins anew.
+            self.holds.remove(spent);
         }
         self.live.push(LiveOrder { ticket_id: ticket_id.clone(), order_id: order_id.clone() });
         Ok(())
     }
 
-    /// The seconds until the buyer may order the ticket again.
-    fn pause(&self, ticket_id: &TicketId, now: Timestamp) -> Option<u64> {
-        let of_ticket = |holds: &&Holds| holds.ticket_id == *ticket_id && holds.count >= HOLDS_BEFORE_PAUSE;
-        let left = PAUSE - now.duration_since(self.holds.iter().find(of_ticket)?.last_at);
-        u64::try_from(left.as_secs()).ok().filter(|_| left.is_positive()).map(|seconds| seconds + 1)
-    }
-
-    fn note_hold(&mut self, ticket_id: &TicketId, now: Timestamp) {
+    fn note_hold(&mut self, ticket_id: &TicketId, held: SignedDuration, now: Timestamp) {
         self.holds.retain(|holds| now.duration_since(holds.last_at) < REMEMBERED);
-        match self.holds.iter_mut().find(|holds| holds.ticket_id == *ticket_id) {
-            // The pause is over, or there was none: the count begins anew.
-            Some(holds) if holds.count >= HOLDS_BEFORE_PAUSE => {
-                (holds.count, holds.last_at) = (1, now);
-            }
-            Some(holds) => (holds.count, holds.last_at) = (holds.count + 1, now),
-            None => {
-                self.holds.push(Holds { ticket_id: ticket_id.clone(), count: 1, last_at: now });
-            }
+        let held_milliseconds = i64::try_from(held.as_millis()).unwrap_or(i64::MAX);
+        if let Some(holds) = self.holds.iter_mut().find(|holds| holds.ticket_id == *ticket_id) {
+            holds.held_milliseconds = holds.held_milliseconds.saturating_add(held_milliseconds);
+            holds.last_at = now;
+        } else {
+            self.holds.push(Holds { ticket_id: ticket_id.clone(), held_milliseconds, last_at: now });
         }
     }
 
@@ -101,12 +101,25 @@ impl Buyer {
     }
 }
 
-/// Removes an order that ends from its buyer's live orders.
-pub(super) async fn forget(order: &Order, was_hold: bool, cx: &Context) -> Result<(), Failure> {
+impl Holds {
+    fn is_spent(&self, lock: SignedDuration) -> bool {
+        SignedDuration::from_millis(self.held_milliseconds) >= lock * LOCKS_BEFORE_PAUSE
+    }
+
+    /// The seconds until the buyer may order the ticket again.
+    fn pause(&self, now: Timestamp) -> Option<u64> {
+        let left = PAUSE - now.duration_since(self.last_at);
+        u64::try_from(left.as_secs()).ok().filter(|_| left.is_positive()).map(|seconds| seconds + 1)
+    }
+}
+
+/// Removes an order that ends from its buyer's live orders. It kept the ticket from others for the time `held`, and did
+/// not buy it.
+pub(super) async fn note_end(order: &Order, held: SignedDuration, cx: &Context) -> Result<(), Failure> {
     let mut buyer = Buyer::of(&order.buyer, cx).await?;
     buyer.live.retain(|live| live.order_id != order.order_id);
-    if was_hold {
-        buyer.note_hold(&order.ticket_id, cx.now());
+    if held.is_positive() {
+        buyer.note_hold(&order.ticket_id, held, cx.now());
     }
     cx.put(&buyer);
     Ok(())

@@ -1,14 +1,20 @@
 //! The routes: buyers place, see and cancel their orders. An order exists only for its buyer.
 
 use axum::{Json, extract::Path, http::StatusCode};
-use events::{Money, OrderId, TicketId, TicketOrderCancelled, TicketOrderCreated, UserId};
+use events::{Money, OrderId, TicketId, TicketOrderCreated, UserId};
 use jiff::{SignedDuration, Timestamp};
 use pushbox::{
-    Command, Context, Created, Documents, Failure, FieldErrors, Page, PageQuery, Problem, Reply, SignedIn,
+    Command, Confirmed, Context, Created, Documents, Failure, FieldErrors, Page, PageQuery, Problem, Reply,
+    SignedIn,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Order, buyers::Buyer, state::State, ticket_events::predecessor};
+use super::{
+    Order, Times,
+    buyers::{Buyer, note_end},
+    state::State,
+    ticket_events::predecessor,
+};
 use crate::{
     caller::{Nothing, user_id},
     price::NewPrice,
@@ -44,27 +50,31 @@ pub(super) struct OrderView {
     changed_price: Option<Money>,
 }
 
-pub(super) async fn place(user: SignedIn, command: Command<NewOrder>) -> Result<Reply, Problem> {
+pub(super) async fn place(
+    user: SignedIn,
+    command: Command<NewOrder>,
+    lock: SignedDuration,
+) -> Result<Reply, Problem> {
     let NewOrder { ticket_id, expected_price } = &command.body;
     let mut errors = FieldErrors::default();
     let ticket_id = errors.parse("/ticketId", ticket_id);
     let price = expected_price.parse("/expectedPrice", &mut errors);
     let (Some(ticket_id), Some(price)) = (ticket_id, price) else { return Err(errors.into()) };
-    command.run((user, ticket_id, price), create_order).await
+    command.run((user, ticket_id, price, lock), create_order).await
 }
 
 async fn create_order(
-    (user, ticket_id, price): (SignedIn, TicketId, Money),
+    (user, ticket_id, price, lock): (SignedIn, TicketId, Money, SignedDuration),
     cx: Context,
 ) -> Result<Reply, Problem> {
     let buyer = user_id(&*user.confirm(&cx).await?)?;
     let order_id: OrderId = cx.new_id().parse().map_err(Failure::from)?;
-    let instead_of = predecessor(&ticket_id, &cx).await?;
-    expire_overdue_orders(&buyer, &cx).await?;
-    let mut account = Buyer::of(&buyer, &cx).await?;
-    account.add(&ticket_id, &order_id, cx.now())?;
-    cx.put(&account);
     let order = Order { order_id, ticket_id, buyer, price, created_at: cx.now(), state: State::Pending };
+    let instead_of = predecessor(&order, lock, &cx).await?;
+    expire_overdue_orders(&order.buyer, lock, &cx).await?;
+    let mut account = Buyer::of(&order.buyer, &cx).await?;
+    account.add(&order.ticket_id, &order.order_id, lock, cx.now())?;
+    cx.put(&account);
     if cx.create(&order) == Created::Exists {
         return Err(Failure::Retry("the new id exists already".to_owned()).into());
     }
@@ -76,11 +86,11 @@ async fn create_order(
 }
 
 /// Makes place for another order, if the buyer has too many of which the time has passed.
-async fn expire_overdue_orders(buyer: &UserId, cx: &Context) -> Result<(), Failure> {
+async fn expire_overdue_orders(buyer: &UserId, lock: SignedDuration, cx: &Context) -> Result<(), Failure> {
     for order_id in Buyer::of(buyer, cx).await?.too_many() {
         let mut order = Order::existing(&order_id, cx).await?;
         if order.state.is_overdue(cx.now(), GRACE) {
-            order.expire(cx).await?;
+            order.expire(lock, cx).await?;
         }
     }
     Ok(())
@@ -90,44 +100,57 @@ pub(super) async fn cancel(
     user: SignedIn,
     Path(id): Path<OrderId>,
     command: Command<Nothing>,
-    refundable: SignedDuration,
+    times: Times,
 ) -> Result<Reply, Problem> {
-    command.run((user, id, refundable), cancel_order).await
+    command.run((user, id, times), cancel_order).await
 }
 
 /// Cancelling an order that has ended changes nothing, so a repeat is harmless.
 async fn cancel_order(
-    (user, id, refundable): (SignedIn, OrderId, SignedDuration),
+    (user, id, Times { lock, refundable }): (SignedIn, OrderId, Times),
     cx: Context,
 ) -> Result<Reply, Problem> {
-    let by = user_id(&*user.confirm(&cx).await?)?;
+    let user = user.confirm(&cx).await?;
+    let by = user_id(&user)?;
     let order: Option<Order> = cx.get(id.as_str()).await?;
     let mut order = order.filter(|order| order.buyer == by).ok_or_else(no_such_order)?;
-    let refund = match order.state.clone() {
-        state if state.is_overdue(cx.now(), GRACE) => {
-            order.expire(&cx).await?;
-            None
-        }
+    match order.state.clone() {
+        state if state.is_overdue(cx.now(), GRACE) => order.expire(lock, &cx).await?,
         State::Pending | State::AwaitingPayment { .. } => {
-            order.end(State::Cancelled, &cx).await?;
-            Some(false)
+            let held = cx.now().duration_since(order.created_at).min(lock);
+            order.end(State::Cancelled, held, &cx).await?;
+            cx.publish(&order.cancelled(None));
         }
         State::Completed { charge_id, completed_at } => {
             if cx.now().duration_since(completed_at) >= refundable {
                 let detail = "The time in which the ticket could be given back has passed.";
                 return Err(Problem::new(StatusCode::CONFLICT, detail));
             }
-            order.state = State::Refunding { charge_id, failed: None };
-            cx.put(&order);
-            Some(true)
+            give_back(&mut order, charge_id, lock, &user, &cx).await?;
         }
-        _ => None,
-    };
-    if let Some(refund) = refund {
-        let (order_id, ticket_id) = (order.order_id.clone(), order.ticket_id.clone());
-        cx.publish(&TicketOrderCancelled { order_id, ticket_id, by, refund });
+        State::Cancelled
+        | State::Expired
+        | State::Refused { .. }
+        | State::Refunding { .. }
+        | State::Refunded { .. } => {}
     }
     Ok(Reply::ok(&OrderView::of(&order, cx.now())))
+}
+
+/// Begins to refund the charge that paid the order.
+async fn give_back(
+    order: &mut Order,
+    charge_id: String,
+    lock: SignedDuration,
+    _: &Confirmed,
+    cx: &Context,
+) -> Result<(), Failure> {
+    // Otherwise a buyer could pay and give the ticket back, again and again.
+    note_end(order, lock, cx).await?;
+    cx.publish(&order.cancelled(Some(charge_id.clone())));
+    order.state = State::Refunding { charge_id, failed: None };
+    cx.put(order);
+    Ok(())
 }
 
 pub(super) async fn show(

@@ -3,7 +3,7 @@
 use events::{
     OrderId, TicketChargeDeclined, TicketChargeRefundFailed, TicketChargeRefunded, TicketCharged, TicketId,
     TicketOrderChargeRefused, TicketOrderCompleted, TicketOrderExpiryDue, TicketRefused, TicketState,
-    TicketUpdated,
+    TicketUpdated, UserId,
 };
 use jiff::SignedDuration;
 use pushbox::{Context, Document, Failure};
@@ -19,10 +19,13 @@ struct Lock {
     ticket_id: TicketId,
     version: u32,
     order_id: Option<OrderId>,
+    /// None in documents of versions that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seller: Option<UserId>,
 }
 
 pub(super) async fn follow_ticket(ticket: TicketUpdated, cx: Context) -> Result<(), Failure> {
-    let TicketUpdated { ticket_id, version, state, .. } = ticket;
+    let TicketUpdated { ticket_id, version, seller, state, .. } = ticket;
     let lock = match state {
         TicketState::Locked { order_id, until, .. } => Some((order_id, until)),
         TicketState::Listed | TicketState::Sold { .. } | TicketState::Withdrawn => None,
@@ -37,19 +40,28 @@ pub(super) async fn follow_ticket(ticket: TicketUpdated, cx: Context) -> Result<
     }
     let known: Option<Lock> = cx.get(ticket_id.as_str()).await?;
     if known.is_none_or(|known| known.version < version) {
-        cx.put(&Lock { ticket_id, version, order_id: lock.map(|(order_id, _)| order_id) });
+        let order_id = lock.map(|(order_id, _)| order_id);
+        cx.put(&Lock { ticket_id, version, order_id, seller: Some(seller) });
     }
     Ok(())
 }
 
 /// The order that a ticket may still be locked for although the order has lost it. An order whose time has passed
 /// ends here.
-pub(super) async fn predecessor(ticket_id: &TicketId, cx: &Context) -> Result<Option<OrderId>, Failure> {
-    let lock: Option<Lock> = cx.get(ticket_id.as_str()).await?;
-    let Some(order_id) = lock.and_then(|lock| lock.order_id) else { return Ok(None) };
+pub(super) async fn predecessor(
+    next: &Order,
+    time_to_pay: SignedDuration,
+    cx: &Context,
+) -> Result<Option<OrderId>, Failure> {
+    let lock: Option<Lock> = cx.get(next.ticket_id.as_str()).await?;
+    let Some(Lock { order_id: Some(order_id), seller, .. }) = lock else { return Ok(None) };
     let mut order = Order::existing(&order_id, cx).await?;
-    if order.state.is_overdue(cx.now(), SignedDuration::ZERO) {
-        order.expire(cx).await?;
+    // An order that cannot have the ticket anyway does not end one whose charge may be on its way.
+    let can_win =
+        next.price == order.price && next.buyer != order.buyer && seller.as_ref() != Some(&next.buyer);
+    let patience = if can_win { SignedDuration::ZERO } else { GRACE };
+    if order.state.is_overdue(cx.now(), patience) {
+        order.expire(time_to_pay, cx).await?;
     }
     Ok(order.state.has_lost().then_some(order_id))
 }
@@ -57,13 +69,18 @@ pub(super) async fn predecessor(ticket_id: &TicketId, cx: &Context) -> Result<Op
 pub(super) async fn refuse(refused: TicketRefused, cx: Context) -> Result<(), Failure> {
     let mut order = Order::existing(&refused.order_id, &cx).await?;
     if order.state == State::Pending {
-        order.end(State::Refused { refusal: refused.reason }, &cx).await?;
+        order.end(State::Refused { refusal: refused.reason }, SignedDuration::ZERO, &cx).await?;
     }
     Ok(())
 }
 
-/// This compares states and no times: the timer may be early or late.
-pub(super) async fn expiry_due(due: TicketOrderExpiryDue, cx: Context) -> Result<(), Failure> {
+/// This looks at no clock, because the timer may be early or late: it compares the order's state and deadline with
+/// those that the timer was set for.
+pub(super) async fn expiry_due(
+    due: TicketOrderExpiryDue,
+    time_to_pay: SignedDuration,
+    cx: Context,
+) -> Result<(), Failure> {
     let mut order = Order::existing(&due.order_id, &cx).await?;
     let is_due = match &order.state {
         // There was a lock, and its news comes after its end.
@@ -71,25 +88,29 @@ pub(super) async fn expiry_due(due: TicketOrderExpiryDue, cx: Context) -> Result
         State::AwaitingPayment { expires_at, .. } => *expires_at == due.until,
         _ => false,
     };
-    if is_due { order.expire(&cx).await } else { Ok(()) }
+    if is_due { order.expire(time_to_pay, &cx).await } else { Ok(()) }
 }
 
 /// The news of the lock may come later than that of the charge.
-pub(super) async fn complete(charged: TicketCharged, cx: Context) -> Result<(), Failure> {
+pub(super) async fn complete(
+    charged: TicketCharged,
+    time_to_pay: SignedDuration,
+    cx: Context,
+) -> Result<(), Failure> {
     let TicketCharged { order_id, ticket_id, charge_id, amount } = charged;
     let mut order = Order::existing(&order_id, &cx).await?;
     if order.state.charge() == Some(&charge_id) {
         return Ok(());
     }
     if order.state.is_overdue(cx.now(), GRACE) {
-        order.expire(&cx).await?;
+        order.expire(time_to_pay, &cx).await?;
     }
     if !order.state.is_live() || amount != order.price {
         cx.publish(&TicketOrderChargeRefused { order_id, ticket_id, charge_id });
         return Ok(());
     }
     let completed = State::Completed { charge_id: charge_id.clone(), completed_at: cx.now() };
-    order.end(completed, &cx).await?;
+    order.end(completed, SignedDuration::ZERO, &cx).await?;
     cx.publish(&TicketOrderCompleted { order_id, ticket_id, price: order.price, charge_id });
     Ok(())
 }

@@ -39,7 +39,12 @@ pub(super) enum State {
     /// Nobody has tried to pay.
     Unpaid,
     /// A charge has begun, and its outcome is not known. Until then no other charge begins.
-    Pending { call: Call },
+    Pending {
+        call: Call,
+        /// When the first call was claimed. None before, and in documents of versions that did not note it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        begun_at: Option<Timestamp>,
+    },
     /// No money is taken. The buyer may try again.
     Declined { code: String },
     /// The money is taken.
@@ -120,7 +125,7 @@ impl Account {
             _ => return conflict("This order has been paid."),
         }
         self.attempts += 1;
-        self.state = State::Pending { call: Call::Planned };
+        self.state = State::Pending { call: Call::Planned, begun_at: None };
         let (order_id, attempt) = (self.order_id.clone(), self.attempts);
         let Due { ticket_id, price: amount, .. } = self.due()?.clone();
         cx.publish(&TicketPaymentDue { order_id, ticket_id, attempt, payment_method, amount });

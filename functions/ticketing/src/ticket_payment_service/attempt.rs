@@ -1,8 +1,9 @@
 //! The effect that charges a payment method: one attempt to pay an order.
 
-use effects::payments::{Gateway, Outcome, Payment};
+use effects::payments::{Deadline, Gateway, Outcome, Payment};
 use events::{TicketChargeDeclined, TicketCharged, TicketPaymentDue, TicketPaymentLeftOpen};
 use pushbox::{Context, Effect, Failure};
+use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Call, State};
 
@@ -16,16 +17,26 @@ impl Attempt {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+pub(super) struct Charging {
+    #[serde(flatten)]
+    due: TicketPaymentDue,
+    /// None if an earlier version of this service has begun the charge. Then Stripe knows its key for a call that
+    /// confirms at once, and refuses it for any other.
+    #[serde(default)]
+    deadline: Option<Deadline>,
+}
+
 impl Effect for Attempt {
     type Event = TicketPaymentDue;
-    type Call = TicketPaymentDue;
+    type Call = Charging;
     type Outcome = Outcome;
 
     const SECRETS: &[&str] = &[Gateway::SECRET];
 
-    async fn claim(&self, due: TicketPaymentDue, cx: Context) -> Result<Option<TicketPaymentDue>, Failure> {
+    async fn claim(&self, due: TicketPaymentDue, cx: Context) -> Result<Option<Charging>, Failure> {
         let mut account = Account::existing(&due.order_id, &cx).await?;
-        let State::Pending { call } = account.state else { return Ok(None) };
+        let State::Pending { call, begun_at } = account.state else { return Ok(None) };
         // Another event about the attempt, for example published by hand.
         if account.attempts != due.attempt || call == Call::Begun {
             return Ok(None);
@@ -36,20 +47,30 @@ impl Effect for Attempt {
             decline(account, objection.to_owned(), &cx);
             return Ok(None);
         }
-        account.state = State::Pending { call: Call::Begun };
+        let begun_at = if call == Call::Planned { Some(cx.now()) } else { begun_at };
+        account.state = State::Pending { call: Call::Begun, begun_at };
         cx.put(&account);
-        Ok(Some(due))
+        let until = account.due()?.until;
+        Ok(Some(Charging { due, deadline: begun_at.map(|begun_at| Deadline { until, begun_at }) }))
     }
 
     /// The runtime's key would be another one for a replay after a refusal.
-    async fn perform(&self, due: TicketPaymentDue, _: String) -> Result<Outcome, Failure> {
+    async fn perform(&self, Charging { due, deadline }: Charging, _: String) -> Result<Outcome, Failure> {
         let key = format!("{}-{}", due.order_id, due.attempt);
         let TicketPaymentDue { order_id, payment_method, amount, .. } = due;
         let payment = Payment { amount, method: payment_method.into(), reference: order_id.into() };
-        self.gateway.clone().charge(payment, key).await
+        match deadline {
+            Some(deadline) => self.gateway.clone().charge_until(payment, deadline, key).await,
+            None => self.gateway.clone().charge(payment, key).await,
+        }
     }
 
-    async fn complete(&self, due: TicketPaymentDue, outcome: Outcome, cx: Context) -> Result<(), Failure> {
+    async fn complete(
+        &self,
+        Charging { due, .. }: Charging,
+        outcome: Outcome,
+        cx: Context,
+    ) -> Result<(), Failure> {
         let mut account = Account::existing(&due.order_id, &cx).await?;
         let TicketPaymentDue { order_id, ticket_id, amount, .. } = due;
         match outcome {
@@ -70,9 +91,10 @@ impl Effect for Attempt {
     }
 
     /// The attempt stays open, because nobody knows whether money was taken.
-    async fn abandon(&self, due: TicketPaymentDue, cx: Context) -> Result<(), Failure> {
+    async fn abandon(&self, Charging { due, deadline }: Charging, cx: Context) -> Result<(), Failure> {
         let mut account = Account::existing(&due.order_id, &cx).await?;
-        account.state = State::Pending { call: Call::Stuck };
+        let begun_at = deadline.map(|deadline| deadline.begun_at);
+        account.state = State::Pending { call: Call::Stuck, begun_at };
         cx.put(&account);
         Ok(())
     }

@@ -81,13 +81,14 @@ impl MailCall for RefundMail {
 
     fn render(self) -> Mail {
         let Self(TicketRefundMailDue { order_id, to, amount }) = self;
-        let why = format!("your order {order_id} has ended without a ticket, but you had paid it.");
+        let why = format!("you paid your order {order_id}, but its ticket is not yours.");
+        let cause = "You gave it back, or the order had ended before your payment.";
         let what = format!("We have given {amount} back. Your bank may need some days to show it.");
         Mail {
             to,
             subject: format!("Your refund for order {order_id}"),
-            text: format!("Hello,\n\n{why}\n{what}\n"),
-            html: html! { p { "Hello," } p { (why) } p { (what) } }.into_string(),
+            text: format!("Hello,\n\n{why}\n{cause}\n{what}\n"),
+            html: html! { p { "Hello," } p { (why) } p { (cause) } p { (what) } }.into_string(),
             attachments: Vec::new(),
         }
     }

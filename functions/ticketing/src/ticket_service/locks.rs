@@ -2,8 +2,8 @@
 //! ticket is sold to it.
 
 use events::{
-    OrderId, TicketId, TicketOrderCancelled, TicketOrderCompleted, TicketOrderCreated, TicketRefusal,
-    TicketRefused, TicketState,
+    OrderId, TicketChargeRefunded, TicketId, TicketOrderCancelled, TicketOrderCompleted, TicketOrderCreated,
+    TicketRefusal, TicketRefused, TicketState,
 };
 use jiff::SignedDuration;
 use pushbox::{Context, Document, Failure};
@@ -20,6 +20,12 @@ struct HeardOrder {
     given_back: bool,
     /// A charge of the order was refunded.
     refunded: bool,
+    /// The charge that paid for the ticket that was given back. None if its event named none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    returned_charge: Option<String>,
+    /// The charges of the order that were refunded. Earlier versions noted only that there was one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    refunded_charges: Vec<String>,
 }
 
 pub(super) async fn lock_ticket(
@@ -44,20 +50,23 @@ pub(super) async fn lock_ticket(
 }
 
 pub(super) async fn cancel(cancelled: TicketOrderCancelled, cx: Context) -> Result<(), Failure> {
-    let TicketOrderCancelled { order_id, ticket_id, refund, .. } = cancelled;
+    let TicketOrderCancelled { order_id, ticket_id, refund, charge_id, .. } = cancelled;
     if !refund {
         return release(order_id, ticket_id, cx).await;
     }
     let mut order = HeardOrder::of(order_id, &cx).await?;
-    order.given_back = true;
+    (order.given_back, order.returned_charge) = (true, charge_id);
     order.list_again(&ticket_id, &cx).await
 }
 
-/// This can come before the order's cancellation. It also comes for a charge that an order did not take, and then
-/// the ticket is not the order's any more.
-pub(super) async fn refund(order_id: OrderId, ticket_id: TicketId, cx: Context) -> Result<(), Failure> {
+/// This can come before the order's cancellation. It also comes for a charge that an order did not take.
+pub(super) async fn refund(refunded: TicketChargeRefunded, cx: Context) -> Result<(), Failure> {
+    let TicketChargeRefunded { order_id, ticket_id, charge_id, .. } = refunded;
     let mut order = HeardOrder::of(order_id, &cx).await?;
     order.refunded = true;
+    if !order.refunded_charges.contains(&charge_id) {
+        order.refunded_charges.push(charge_id);
+    }
     order.list_again(&ticket_id, &cx).await
 }
 
@@ -113,7 +122,13 @@ impl Ticket {
 
 impl HeardOrder {
     fn new(order_id: OrderId) -> Self {
-        Self { order_id, given_back: false, refunded: false }
+        Self {
+            order_id,
+            given_back: false,
+            refunded: false,
+            returned_charge: None,
+            refunded_charges: Vec::new(),
+        }
     }
 
     async fn of(order_id: OrderId, cx: &Context) -> Result<Self, Failure> {
@@ -123,7 +138,11 @@ impl HeardOrder {
     /// Lists the ticket again once the buyer has given it back and got the money.
     async fn list_again(self, ticket_id: &TicketId, cx: &Context) -> Result<(), Failure> {
         cx.put(&self);
-        if self.given_back && self.refunded { unlock(&self.order_id, ticket_id, cx).await } else { Ok(()) }
+        let is_refunded = match &self.returned_charge {
+            Some(charge) if !self.refunded_charges.is_empty() => self.refunded_charges.contains(charge),
+            _ => self.refunded,
+        };
+        if self.given_back && is_refunded { unlock(&self.order_id, ticket_id, cx).await } else { Ok(()) }
     }
 }
 

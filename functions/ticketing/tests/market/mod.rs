@@ -14,11 +14,12 @@ use axum::{
     http::{Method, Request},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use effects::payments::Gateway;
 use jiff::Timestamp;
 use pushbox::{
-    Clock, Message, Ports, PushAuth, ServiceName,
+    Clock, Message, Path, Ports, PushAuth, ServiceName,
     publisher::{PublishError, Publisher},
-    store::Memory,
+    store::{CommitError, Memory, Query, Store, StoreError, Stored, Version, Write},
     timers::{Timer, TimerError, Timers},
 };
 use serde_json::{Value, json};
@@ -41,6 +42,10 @@ struct Post {
 #[async_trait]
 impl Publisher for Post {
     async fn publish(&self, message: Message) -> Result<String, PublishError> {
+        // Nobody handles dead letters.
+        if message.topic != "ticketing-events" {
+            return Ok("1".to_owned());
+        }
         let mut data: Value = serde_json::from_slice(&message.data).expect("JSON");
         data["event"] = message.attributes["ce-type"].clone().into();
         self.heard.lock().expect("a lock").push(data);
@@ -62,7 +67,55 @@ impl Timers for Post {
     }
 }
 
+/// What goes wrong with charges at the payment gateway.
+#[derive(Clone, Copy, Debug)]
+pub enum Trouble {
+    /// They are not made.
+    NotMade,
+    /// They are made, but the answers get lost.
+    NoAnswer,
+}
+
+/// The store of the local payment gateway.
+#[derive(Default)]
+pub struct AtGateway {
+    store: Memory,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+impl AtGateway {
+    pub fn set(&self, trouble: Option<Trouble>) {
+        *self.trouble.lock().expect("a lock") = trouble;
+    }
+}
+
+#[async_trait]
+impl Store for AtGateway {
+    async fn get(&self, path: &Path) -> Result<Option<Stored>, StoreError> {
+        self.store.get(path).await
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Version>, CommitError> {
+        let trouble = *self.trouble.lock().expect("a lock");
+        let trouble =
+            trouble.filter(|_| writes.iter().any(|write| write.path.collection().ends_with("/charges")));
+        match trouble {
+            Some(Trouble::NotMade) => Err(CommitError::Failed(StoreError("unreachable".to_owned()))),
+            Some(Trouble::NoAnswer) => {
+                self.store.commit(writes).await?;
+                Err(CommitError::Unknown(StoreError("no answer".to_owned())))
+            }
+            None => self.store.commit(writes).await,
+        }
+    }
+
+    async fn list(&self, query: &Query) -> Result<Vec<Stored>, StoreError> {
+        self.store.list(query).await
+    }
+}
+
 pub struct Market {
+    pub gateway: Arc<AtGateway>,
     apps: BTreeMap<ServiceName, Router>,
     post: Arc<Post>,
     clock: Clock,
@@ -77,6 +130,11 @@ impl Market {
 
     /// All services except these.
     pub fn without(left_out: &[ServiceName]) -> Self {
+        Self::of(left_out, ticketing::TICKET_LOCK_MINUTES)
+    }
+
+    /// All services except these, with this time to pay an order.
+    pub fn of(left_out: &[ServiceName], ticket_lock_minutes: u32) -> Self {
         let start: Timestamp = "2026-11-20T12:00:00Z".parse().expect("a time");
         let (clock, post) = (Clock::following_tokio(start), Arc::new(Post::default()));
         let store = Arc::new(Memory::new(clock.clone()));
@@ -86,11 +144,15 @@ impl Market {
             ports.timers = Some(post.clone());
             ports
         };
-        let mut system = ticketing::system(people::config(&ports(), ticketing::TICKET_LOCK_MINUTES));
+        let gateway = Arc::new(AtGateway::default());
+        let mut system = ticketing::system(ticketing::Config {
+            gateway: Gateway::local(gateway.clone(), clock.clone()),
+            ..people::config(&ports(), ticket_lock_minutes)
+        });
         system.services.retain(|service| !left_out.contains(&service.name()));
         let app = |service: pushbox::Service| (service.name(), service.app(ports(), PushAuth::None));
         let apps = system.services.into_iter().map(app).collect();
-        Self { apps, post, clock, messages: Mutex::default() }
+        Self { gateway, apps, post, clock, messages: Mutex::default() }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -218,14 +280,20 @@ impl Market {
             *messages
         };
         for service in self.apps.keys() {
-            let envelope = json!({
-                "message": { "data": STANDARD.encode(event.to_string()), "messageId": number.to_string() },
-                "subscription": format!("projects/p/subscriptions/{service}-ticketing-events"),
-            });
-            let json = [("content-type", "application/json")];
-            let (status, answer) = self.send(service, Method::POST, "/", &json, &envelope).await;
-            assert_eq!(status, 204, "{service} {event}: {answer}");
+            let status = self.push_to(service, event, &number.to_string()).await;
+            assert_eq!(status, 204, "{service} {event}");
         }
+    }
+
+    /// Pushes an event to one service, and returns the status of the answer. With the same message id it is a
+    /// redelivery.
+    pub async fn push_to(&self, service: &str, event: &Value, message_id: &str) -> u16 {
+        let envelope = json!({
+            "message": { "data": STANDARD.encode(event.to_string()), "messageId": message_id },
+            "subscription": format!("projects/p/subscriptions/{service}-ticketing-events"),
+        });
+        let json = [("content-type", "application/json")];
+        self.send(service, Method::POST, "/", &json, &envelope).await.0
     }
 
     /// Lets time pass without any timer.

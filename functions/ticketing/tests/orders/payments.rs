@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::Method;
 use serde_json::{Value, json};
 
-use crate::market::{self, Market, PAYMENTS};
+use crate::market::{self, Market, PAYMENTS, Trouble};
 
 const GOOD: &str = "pm_card_visa";
 const BAD: &str = "pm_card_visa_chargeDeclinedInsufficientFunds";
@@ -108,6 +108,30 @@ async fn no_charge_starts_in_the_last_20_seconds() {
     }
 }
 
+/// A charge begins a minute before the deadline. Then it is delivered again after the deadline.
+#[tokio::test(start_paused = true)]
+async fn a_charge_that_began_in_time_takes_no_money_late() {
+    for (trouble, late_seconds, statuses) in [
+        (Trouble::NotMade, 10, ["declined", "awaitingPayment too_late", "locked"]),
+        (Trouble::NotMade, 40, ["declined", "awaitingPayment too_late", "locked"]),
+        // It was made in time. The order takes it if the grace has not passed.
+        (Trouble::NoAnswer, 10, ["paid", "completed", "sold"]),
+        (Trouble::NoAnswer, 40, ["refunded", "expired", "listed"]),
+    ] {
+        let order = Order::new().await;
+        order.market.wait(14 * MINUTE).await;
+        assert_eq!(order.pay("ann", GOOD).await, 202);
+        let due = order.market.intercept().remove(0);
+        order.market.gateway.set(Some(trouble));
+        assert_eq!(order.market.push_to(PAYMENTS, &due, "due").await, 503);
+        order.market.gateway.set(None);
+        order.market.wait(MINUTE + Duration::from_secs(late_seconds)).await;
+        assert_eq!(order.market.push_to(PAYMENTS, &due, "due").await, 204);
+        order.market.deliver().await;
+        assert_eq!(order.statuses().await, statuses, "{trouble:?} {late_seconds}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_order_that_has_ended_cannot_be_paid() {
     // The order ends before the request, or between the request and the charge.
@@ -161,6 +185,24 @@ async fn a_paid_order_that_is_cancelled_is_refunded_before_the_ticket_is_listed(
     order.market.deliver().await;
     assert_eq!(order.statuses().await, ["refunded", "refunded", "listed"]);
     assert_eq!((order.market.heard("charge.refunded").len(), order.mails()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancellation_refunds_the_charge_that_it_names_and_no_other() {
+    let order = Order::new().await;
+    order.pay("ann", GOOD).await;
+    order.market.deliver().await;
+    let cancelled = |charge: Value| {
+        json!({
+            "event": "ticket-order.cancelled", "orderId": order.id, "ticketId": order.ticket, "by": "ann",
+            "refund": true, "chargeId": charge,
+        })
+    };
+    order.market.tell(cancelled(json!("another"))).await;
+    assert_eq!(order.statuses().await[0], "paid");
+    // An earlier version of the service names no charge.
+    order.market.tell(cancelled(Value::Null)).await;
+    assert_eq!(order.statuses().await[0], "refunded");
 }
 
 #[tokio::test(start_paused = true)]

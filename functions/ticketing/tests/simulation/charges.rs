@@ -9,6 +9,7 @@ use std::{
 use axum::http::Method;
 use effects::{mail::Mailer, payments::Gateway};
 use futures::future::join_all;
+use jiff::Timestamp;
 use pushbox::{AccessTokens, Context, Failure, Ports, Service, System};
 use serde_json::{Value, json};
 use simulation::{EXPLORED_FROM, Input, Outside, Repeats, Scenario, World};
@@ -169,7 +170,8 @@ async fn check(world: &World) -> Result<(), String> {
         expect("charged amount", &charge["payment"]["amount"], &price())?;
         if charge["outcome"]["status"] == "paid" {
             paid.entry(text(&charge["payment"]["reference"])).or_default().push(charge);
-        } else {
+        } else if !charge["outcome"]["id"].is_null() {
+            // The others were called off, so they are cancelled already.
             declined += 1;
         }
     }
@@ -178,6 +180,9 @@ async fn check(world: &World) -> Result<(), String> {
         refunds.entry(text(&refund["reference"])).or_default().push(refund);
     }
     let kept = world.documents("orders/paid").await;
+    for charge in paid.values().flatten() {
+        in_time(charge, &world.documents("ticket-payment-service/accounts").await)?;
+    }
     for account in world.documents("ticket-payment-service/accounts").await {
         let order = text(&account["orderId"]);
         let charges = paid.remove(&order).unwrap_or_default();
@@ -211,6 +216,15 @@ async fn check(world: &World) -> Result<(), String> {
     // Only a refund that failed is a dead letter, and again if it is delivered again.
     let letters: BTreeSet<String> = world.dead_letters().into_iter().map(|(_, data)| data).collect();
     expect("dead letters", &letters.len(), &with("refundFailed"))
+}
+
+/// No money is taken after the order's deadline, by the clock of the process that takes it.
+pub(crate) fn in_time(charge: &Value, accounts: &[Value]) -> Result<(), String> {
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let account = accounts.iter().find(|account| account["orderId"] == charge["payment"]["reference"]);
+    let until = account.and_then(|account| time(&account["due"]["until"]));
+    let is_in_time = time(&charge["chargedAt"]).zip(until).is_some_and(|(at, until)| at <= until);
+    expect(&format!("no charge is made after its deadline {until:?}: {charge}"), &is_in_time, &true)
 }
 
 #[test]

@@ -10,14 +10,15 @@ use pushbox::{AccessTokens, Ports, System};
 use serde_json::{Value, json};
 use simulation::{Answer, EXPLORED_FROM, Input, Outside, Repeats, Scenario, World};
 
-use crate::{expect, payments, people};
+use crate::{charges, expect, payments, people};
 
 const TICKETS: &str = "ticket-service";
 const ORDERS: &str = "ticket-order-service";
 const PAYMENTS: &str = "ticket-payment-service";
 
-/// The services of tickets, orders and timers, with the real payments or with a model of them. A charge of the model
-/// can be late, as no charge of the real ones is. `LOCK` is the time to pay an order, in minutes.
+/// The services of tickets, orders and timers, with the real payments or with a model of them. The news of the model's
+/// charges can be late. The real payments take no money after the deadline, and only a fault makes the news late.
+/// `LOCK` is the time to pay an order, in minutes.
 struct Market<const WITH_PAYMENTS: bool, const LOCK: u32>;
 
 /// In each world some of these buy. The seller may be among them.
@@ -288,8 +289,10 @@ async fn gateway(world: &World) -> Result<(), String> {
     let charges = world.outside("local-payment-gateway/charges").await;
     let paid: Vec<&Value> = charges.iter().filter(|it| it["outcome"]["status"] == "paid").collect();
     let refunds = world.outside("local-payment-gateway/refunds").await;
+    let accounts = world.documents(&format!("{PAYMENTS}/accounts")).await;
     for charge in &paid {
         expect("charged amount", &charge["payment"]["amount"], &price(4500))?;
+        charges::in_time(charge, &accounts)?;
     }
     for order in world.documents(&format!("{ORDERS}/orders")).await {
         let charged = paid.iter().filter(|it| it["payment"]["reference"] == order["orderId"]).count();

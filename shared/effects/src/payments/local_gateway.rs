@@ -13,11 +13,15 @@ use pushbox::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Cancellation, LocalFaults, Outcome, Payment, Refund, RefundOutcome};
+use super::{
+    Cancellation, LocalFaults, Outcome, Payment, Refund, RefundOutcome,
+    deadline::{Opened, TOO_LATE},
+};
 use crate::keep::keep_first;
 
 const SERVICE: &str = "local-payment-gateway";
 const CHARGES: &str = "charges";
+const INTENTS: &str = "intents";
 const REFUNDS: &str = "refunds";
 const CANCELLATIONS: &str = "cancellations";
 
@@ -61,6 +65,14 @@ pub async fn local_charges(
     store.list(&query).await?.into_iter().map(|stored| Ok((stored.id, read(stored.fields.into())?))).collect()
 }
 
+/// A charge that is opened. It is paid if there is a [`LocalCharge`] that says so.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Intent {
+    opened_at: Timestamp,
+    payment: Payment,
+}
+
 /// A refund or a cancellation, with what it was asked for.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -90,13 +102,31 @@ impl LocalGateway {
             Some(code) => Outcome::Declined { id: Some(id), code },
             None => Outcome::Paid { id },
         };
-        let charge = LocalCharge { charged_at: self.clock.now(), payment: payment.clone(), outcome };
-        let kept = keep_first(&*self.store, Path::new(SERVICE, CHARGES, key), charge).await?;
+        let outcome = self.decide(payment, outcome, key).await?;
         if self.faults.hangs.load(Ordering::Relaxed) {
-            // The runtime cuts the call off.
+            // The caller gives up, or the runtime cuts the call off.
             pending::<()>().await;
         }
-        if kept.payment != payment { Err(key_was_used()) } else { Ok(kept.outcome) }
+        Ok(outcome)
+    }
+
+    pub(super) async fn open(&self, payment: &Payment, key: &str) -> Result<Opened, Failure> {
+        let intent = Intent { opened_at: self.clock.now(), payment: payment.clone() };
+        let kept = keep_first(&*self.store, Path::new(SERVICE, INTENTS, key), intent).await?;
+        let id = format!("{PREFIX}{key}");
+        if kept.payment == *payment { Ok(Opened::Open { id }) } else { Err(key_was_used()) }
+    }
+
+    pub(super) async fn call_off(&self, payment: Payment, key: &str) -> Result<Outcome, Failure> {
+        let outcome = Outcome::Declined { id: None, code: TOO_LATE.to_owned() };
+        self.decide(payment, outcome, key).await
+    }
+
+    /// Keeps the first outcome of a charge.
+    async fn decide(&self, payment: Payment, outcome: Outcome, key: &str) -> Result<Outcome, Failure> {
+        let charge = LocalCharge { charged_at: self.clock.now(), payment: payment.clone(), outcome };
+        let kept = keep_first(&*self.store, Path::new(SERVICE, CHARGES, key), charge).await?;
+        if kept.payment == payment { Ok(kept.outcome) } else { Err(key_was_used()) }
     }
 
     pub(super) async fn refund(&self, refund: Refund, key: &str) -> Result<RefundOutcome, Failure> {

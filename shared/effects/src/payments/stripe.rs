@@ -1,5 +1,5 @@
-//! Payments through Stripe: one PaymentIntent for each charge, confirmed when it is created. A paid one is
-//! refunded as a whole, and one that was declined is cancelled.
+//! Payments through Stripe: one PaymentIntent for each charge. It is confirmed when it is created, or by a second call
+//! if it has a deadline. A paid one is refunded as a whole, and one that was declined is cancelled.
 
 mod answer;
 
@@ -15,7 +15,10 @@ use tokio::time::timeout;
 use url::Url;
 
 use self::answer::{Answer, Intent, MadeRefund, Page, Refunding, State};
-use super::{Cancellation, Outcome, Payment, Refund, RefundOutcome};
+use super::{
+    Cancellation, Outcome, Payment, Refund, RefundOutcome,
+    deadline::{Opened, TOO_LATE},
+};
 use crate::{CALL_DEADLINE, Misconfigured};
 
 /// The form of an answer depends on it (<https://docs.stripe.com/api/versioning>).
@@ -73,23 +76,52 @@ impl Stripe {
 
     async fn create(&self, payment: &Payment, key: &str) -> Result<Outcome, Failure> {
         let amount = payment.amount.minor.to_string();
-        let form = [
-            ("amount", amount.as_str()),
-            ("currency", payment.amount.currency.as_str()),
-            ("payment_method", &payment.method),
-            // Only charges that are decided at once: the customer is not there to confirm anything.
-            ("payment_method_types[]", "card"),
-            ("confirm", "true"),
-            ("off_session", "true"),
-            ("metadata[reference]", &payment.reference),
-        ];
+        let form = [&described(payment, &amount)[..], &[("confirm", "true"), OFF_SESSION]].concat();
         match self.post("payment_intents", key, &form).await?.charge(&payment.amount)? {
             State::Final(outcome) => Ok(outcome),
-            // A repeat gets the first answer again, so this answer may be old.
-            State::Processing { id } => match self.intent(&id).await?.charge(&payment.amount)? {
-                State::Final(outcome) => Ok(outcome),
-                State::Processing { id } => Err(Failure::Retry(format!("Stripe is still processing {id}"))),
-            },
+            State::Processing { id } => self.settled(&id, payment).await,
+        }
+    }
+
+    /// A repeat gets the first answer, whatever has become of the charge.
+    pub(super) async fn open(&self, payment: &Payment, key: &str) -> Result<Opened, Failure> {
+        let amount = payment.amount.minor.to_string();
+        self.post("payment_intents", key, &described(payment, &amount)).await?.opening(&payment.amount)
+    }
+
+    pub(super) async fn confirm(&self, id: String, payment: &Payment, key: &str) -> Result<Outcome, Failure> {
+        let path = format!("payment_intents/{}/confirm", checked(&id)?);
+        let answer = self.post(&path, &format!("{key}-confirm"), &[OFF_SESSION]).await?;
+        match answer.confirmation(&payment.amount)? {
+            Some(State::Final(Outcome::Declined { code, .. })) => {
+                Ok(Outcome::Declined { id: Some(id), code })
+            }
+            Some(State::Final(paid)) => Ok(paid),
+            Some(State::Processing { .. }) | None => self.settled(&id, payment).await,
+        }
+    }
+
+    pub(super) async fn call_off(
+        &self,
+        id: String,
+        payment: &Payment,
+        key: &str,
+    ) -> Result<Outcome, Failure> {
+        let path = format!("payment_intents/{}/cancel", checked(&id)?);
+        match self.post(&path, &format!("{key}-cancel"), &[]).await?.cancellation()? {
+            Some(intent) => {
+                intent.cancellation()?;
+                Ok(Outcome::Declined { id: None, code: TOO_LATE.to_owned() })
+            }
+            None => self.settled(&id, payment).await,
+        }
+    }
+
+    /// What has become of a charge. The answer to a repeated call may be old.
+    async fn settled(&self, id: &str, payment: &Payment) -> Result<Outcome, Failure> {
+        match self.intent(id).await?.charge(&payment.amount)? {
+            State::Final(outcome) => Ok(outcome),
+            State::Processing { id } => Err(Failure::Retry(format!("Stripe is still processing {id}"))),
         }
     }
 
@@ -170,6 +202,21 @@ async fn ask(request: RequestBuilder) -> Result<Answer, Failure> {
 async fn in_time<T>(call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let late = |_| Err(Failure::Retry("Stripe did not answer in time".to_owned()));
     timeout(CALL_DEADLINE, call).await.unwrap_or_else(late)
+}
+
+/// The customer is not there to act.
+const OFF_SESSION: (&str, &str) = ("off_session", "true");
+
+/// The fields of a new PaymentIntent.
+fn described<'a>(payment: &'a Payment, amount: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        ("amount", amount),
+        ("currency", payment.amount.currency.as_str()),
+        ("payment_method", &payment.method),
+        // Only charges that are decided at once: the customer is not there to confirm anything.
+        ("payment_method_types[]", "card"),
+        ("metadata[reference]", &payment.reference),
+    ]
 }
 
 /// An id that can be part of a path.

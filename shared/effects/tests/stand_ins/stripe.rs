@@ -1,7 +1,8 @@
 //! Charges, refunds and cancellations through localstripe. It accepts the parameters that Stripe accepts, and refuses all others.
 
-use effects::payments::{Cancellation, Gateway, Money, Outcome, Payment, Refund, RefundOutcome};
-use pushbox::Failure;
+use effects::payments::{Cancellation, Deadline, Gateway, Money, Outcome, Payment, Refund, RefundOutcome};
+use jiff::{SignedDuration, Timestamp};
+use pushbox::{Clock, Failure};
 use serde_json::Value;
 
 use crate::Server;
@@ -14,8 +15,15 @@ struct Stripe {
 impl Stripe {
     fn start() -> Self {
         let server = Server::start("stripe_server.py", &[]);
-        let gateway = Gateway::stripe("sk_test_1", &base(&server)).unwrap();
+        let gateway = Gateway::stripe("sk_test_1", &base(&server), Clock::system()).unwrap();
         Self { server, gateway }
+    }
+
+    /// Charges a card, with this much time left.
+    async fn charge_until(&self, method: &str, left: SignedDuration, key: &str) -> Result<Outcome, Failure> {
+        let now = Timestamp::now();
+        let deadline = Deadline { until: now + left, begun_at: now };
+        self.gateway.clone().charge_until(payment(method), deadline, key.to_owned()).await
     }
 
     async fn charge(&self, method: &str, key: &str) -> Result<Outcome, Failure> {
@@ -206,9 +214,37 @@ async fn a_paid_charge_is_not_cancelled() {
 }
 
 #[tokio::test]
+async fn a_charge_with_a_deadline_is_confirmed_in_time_or_called_off() {
+    let stripe = Stripe::start();
+    let (early, late) = (SignedDuration::from_mins(1), SignedDuration::ZERO);
+    let paid = stripe.charge_until("pm_card_visa", early, "key-1").await.unwrap();
+    assert!(matches!(paid, Outcome::Paid { .. }), "{paid:?}");
+    let too_late = Outcome::Declined { id: None, code: "too_late".to_owned() };
+    assert_eq!(stripe.charge_until("pm_card_visa", late, "key-2").await.unwrap(), too_late);
+    let declined = stripe.charge_until("pm_card_chargeCustomerFail", early, "key-3").await.unwrap();
+    assert!(
+        matches!(&declined, Outcome::Declined { id: Some(_), code } if code == "card_declined"),
+        "{declined:?}"
+    );
+
+    // The answers were lost, and the time has passed.
+    assert_eq!(stripe.charge_until("pm_card_visa", late, "key-1").await.unwrap(), paid);
+    assert_eq!(stripe.charge_until("pm_card_visa", late, "key-2").await.unwrap(), too_late);
+    assert_eq!(stripe.charge_until("pm_card_chargeCustomerFail", late, "key-3").await.unwrap(), too_late);
+    // A request that was delayed on its way, or one of a process with another clock.
+    let delayed = stripe.charge_until("pm_card_visa", early, "key-2").await.unwrap();
+    assert!(matches!(&delayed, Outcome::Declined { code, .. } if code == "canceled"), "{delayed:?}");
+
+    let mut statuses: Vec<String> =
+        stripe.charges().await.iter().map(|charge| charge["status"].as_str().unwrap().to_owned()).collect();
+    statuses.sort();
+    assert_eq!(statuses, ["canceled", "canceled", "succeeded"]);
+}
+
+#[tokio::test]
 async fn a_wrong_secret_key_is_retried_and_then_works() {
     let stripe = Stripe::start();
-    let wrong = Gateway::stripe("rk_test_1", &base(&stripe.server)).unwrap();
+    let wrong = Gateway::stripe("rk_test_1", &base(&stripe.server), Clock::system()).unwrap();
     let failure = wrong.charge(payment("pm_card_visa"), "key-1".to_owned()).await.unwrap_err();
     assert!(matches!(&failure, Failure::Retry(text) if text.contains("401")), "{failure:?}");
 
@@ -219,7 +255,8 @@ async fn a_wrong_secret_key_is_retried_and_then_works() {
 #[tokio::test]
 async fn a_silent_server_is_a_retry_before_the_deadline() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let gateway = Gateway::stripe("sk_test_1", &format!("http://{}", silent.local_addr().unwrap())).unwrap();
+    let base = format!("http://{}", silent.local_addr().unwrap());
+    let gateway = Gateway::stripe("sk_test_1", &base, Clock::system()).unwrap();
     let began = std::time::Instant::now();
     let failure = gateway.charge(payment("pm_card_visa"), "key-1".to_owned()).await.unwrap_err();
     assert!(matches!(failure, Failure::Retry(_)) && began.elapsed().as_secs() <= 9);

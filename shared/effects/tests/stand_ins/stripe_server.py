@@ -1,14 +1,30 @@
 """localstripe with what it lacks: Stripe's idempotency keys
-(https://docs.stripe.com/api/idempotent_requests), and the refusal to refund more than a charge. It prints its
-port, then one line of JSON for each POST with a key. `POST /_config/forget_keys` does what Stripe does after a day.
+(https://docs.stripe.com/api/idempotent_requests), the refusal to refund more than a charge, and `off_session` for a
+confirmation (https://docs.stripe.com/api/payment_intents/confirm). It prints its port, then one line of JSON for each
+POST with a key. `POST /_config/forget_keys` does what Stripe does after a day.
 """
 
 import json
 import socket
 
 from aiohttp import web
+from localstripe import resources
 from localstripe.resources import store
-from localstripe.server import app
+
+
+def confirm(id, off_session=None, **data):
+    if off_session != "true":
+        raise ValueError("the customer is not there")
+    return resources.PaymentIntent._api_confirm(id, **data)
+
+
+CONFIRM = "/v1/payment_intents/{id}/confirm"
+resources.extra_apis[:] = [
+    (method, path, confirm if path == CONFIRM else api) for method, path, api in resources.extra_apis
+]
+
+# The routes are made from the list.
+from localstripe.server import app  # noqa: E402
 
 # Key -> the request and its answer.
 answers = {}

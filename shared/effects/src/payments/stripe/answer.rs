@@ -3,7 +3,7 @@
 use pushbox::{Failure, reject};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::super::{Cancellation, Money, Outcome, Refund, RefundOutcome};
+use super::super::{Cancellation, Money, Outcome, Refund, RefundOutcome, deadline::Opened};
 
 /// An answer of Stripe.
 pub(super) struct Answer {
@@ -96,12 +96,23 @@ impl Answer {
         if self.is_success() {
             return self.object::<Intent>("PaymentIntent")?.charge(asked);
         }
-        let problem = self.problem();
-        // Otherwise the request is correct, but this customer or this amount cannot be charged.
-        if self.is_card_error(&problem) || (self.status == 400 && problem.is_unpayable()) {
-            return Ok(State::Final(problem.decline()));
+        let declined = self.decline();
+        declined.map(State::Final).ok_or_else(|| self.refusal(&self.problem(), "charge"))
+    }
+
+    pub(super) fn opening(&self, asked: &Money) -> Result<Opened, Failure> {
+        if self.is_success() {
+            return self.object::<Intent>("PaymentIntent")?.opening(asked);
         }
-        Err(self.refusal(&problem, "charge"))
+        self.decline().map(Opened::Declined).ok_or_else(|| self.refusal(&self.problem(), "charge"))
+    }
+
+    /// `None` if Stripe refuses: the state of the PaymentIntent tells why.
+    pub(super) fn confirmation(&self, asked: &Money) -> Result<Option<State<Outcome>>, Failure> {
+        if self.decline().is_none() && self.is_refused_for_its_state() {
+            return Ok(None);
+        }
+        self.charge(asked).map(Some)
     }
 
     pub(super) fn refund(&self) -> Result<Refunding, Failure> {
@@ -122,7 +133,7 @@ impl Answer {
 
     /// `None` if Stripe refuses: the state of the PaymentIntent tells why.
     pub(super) fn cancellation(&self) -> Result<Option<Intent>, Failure> {
-        if self.status == 400 && self.problem().r#type.is_some_and(|kind| kind != "idempotency_error") {
+        if self.is_refused_for_its_state() {
             return Ok(None);
         }
         self.object("cancellation").map(Some)
@@ -130,6 +141,17 @@ impl Answer {
 
     fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// The outcome, if the request is correct, but this customer or this amount cannot be charged.
+    fn decline(&self) -> Option<Outcome> {
+        let problem = self.problem();
+        let is_decline = self.is_card_error(&problem) || (self.status == 400 && problem.is_unpayable());
+        is_decline.then(|| problem.decline())
+    }
+
+    fn is_refused_for_its_state(&self) -> bool {
+        self.status == 400 && self.problem().r#type.is_some_and(|kind| kind != "idempotency_error")
     }
 
     fn is_card_error(&self, problem: &Problem) -> bool {
@@ -174,6 +196,17 @@ impl Intent {
             _ => return Err(reject(format_args!("Stripe left the charge {id} at {status}"))),
         };
         Ok(State::Final(Outcome::Declined { id: Some(id), code }))
+    }
+
+    fn opening(self, asked: &Money) -> Result<Opened, Failure> {
+        let Self { id, status, .. } = self;
+        if (self.amount, self.currency.as_str()) != (asked.minor, asked.currency.as_str()) {
+            return Err(reject(format_args!("Stripe opened a charge of another amount: see {id}")));
+        }
+        match status.as_str() {
+            "requires_confirmation" => Ok(Opened::Open { id }),
+            _ => Err(reject(format_args!("Stripe opened the charge {id} at {status}"))),
+        }
     }
 
     pub(super) fn cancellation(self) -> Result<Cancellation, Failure> {
@@ -230,7 +263,8 @@ impl Problem {
         self.r#type.as_deref() == Some("invalid_request_error")
             && (self.param.as_deref().is_some_and(is_chosen)
                 || self.code.as_deref().is_some_and(|code| {
-                    code.starts_with("payment_method_") || code.starts_with("amount_too_")
+                    let reasons = ["payment_method_", "amount_too_", "invalid_charge_amount"];
+                    reasons.iter().any(|reason| code.starts_with(reason))
                 }))
     }
 
