@@ -138,6 +138,7 @@ impl Desk {
         patience: u32,
         letters: &mut Vec<Letter>,
     ) -> Result<(), CallError> {
+        let (all, mut missing) = (services.len(), 0);
         let mut open: Vec<(ServiceEntry, u32)> = services.into_iter().map(|service| (service, 0)).collect();
         loop {
             for turn in open.chunks_mut(PULLS_AT_ONCE) {
@@ -154,6 +155,12 @@ impl Desk {
                         Ok(pulled) => {
                             let has_new = self.take(service, pulled, letters).await;
                             *empty = if has_new { 0 } else { *empty + 1 };
+                        }
+                        // A service that is not deployed has no letters. If all are missing, the names are wrong.
+                        Err(error) if error.is_missing && missing + 1 < all => {
+                            tracing::warn!(%error, "{} is left out", service.name);
+                            missing += 1;
+                            *empty = patience;
                         }
                         // The letters of the other holders are leased, so the desk must know them.
                         Err(error) => failed = Some(error),

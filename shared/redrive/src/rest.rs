@@ -11,7 +11,7 @@ use pushbox::{
     Message,
     publisher::{PublishError, Publisher},
 };
-use reqwest::{Client, redirect};
+use reqwest::{Client, StatusCode, redirect};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -78,25 +78,29 @@ impl Rest {
 
     async fn call(&self, collection: &str, name: &str, verb: &str, body: &Value) -> Result<Value, CallError> {
         let call = format!("{collection}/{}{name}:{verb}", self.names_prefix);
-        self.send(&call, body).await.map_err(|reason| CallError { call, reason })
+        self.send(&call, body).await.map_err(|(status, reason)| {
+            let is_missing = status == Some(StatusCode::NOT_FOUND);
+            CallError { call, reason, is_missing }
+        })
     }
 
-    async fn send(&self, call: &str, body: &Value) -> Result<Value, String> {
+    /// The error has the status, if there is an answer.
+    async fn send(&self, call: &str, body: &Value) -> Result<Value, (Option<StatusCode>, String)> {
         let mut request = self.client.post(format!("{}/{call}", self.base)).json(body);
         if let Some(credentials) = &self.credentials {
-            let token = credentials.access_token().await.map_err(|error| error.to_string())?;
+            let token = credentials.access_token().await.map_err(|error| (None, error.to_string()))?;
             request = request.bearer_auth(token.token);
         }
-        let response = request.send().await.map_err(|error| error.to_string())?;
+        let response = request.send().await.map_err(|error| (None, error.to_string()))?;
         let status = response.status();
-        let answer = response.text().await.map_err(|error| error.to_string())?;
+        let answer = response.text().await.map_err(|error| (None, error.to_string()))?;
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         if status.is_success() {
             return Ok(answer);
         }
         // <https://cloud.google.com/apis/design/errors#http_mapping>
         let message = answer["error"]["message"].as_str().unwrap_or("no reason is given");
-        Err(format!("{status}: {message}"))
+        Err((Some(status), format!("{status}: {message}")))
     }
 }
 
@@ -130,8 +134,11 @@ impl Subscriber for Rest {
     async fn pull(&self, subscription: &str, most: usize) -> Result<Vec<Pulled>, CallError> {
         let body = json!({ "maxMessages": most, "returnImmediately": true });
         let answer = self.call("subscriptions", subscription, "pull", &body).await?;
-        let unreadable =
-            |reason: String| CallError { call: format!("subscriptions/{subscription}:pull"), reason };
+        let unreadable = |reason: String| CallError {
+            call: format!("subscriptions/{subscription}:pull"),
+            reason,
+            is_missing: false,
+        };
         let answer: PullAnswer =
             serde_json::from_value(answer).map_err(|error| unreadable(error.to_string()))?;
         let pulled = answer.received_messages.into_iter().map(|Received { ack_id, message }| {

@@ -44,4 +44,6 @@ pub struct CallError {
     pub call: String,
     /// The reason.
     pub reason: String,
+    /// The subscription or the topic does not exist.
+    pub is_missing: bool,
 }

@@ -269,6 +269,8 @@ enum Fault<'a> {
     PublishAnswer,
     Acknowledge,
     PullFrom(&'a str),
+    /// The service is not deployed.
+    NoHolder(&'a str),
 }
 
 impl Faults {
@@ -284,7 +286,7 @@ impl Faults {
 }
 
 fn failed() -> CallError {
-    CallError { call: "a call".to_owned(), reason: "injected".to_owned() }
+    CallError { call: "a call".to_owned(), reason: "injected".to_owned(), is_missing: false }
 }
 
 fn deliveries(ack_ids: &[String]) -> Vec<DeliveryId> {
@@ -296,6 +298,9 @@ impl Subscriber for Faults {
     async fn pull(&self, subscription: &str, most: usize) -> Result<Vec<Pulled>, CallError> {
         if self.takes(Fault::PullFrom(subscription)) {
             return Err(failed());
+        }
+        if self.takes(Fault::NoHolder(subscription)) {
+            return Err(CallError { is_missing: true, ..failed() });
         }
         let pulled =
             self.broker.with(|topics, now| topics.pull(subscription, most, now)).map_err(|_| failed())?;
@@ -509,6 +514,14 @@ async fn a_holder_that_does_not_answer_hides_no_letters_of_the_others() {
     desk.gather().await.expect_err("a holder does not answer");
     desk.close().await;
     assert_eq!(world.desk().gather().await.expect("all holders answer").len(), 1, "the letter is back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_not_deployed_hides_no_letters_of_the_others() {
+    let world = World::new().await;
+    world.rejected([1]).await;
+    world.faults.next(Fault::NoHolder("biller-dead-letter"));
+    assert_eq!(world.desk().gather().await.expect("letters").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -102,6 +102,8 @@ impl Effect for Ship {
     type Call = Parcel;
     type Outcome = bool;
 
+    const SECRETS: &[&str] = &[];
+
     async fn claim(&self, parcel: Parcel, cx: Context) -> Result<Option<Parcel>, Failure> {
         expect_gate(&cx).await?;
         Ok(Some(parcel))
