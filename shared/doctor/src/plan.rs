@@ -37,8 +37,8 @@ pub(super) struct Plan {
     pub(super) alerts: Vec<Alert>,
     /// The services that an uptime check calls.
     pub(super) uptime_checks: Vec<String>,
-    /// The share of the newest revisions in percent, if the plan declares one, and the services that it is for.
-    pub(super) canary: Option<(u64, Vec<String>)>,
+    /// The share of the newest revision in percent, for each service of the catalog for which the plan declares one.
+    pub(super) newest_shares: BTreeMap<String, u64>,
 }
 
 pub(super) struct CloudRunService {
@@ -238,7 +238,7 @@ impl Plan {
             uptime_checks: (document.of_kind("google_monitoring_uptime_check_config"))
                 .filter_map(|resource| reader.uptime_check(resource, &services))
                 .collect(),
-            canary: read::canary(&document),
+            newest_shares: read::newest_shares(&document),
             databases: document.of_kind("google_firestore_database").map(read::database).collect(),
             fields: document.of_kind("google_firestore_field").map(read::field).collect(),
             alerts: document.of_kind("google_monitoring_alert_policy").map(read::alert).collect(),

@@ -11,10 +11,8 @@ fn deployed<'a>(catalog: &'a Catalog, plan: &'a Plan) -> impl Iterator<Item = &'
 
 pub(super) fn traffic(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let is_declared = |service: &CloudRunService| {
-        plan.canary.as_ref().is_some_and(|(percent, services)| {
-            service.newest_percent == *percent
-                && services.iter().any(|name| service.serves.as_ref() == Some(name))
-        })
+        let declared = service.serves.as_ref().and_then(|name| plan.newest_shares.get(name));
+        declared == Some(&service.newest_percent)
     };
     deployed(catalog, plan)
         .filter(|service| service.newest_percent < 100 && !is_declared(service))

@@ -1,5 +1,7 @@
 //! Converts Terraform's resources to the parts of a plan.
 
+use std::collections::BTreeMap;
+
 use catalog::Catalog;
 use serde_json::Value;
 
@@ -182,11 +184,14 @@ fn newest_percent(traffic: &[Value]) -> u64 {
     traffic.iter().filter(|share| share["type"] == NEWEST).filter_map(|share| share["percent"].as_u64()).sum()
 }
 
-/// Without the variables, or with 100 %, a plan declares no canary.
-pub(super) fn canary(document: &Document) -> Option<(u64, Vec<String>)> {
-    let percent = document.variable("canary_percent")?.as_u64().filter(|percent| *percent < 100)?;
-    let revisions = document.variable("stable_revisions")?.as_object()?;
-    Some((percent, revisions.keys().cloned().collect()))
+/// A plan declares the shares of older revisions. The newest one gets the rest.
+pub(super) fn newest_shares(document: &Document) -> BTreeMap<String, u64> {
+    let Some(Value::Object(services)) = document.variable("older_shares") else { return BTreeMap::new() };
+    let rest = |shares: &Value| {
+        let shares = shares.as_object()?.values().filter_map(Value::as_u64);
+        100_u64.checked_sub(shares.sum())
+    };
+    services.iter().filter_map(|(service, shares)| Some((service.clone(), rest(shares)?))).collect()
 }
 
 pub(super) fn queue(resource: &Resource) -> Queue {

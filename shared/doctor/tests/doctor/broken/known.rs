@@ -90,9 +90,8 @@ pub(crate) fn plans() -> Vec<Case> {
 
 /// A canary that the variables declare for crm-service.
 pub(crate) fn declare_canary(plan: &mut Value, percent: u64) {
-    plan["variables"]["canary_percent"]["value"] = json!(percent);
-    plan["variables"]["stable_revisions"]["value"] =
-        json!({ "crm-service": "staging-crm-service-00007-abc" });
+    plan["variables"]["older_shares"]["value"] =
+        json!({ "crm-service": { "staging-crm-service-00007-abc": 100 - percent } });
 }
 
 /// Gives the newest revision a share of the traffic.
