@@ -72,6 +72,7 @@ impl World {
             signing_key,
             access_tokens,
             origins: Some("https://shop.example".parse().expect("origins")),
+            trusted_proxies: 0,
             hashing: self.hashing,
             clock: self.clock.clone(),
             random: Random::system(),
