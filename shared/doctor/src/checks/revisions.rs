@@ -44,16 +44,39 @@ pub(super) fn instances(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         .collect()
 }
 
+const PROBED: &str = "/healthz";
+
 pub(super) fn liveness(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    const PATH: &str = "/healthz";
+    probes(
+        catalog,
+        plan,
+        |service| Some(("liveness", service.liveness_path.as_ref()?)),
+        "Cloud Run restarts the container again and again, and deliveries in progress are lost",
+    )
+}
+
+pub(super) fn startup(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    probes(
+        catalog,
+        plan,
+        |service| Some(("startup", service.startup_path.as_ref()?)),
+        "no new instance becomes ready, and the next deployment fails",
+    )
+}
+
+fn probes(
+    catalog: &Catalog,
+    plan: &Plan,
+    probe: fn(&CloudRunService) -> Option<(&'static str, &String)>,
+    consequence: &'static str,
+) -> Vec<Finding> {
     deployed(catalog, plan)
-        .filter_map(|service| Some((service, service.liveness_path.as_ref()?)))
-        .filter(|(_, path)| *path != PATH)
-        .map(|(service, path)| {
+        .filter_map(|service| Some((&service.name, probe(service).filter(|(_, path)| *path != PROBED)?)))
+        .map(|(name, (kind, path))| {
             Finding::new(
-                format!("the liveness probe of {} calls {path}", service.name),
-                "Cloud Run restarts the container again and again, and deliveries in progress are lost",
-                format!("probe {PATH}, which every service answers"),
+                format!("the {kind} probe of {name} calls {path}"),
+                consequence,
+                format!("probe {PROBED}, which every service answers"),
             )
         })
         .collect()

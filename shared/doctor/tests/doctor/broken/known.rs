@@ -88,6 +88,8 @@ pub(crate) fn plans() -> Vec<Case> {
     ]
 }
 
+const UPTIME_ALERT: &str = "google_monitoring_alert_policy.uptime[\"user-service\"]";
+
 /// A canary that the variables declare for crm-service.
 pub(crate) fn declare_canary(plan: &mut Value, percent: u64) {
     plan["variables"]["older_shares"]["value"] =
@@ -130,6 +132,21 @@ pub(crate) fn states() -> Vec<Case> {
                 add(input, "google_pubsub_subscription", copy);
             },
             &["second-delivery: copy pushes to staging-crm-service, and the catalog does not declare it"],
+        ),
+        // The plan of a first deployment does not know what these alerts watch.
+        (
+            |input| values(input, "google_monitoring_alert_policy.timers[0]")["enabled"] = json!(false),
+            &["timer-alert: no alert watches staging-user-service-timers-36136c"],
+        ),
+        (
+            |input| {
+                values(input, UPTIME_ALERT)["conditions"][0]["condition_threshold"][0]["filter"] = json!(
+                    "metric.type = \"monitoring.googleapis.com/uptime_check/check_passed\" AND metric.labels.check_id = \"another\""
+                );
+            },
+            &[
+                "uptime-alert: no alert watches stub-uptime-check-id, the uptime check of staging-user-service",
+            ],
         ),
     ]
 }
