@@ -47,6 +47,7 @@ run "rejects_invalid_values" {
     billing_account       = "My Billing Account"
     budget                = 0
     backup_days           = 100
+    secret_locations      = ["eu"] # A multi-region
     older_shares          = { crm-service = { crm-service-1 = 60, crm-service-2 = 60 } }
   }
   expect_failures = [
@@ -75,6 +76,7 @@ run "rejects_invalid_values" {
     var.budget,
     var.backup_days,
     var.older_shares,
+    var.secret_locations,
   ]
 }
 
