@@ -90,5 +90,5 @@ output "settings" {
 }
 
 locals {
-  urls = { for name, service in google_cloud_run_v2_service.service : name => service.uri }
+  urls = { for name, service in google_cloud_run_v2_service.service : name => contains(keys(local.domain_services), name) ? "https://${var.domain}" : service.uri }
 }
