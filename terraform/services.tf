@@ -182,6 +182,7 @@ resource "google_cloud_run_v2_service" "service" {
     google_cloud_tasks_queue_iam_member.timers,
     google_firestore_database.documents,
     google_project_iam_member.documents,
+    google_project_service_identity.agent,
     google_pubsub_topic_iam_member.publisher,
     google_pubsub_topic_iam_member.rejecter,
     google_secret_manager_secret_iam_member.reader,
