@@ -45,7 +45,7 @@ variable "systems" {
 }
 
 variable "names_prefix" {
-  description = "A prefix for every name, such as \"staging-\". It lets two copies share a project. A copy with a prefix has its own Firestore database, which has no free quota."
+  description = "A prefix for every name, such as \"staging-\". It lets two copies share a project. A copy with a prefix has its own Firestore database, which has no free quota. A copy of all systems has two service accounts for each service and one for builds, 37 in all, and a project may have 100 unless Google raises its quota: https://cloud.google.com/iam/quotas."
   type        = string
   default     = ""
 
