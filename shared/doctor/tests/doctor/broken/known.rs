@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CRM, CRM_SERVICE, Case, USER_SERVICE, add, expressions, values};
+use super::{CRM, CRM_SERVICE, Case, RELAY, USER_SERVICE, add, expressions, values};
 
 /// The plan of a first deployment knows these values only as references.
 pub(crate) fn plans() -> Vec<Case> {
@@ -132,6 +132,15 @@ pub(crate) fn states() -> Vec<Case> {
                 add(input, "google_pubsub_subscription", copy);
             },
             &["second-delivery: copy pushes to staging-crm-service, and the catalog does not declare it"],
+        ),
+        // The relay calls another route.
+        (
+            |input| {
+                let uri = values(input, RELAY)["http_target"][0]["uri"].clone();
+                let uri = uri.as_str().unwrap_or_default().replace("/relay", "/users");
+                values(input, RELAY)["http_target"][0]["uri"] = json!(uri);
+            },
+            &["relay-job: no Cloud Scheduler job calls POST /relay of staging-user-service"],
         ),
         // The plan of a first deployment does not know what these alerts watch.
         (
