@@ -34,3 +34,12 @@ resource "google_project_service_identity" "pubsub" {
   project = var.project_id
   service = google_project_service.api["pubsub"].service
 }
+
+# The same for the agents that pull the image, sign the tokens of relay jobs, and start tasks.
+resource "google_project_service_identity" "agent" {
+  for_each = setintersection(local.apis, ["cloudscheduler", "cloudtasks", "run"])
+  provider = google-beta
+
+  project = var.project_id
+  service = google_project_service.api[each.key].service
+}

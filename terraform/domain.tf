@@ -1,5 +1,5 @@
-# An optional domain of your own: a load balancer in front of the public services. Their URLs at run.app stay, because
-# Pub/Sub and Cloud Scheduler call them.
+# An optional domain of your own: a load balancer in front of the public services. At run.app, these services then accept
+# only the calls of Pub/Sub and Cloud Scheduler.
 
 variable "domain" {
   description = "A domain for the public services, such as \"api.example.com\". Default: none, and no load balancer, which costs about 18 dollars a month. Point its A record to the output domain_address."

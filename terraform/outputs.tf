@@ -54,6 +54,41 @@ output "region" {
   value       = google_artifact_registry_repository.images.location
 }
 
+# A deployment that lacks a variable of the last one would reset it in silence. scripts/deploy compares. The reference to
+# a resource makes this a part of each plan, also of one with -target.
+output "settings" {
+  description = "The variables of the last deployment, except those that scripts/deploy sets, and secrets."
+  depends_on  = [terraform_data.catalog]
+  value = {
+    availability_goal      = var.availability_goal
+    backlog_alert_seconds  = var.backlog_alert_seconds
+    backup_days            = var.backup_days
+    billing_account        = var.billing_account
+    budget                 = var.budget
+    concurrency            = var.concurrency
+    cpu                    = var.cpu
+    domain                 = var.domain
+    environment            = var.environment
+    error_alert_share      = var.error_alert_share
+    firestore_location     = var.firestore_location
+    labels                 = var.labels
+    mail                   = var.mail
+    max_instances          = var.max_instances
+    memory                 = var.memory
+    min_instances          = var.min_instances
+    notification_channels  = var.notification_channels
+    notification_email     = var.notification_email
+    operators              = var.operators
+    payments               = var.payments
+    point_in_time_recovery = var.point_in_time_recovery
+    protect_data           = var.protect_data
+    secret_locations       = var.secret_locations
+    storage_regions        = var.storage_regions
+    systems                = var.systems
+    uptime_checks          = var.uptime_checks
+  }
+}
+
 locals {
-  urls = { for name, service in google_cloud_run_v2_service.service : name => service.uri }
+  urls = { for name, service in google_cloud_run_v2_service.service : name => contains(keys(local.domain_services), name) ? "https://${var.domain}" : service.uri }
 }

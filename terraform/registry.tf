@@ -8,13 +8,22 @@ resource "google_artifact_registry_repository" "images" {
   description   = "Images of the functions"
   format        = "DOCKER"
 
-  # The free tier ends at 0.5 GB. Old images are deleted. The newest five stay for rollbacks. A service can keep an older
-  # one, after deployments of other services with --only, and its next revision needs it.
+  # The free tier ends at 0.5 GB. Old images are deleted. The newest five stay for rollbacks.
   cleanup_policies {
     id     = "keep-newest"
     action = "KEEP"
     most_recent_versions {
       keep_count            = 5
+      package_name_prefixes = ["functions"]
+    }
+  }
+  # A service can keep an older one, after deployments of other services with --only. scripts/deploy tags the images in use.
+  cleanup_policies {
+    id     = "keep-used"
+    action = "KEEP"
+    condition {
+      tag_state             = "TAGGED"
+      tag_prefixes          = ["in-use-"]
       package_name_prefixes = ["functions"]
     }
   }

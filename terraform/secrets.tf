@@ -1,5 +1,16 @@
 # Every secret of the catalog exists, with or without a value. A service gets only secrets with a value.
 
+variable "secret_locations" {
+  description = "The regions that store the secrets, such as [\"europe-west1\"]. Default: Google chooses, which the organization policy gcp.resourceLocations may forbid. A change replaces the secrets, and deletes their values."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for location in var.secret_locations : can(regex("^[a-z]+-[a-z]+[0-9]+$", location))])
+    error_message = "secret_locations must be Google Cloud regions, such as \"europe-west1\"."
+  }
+}
+
 locals {
   secrets = toset(values(local.secret_uses)[*].secret)
 
@@ -77,7 +88,21 @@ resource "google_secret_manager_secret" "secret" {
   secret_id = "${local.prefix}${each.key}"
 
   replication {
-    auto {}
+    dynamic "auto" {
+      for_each = length(var.secret_locations) == 0 ? [true] : []
+      content {}
+    }
+    dynamic "user_managed" {
+      for_each = length(var.secret_locations) == 0 ? [] : [true]
+      content {
+        dynamic "replicas" {
+          for_each = var.secret_locations
+          content {
+            location = replicas.value
+          }
+        }
+      }
+    }
   }
 
   depends_on = [google_project_service.api]

@@ -61,6 +61,8 @@ locals {
       } : {},
       # Like an audience, the issuer of access tokens is a name that is known before any URL is.
       try(service.signedIn, false) ? { AUTH_ISSUER = "${local.prefix}auth.${var.region}.${var.project_id}" } : {},
+      # The load balancer of a domain appends its own address to X-Forwarded-For.
+      service.public && var.domain != null ? { TRUSTED_PROXIES = "1" } : {},
       # Cloud Run drops a variable with an empty value.
       local.prefix == "" ? {} : { NAMES_PREFIX = local.prefix },
     )
@@ -76,8 +78,13 @@ resource "google_cloud_run_v2_service" "service" {
   description = each.value.about
 
   # At the default URL, Pub/Sub and Cloud Scheduler of the same project count as internal. An operator's computer does
-  # not, so a service with operators accepts calls from the internet. Cloud Run still checks who calls.
-  ingress = each.value.public || contains(local.operated, each.key) ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  # not, so a service with operators accepts calls from the internet. Cloud Run still checks who calls. With a domain, a
+  # public service accepts calls of the load balancer and internal ones: nobody gets around the load balancer.
+  ingress = (
+    each.value.public && var.domain != null ? "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
+    : each.value.public || contains(local.operated, each.key) ? "INGRESS_TRAFFIC_ALL"
+    : "INGRESS_TRAFFIC_INTERNAL_ONLY"
+  )
 
   # A public service admits everyone without a grant to allUsers, which newer organizations refuse (domain-restricted
   # sharing). The catalog declares the public services. tests/access.tftest.hcl checks that no other service is public.
@@ -175,6 +182,7 @@ resource "google_cloud_run_v2_service" "service" {
     google_cloud_tasks_queue_iam_member.timers,
     google_firestore_database.documents,
     google_project_iam_member.documents,
+    google_project_service_identity.agent,
     google_pubsub_topic_iam_member.publisher,
     google_pubsub_topic_iam_member.rejecter,
     google_secret_manager_secret_iam_member.reader,

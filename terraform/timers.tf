@@ -4,16 +4,23 @@ locals {
   timer_services = { for name, service in local.services : name => service if try(service.timerQueue, null) != null }
 }
 
-# Its random id is the suffix of the queues' names. A deleted queue blocks its name for 7 days, so a deployment after a
-# removal needs another name.
-resource "terraform_data" "timers" {}
+# Its random id is the suffix of the queue's name. A deleted queue blocks its name for 7 days, so a service that is removed
+# and deployed again needs another name.
+resource "terraform_data" "timers" {
+  for_each = local.timer_services
+}
+
+moved {
+  from = terraform_data.timers
+  to   = terraform_data.timers["expiration-service"]
+}
 
 resource "google_cloud_tasks_queue" "timers" {
   for_each = local.timer_services
 
   project  = var.project_id
   location = var.region
-  name     = "${local.prefix}${each.value.timerQueue}-${substr(terraform_data.timers.id, 0, 6)}"
+  name     = "${local.prefix}${each.value.timerQueue}-${substr(terraform_data.timers[each.key].id, 0, 6)}"
 
   # A task that has used up its retries is deleted, and nobody would hear of it. So it is tried until Cloud Tasks deletes
   # it, 31 days after its creation.

@@ -6,21 +6,15 @@ variable "images" {
   default     = {}
 }
 
-variable "canary_percent" {
-  description = "The share of the traffic that the newest revision of the services in stable_revisions gets, in percent. scripts/deploy --canary sets it."
-  type        = number
-  default     = 100
+variable "older_shares" {
+  description = "The shares of the traffic that older revisions keep, in percent, by service and revision. The newest revision of a service gets the rest. scripts/deploy --canary and --only set it."
+  type        = map(map(number))
+  default     = {}
 
   validation {
-    condition     = var.canary_percent >= 1 && var.canary_percent <= 100 && floor(var.canary_percent) == var.canary_percent
-    error_message = "canary_percent must be a whole number from 1 to 100."
+    condition     = alltrue([for shares in values(var.older_shares) : alltrue([for percent in values(shares) : percent >= 1 && floor(percent) == percent]) && sum(concat([0], values(shares))) <= 100])
+    error_message = "The values of older_shares must be whole numbers from 1 to 100, at most 100 for each service."
   }
-}
-
-variable "stable_revisions" {
-  description = "The revisions that get the rest of the traffic, by service. scripts/deploy --canary finds them."
-  type        = map(string)
-  default     = {}
 }
 
 locals {
@@ -28,8 +22,8 @@ locals {
 
   traffic = {
     for name in keys(local.services) : name => concat(
-      [for revision in compact([lookup(var.stable_revisions, name, "")]) : { revision = revision, percent = 100 - var.canary_percent } if var.canary_percent < 100],
-      [{ revision = null, percent = contains(keys(var.stable_revisions), name) ? var.canary_percent : 100 }],
+      [for revision, percent in lookup(var.older_shares, name, {}) : { revision = revision, percent = percent }],
+      [for rest in [100 - sum(concat([0], values(lookup(var.older_shares, name, {}))))] : { revision = null, percent = rest } if rest > 0],
     )
   }
 }

@@ -46,7 +46,7 @@ resource "google_monitoring_uptime_check_config" "public" {
 
   monitored_resource {
     type   = "uptime_url"
-    labels = { project_id = var.project_id, host = trimprefix(google_cloud_run_v2_service.service[each.key].uri, "https://") }
+    labels = { project_id = var.project_id, host = var.domain == null ? trimprefix(google_cloud_run_v2_service.service[each.key].uri, "https://") : var.domain }
   }
 
   depends_on = [google_project_service.api]

@@ -45,7 +45,7 @@ variable "systems" {
 }
 
 variable "names_prefix" {
-  description = "A prefix for every name, such as \"staging-\". It lets two copies share a project. A copy with a prefix has its own Firestore database, which has no free quota."
+  description = "A prefix for every name, such as \"staging-\". It lets two copies share a project. A copy with a prefix has its own Firestore database, which has no free quota. A copy of all systems has two service accounts for each service and one for builds, 37 in all, and a project may have 100 unless Google raises its quota: https://cloud.google.com/iam/quotas."
   type        = string
   default     = ""
 
@@ -79,11 +79,11 @@ variable "environment" {
     condition = length(setintersection(
       flatten([for variables in values(var.environment) : keys(variables)]),
       concat(
-        ["PORT", "GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "NAMES_PREFIX", "PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "MAIL", "PAYMENTS", "TIMER_QUEUE", "TIMER_SERVICE_ACCOUNT", "AUTH_ISSUER"],
+        ["PORT", "GOOGLE_CLOUD_PROJECT", "FIRESTORE_DATABASE", "NAMES_PREFIX", "PUSH_AUTH", "PUSH_AUDIENCE", "PUSH_SERVICE_ACCOUNT", "MAIL", "PAYMENTS", "TIMER_QUEUE", "TIMER_SERVICE_ACCOUNT", "AUTH_ISSUER", "TRUSTED_PROXIES"],
         flatten(local.catalog.services[*].secrets)[*].env,
       ),
     )) == 0
-    error_message = "environment must not contain variables that this configuration sets (PORT, GOOGLE_CLOUD_PROJECT, FIRESTORE_DATABASE, NAMES_PREFIX, PUSH_*, MAIL, PAYMENTS, TIMER_*, AUTH_ISSUER). Put secrets into the variable secrets."
+    error_message = "environment must not contain variables that this configuration sets (PORT, GOOGLE_CLOUD_PROJECT, FIRESTORE_DATABASE, NAMES_PREFIX, PUSH_*, MAIL, PAYMENTS, TIMER_*, AUTH_ISSUER, TRUSTED_PROXIES). Put secrets into the variable secrets."
   }
 }
 

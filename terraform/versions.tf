@@ -7,7 +7,7 @@ terraform {
       source  = "hashicorp/google"
       version = "~> 7.12"
     }
-    # Only for the identity of the Pub/Sub service agent, in apis.tf, and for the budget, in budget.tf.
+    # Only for the identities of service agents, in apis.tf, and for the budget, in budget.tf.
     google-beta = {
       source  = "hashicorp/google-beta"
       version = "~> 7.12"

@@ -38,17 +38,6 @@ variable "repository_id" {
   }
 }
 
-variable "branch" {
-  description = "The branch that may deploy."
-  type        = string
-  default     = "main"
-
-  validation {
-    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._/-]*$", var.branch))
-    error_message = "branch must be the name of a branch, without refs/heads/."
-  }
-}
-
 variable "domain" {
   description = "The domain of the deployment, if it has one. Its load balancer needs another role."
   type        = string
@@ -56,7 +45,7 @@ variable "domain" {
 }
 
 variable "state_bucket" {
-  description = "The bucket of Terraform's state, which a plan reads."
+  description = "The bucket of Terraform's state, which a plan reads and a deployment writes."
   type        = string
 }
 
@@ -91,7 +80,7 @@ locals {
   planner_roles = ["browser", "secretmanager.viewer"]
 
   # The events whose tokens may act as each account. Workflows of a fork get no token of this repository.
-  deployer_events = ["push:refs/heads/${var.branch}", "workflow_dispatch:refs/heads/${var.branch}"]
+  deployer_events = ["push:refs/heads/main", "workflow_dispatch:refs/heads/main"]
 
   accounts = { for name, account in google_service_account.workflow : name => "serviceAccount:${account.account_id}@${account.project}.iam.gserviceaccount.com" }
 }
@@ -132,10 +121,12 @@ resource "google_iam_workload_identity_pool_provider" "github" {
     "attribute.run"   = "assertion.event_name + ':' + assertion.ref"
   }
 
-  # GitHub issues tokens to all repositories of the world. Only those of this one count.
+  # GitHub issues tokens to all repositories of the world. Only those of this one count. A run that may deploy must name the
+  # environment, so that GitHub applies the environment's rules, such as an approval.
   attribute_condition = join(" && ", compact([
     "assertion.repository == '${var.repository}'",
     var.repository_id == null ? "" : "assertion.repository_id == '${var.repository_id}'",
+    "(assertion.event_name == 'pull_request' || (has(assertion.environment) && assertion.environment == 'production'))",
   ]))
 }
 
@@ -203,6 +194,27 @@ resource "google_storage_bucket_iam_member" "planner_reads_state" {
   bucket = var.state_bucket
   role   = "roles/storage.objectViewer"
   member = local.accounts["plan"]
+}
+
+# It may be in another project, where the roles above do not count. A deployment reads the bucket itself, too.
+resource "google_storage_bucket_iam_member" "deployer_writes_state" {
+  for_each = toset(["objectAdmin", "legacyBucketReader"])
+
+  bucket = var.state_bucket
+  role   = "roles/storage.${each.key}"
+  member = local.accounts["deploy"]
+}
+
+# A run for another repository, or without a variable of the last run, would take access away in silence. scripts/github
+# compares.
+output "settings" {
+  description = "The variables of the last run."
+  value = {
+    domain        = var.domain
+    repository    = var.repository
+    repository_id = var.repository_id
+    state_bucket  = var.state_bucket
+  }
 }
 
 output "provider" {

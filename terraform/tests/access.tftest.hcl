@@ -102,6 +102,10 @@ run "grants_and_stand_ins" {
     error_message = "a service runs as another identity than its own"
   }
 
+  assert {
+    condition     = alltrue([for secret in google_secret_manager_secret.secret : length(secret.replication[0].auto) == 1])
+    error_message = "the secrets are not where Google chooses"
+  }
   # Services start with stand ins
   assert {
     condition     = length(google_secret_manager_secret_version.value) == 0 && length(google_secret_manager_secret.secret) > 0
@@ -136,7 +140,9 @@ run "secrets_with_values_are_mounted" {
     payments        = null
     secrets         = { stripe-secret-key = "sk_test_1" }
     secrets_present = ["mail-url", "auth-jwks", "auth-signing-key"]
-    environment     = { for name in ["email-service", "cancel-mail-service", "invoice-mail-service", "ticket-payment-service"] : name => { MAIL_FROM = "us@example.com" } }
+    # An organization may forbid that Google chooses.
+    secret_locations = ["europe-west1", "europe-west4"]
+    environment      = { for name in ["email-service", "cancel-mail-service", "invoice-mail-service", "ticket-payment-service"] : name => { MAIL_FROM = "us@example.com" } }
   }
 
   assert {
@@ -154,6 +160,10 @@ run "secrets_with_values_are_mounted" {
     error_message = "the services do not mount exactly their own secrets"
   }
 
+  assert {
+    condition     = alltrue([for secret in google_secret_manager_secret.secret : length(secret.replication[0].auto) == 0 && join(" ", sort(secret.replication[0].user_managed[0].replicas[*].location)) == "europe-west1 europe-west4"])
+    error_message = "the secrets are not in the chosen regions"
+  }
   # A secret outlives its variable
   assert {
     condition     = alltrue([for version in google_secret_manager_secret_version.value : version.deletion_policy == "ABANDON"])

@@ -78,6 +78,16 @@ run "a_service_that_delays_events_has_a_queue" {
     condition     = local.environment["order-service"].TIMER_SERVICE_ACCOUNT == local.service_emails["order-service"] && contains(keys(local.environment["order-service"]), "TIMER_QUEUE") && !contains(keys(local.environment["log-service"]), "TIMER_QUEUE")
     error_message = "the services do not know their queues"
   }
+  # The agents act for the services: they pull the image, sign tokens and start tasks.
+  assert {
+    condition     = toset(keys(google_project_service_identity.agent)) == toset(["cloudscheduler", "cloudtasks", "run"])
+    error_message = "an agent of Google does not exist before it is needed"
+  }
+  # A service that is removed and deployed again gets a queue with another name.
+  assert {
+    condition     = keys(terraform_data.timers) == ["order-service"]
+    error_message = "the suffix of a queue outlives the queue, and its name is blocked"
+  }
   assert {
     condition     = contains(keys(google_project_service.api), "cloudtasks") && length(google_monitoring_alert_policy.timers) == 1
     error_message = "the API or the alert is missing"

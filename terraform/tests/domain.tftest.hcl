@@ -27,6 +27,10 @@ run "no_load_balancer_by_default" {
     error_message = "a load balancer exists, which costs money, or its API is enabled"
   }
   assert {
+    condition     = alltrue([for service in google_cloud_run_v2_service.service : service.ingress != "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER" && !contains(service.template[0].containers[0].env[*].name, "TRUSTED_PROXIES")])
+    error_message = "a service waits for a load balancer that does not exist"
+  }
+  assert {
     condition     = output.domain_address == null
     error_message = "the output names an address"
   }
@@ -70,6 +74,23 @@ run "a_domain_reaches_the_public_services" {
   assert {
     condition     = google_compute_url_map.redirect[0].default_url_redirect[0].https_redirect && google_compute_global_forwarding_rule.http[0].port_range == "80" && google_compute_global_forwarding_rule.https[0].port_range == "443"
     error_message = "plain HTTP is not redirected"
+  }
+  # Nobody gets around the load balancer, and the load balancer is no caller.
+  assert {
+    condition = alltrue([
+      for name, service in google_cloud_run_v2_service.service :
+      local.services[name].public == (service.ingress == "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER")
+      && local.services[name].public == contains([for variable in service.template[0].containers[0].env : "${variable.name}=${variable.value}"], "TRUSTED_PROXIES=1")
+    ])
+    error_message = "a public service accepts calls past the load balancer, or takes the load balancer for its caller"
+  }
+  assert {
+    condition     = length(google_monitoring_uptime_check_config.public) > 0 && alltrue([for check in google_monitoring_uptime_check_config.public : check.monitored_resource[0].labels.host == "api.example.com"])
+    error_message = "an uptime check does not call the domain"
+  }
+  assert {
+    condition     = output.urls["user-service"] == "https://api.example.com"
+    error_message = "the output names a URL that customers cannot call"
   }
   # Two copies may have a domain each.
   assert {

@@ -39,10 +39,9 @@ run "the_newest_revision_gets_all_traffic" {
 run "a_canary_and_an_own_image" {
   command = plan
   variables {
-    canary_percent = 10
-    # scripts/deploy passes what is deployed, and web has left the catalog since.
-    stable_revisions = { crm-service = "crm-service-00007-abc", web = "web-1" }
-    images           = { crm-service = "registry.example/functions:2", web = "registry.example/web:1" }
+    # scripts/deploy passes what is deployed, and web has left the catalog since. email-service was rolled back.
+    older_shares = { crm-service = { crm-service-00007-abc = 90 }, email-service = { email-service-00003-abc = 100 }, web = { web-1 = 90 } }
+    images       = { crm-service = "registry.example/functions:2", web = "registry.example/web:1" }
   }
 
   assert {
@@ -54,7 +53,11 @@ run "a_canary_and_an_own_image" {
   }
   assert {
     condition     = [for share in google_cloud_run_v2_service.service["user-service"].traffic : share.percent] == [100]
-    error_message = "a new service has no stable revision, so its newest one must get all traffic"
+    error_message = "a new service has no older revision, so its newest one must get all traffic"
+  }
+  assert {
+    condition     = [for share in google_cloud_run_v2_service.service["email-service"].traffic : "${share.revision} ${share.percent}"] == ["email-service-00003-abc 100"]
+    error_message = "a rollback ends"
   }
 
   # One service gets its own image

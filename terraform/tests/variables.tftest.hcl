@@ -47,7 +47,8 @@ run "rejects_invalid_values" {
     billing_account       = "My Billing Account"
     budget                = 0
     backup_days           = 100
-    canary_percent        = 0
+    secret_locations      = ["eu"] # A multi-region
+    older_shares          = { crm-service = { crm-service-1 = 60, crm-service-2 = 60 } }
   }
   expect_failures = [
     var.project_id,
@@ -74,7 +75,8 @@ run "rejects_invalid_values" {
     var.billing_account,
     var.budget,
     var.backup_days,
-    var.canary_percent,
+    var.older_shares,
+    var.secret_locations,
   ]
 }
 

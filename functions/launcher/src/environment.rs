@@ -283,6 +283,14 @@ pub(crate) fn ticket_refund_hours() -> Result<u32, String> {
     Ok(hours?.unwrap_or(ticketing::TICKET_REFUND_HOURS))
 }
 
+/// The number of load balancers that append their address to `X-Forwarded-For`, after that of the caller.
+pub(crate) fn trusted_proxies() -> Result<usize, String> {
+    const MEANING: &str =
+        "the number of load balancers between Google's front end and the service, from 0 to 9";
+    let proxies = Variable("TRUSTED_PROXIES", MEANING, "1");
+    Ok(proxies.parsed(|text| text.parse().ok().filter(|count| *count <= 9))?.unwrap_or(0))
+}
+
 /// The price of a signup.
 pub(crate) fn signup_price() -> Result<Money, String> {
     const PRICE: Variable =

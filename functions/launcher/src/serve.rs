@@ -9,7 +9,7 @@ use pushbox::{Ports, serve};
 use tokio::net::TcpListener;
 
 use crate::{
-    environment::{Cloud, Serving, SignIn, expect_no_silent_stand_in, start_logging},
+    environment::{Cloud, Serving, SignIn, expect_no_silent_stand_in, start_logging, trusted_proxies},
     systems,
 };
 
@@ -31,7 +31,8 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
     }
     let sign_in = SignIn::from_env(entry)?;
     ports.access_tokens = sign_in.tokens.clone();
-    let desk = sign_in.into_auth(cors_allowed_origins.clone(), ports.clock.clone(), ports.random.clone());
+    let mut desk = sign_in.into_auth(cors_allowed_origins.clone(), ports.clock.clone(), ports.random.clone());
+    desk.trusted_proxies = trusted_proxies()?;
     let mut services = systems::configured(&ports, desk, &LocalFaults::default())?
         .into_iter()
         .flat_map(|system| system.services);

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use crate::{SigningKey, keys::TOKEN_SECONDS};
 use accounts::{me, sign_in, sign_up};
-use browser::with_cookie;
+use browser::{Browser, with_cookie};
 use passwords::Hasher;
 use sessions::{Opened, Session};
 use throttle::{Familiar, Throttle};
@@ -30,6 +30,7 @@ pub use passwords::Hashing;
 
 pub fn service(settings: Auth) -> Service {
     let desk = Arc::new(Desk { hasher: Hasher::new(settings.hashing, settings.random.clone()), settings });
+    let trusted_proxies = desk.settings.trusted_proxies;
     let [a, b, c, d, e, f] = std::array::from_fn(|_| Arc::clone(&desk));
     Service::new("auth-service", "signs people up, in and out, and signs their access tokens")
         .public()
@@ -41,8 +42,12 @@ pub fn service(settings: Auth) -> Service {
         .expires::<Familiar>()
         .publishes::<AccountCreated>()
         .publishes::<SessionRevoked>()
-        .post("/signup", move |browser, documents, command| sign_up(a.clone(), browser, documents, command))
-        .post("/signin", move |browser, documents, command| sign_in(b.clone(), browser, documents, command))
+        .post("/signup", move |browser: Browser, documents, command| {
+            sign_up(a.clone(), browser.behind(trusted_proxies), documents, command)
+        })
+        .post("/signin", move |browser: Browser, documents, command| {
+            sign_in(b.clone(), browser.behind(trusted_proxies), documents, command)
+        })
         .post("/refresh", move |browser, documents, command| refresh(c.clone(), browser, documents, command))
         .post("/signout", move |browser, user, command| sign_out(d.clone(), browser, user, command))
         .get("/me", move |user, documents| me(e.clone(), user, documents))
@@ -59,6 +64,8 @@ pub struct Auth {
     pub access_tokens: AccessTokens,
     /// The pages of other origins that may sign people in and out.
     pub origins: Option<Origins>,
+    /// How many load balancers append their address to `X-Forwarded-For`, after that of the caller.
+    pub trusted_proxies: usize,
     /// The cost of passwords.
     pub hashing: Hashing,
     /// The source of time.

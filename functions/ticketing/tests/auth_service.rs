@@ -74,6 +74,7 @@ impl World {
             signing_key: keys[0].clone(),
             access_tokens,
             origins: origins.clone(),
+            trusted_proxies: 0,
             hashing: self.hashing,
             clock: self.clock.clone(),
             random: Random::system(),

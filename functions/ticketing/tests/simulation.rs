@@ -72,6 +72,7 @@ impl Scenario for SignIns {
             signing_key: KEY.clone(),
             access_tokens: AccessTokens::new("https://auth.example", ticketing::NAME, &jwks).expect("keys"),
             origins: None,
+            trusted_proxies: 0,
             hashing: Hashing { memory_kib: 8, passes: 1, threads: 2, places: 16 },
             clock: ports.clock.clone(),
             random: ports.random.clone(),

@@ -35,10 +35,11 @@ pub(super) struct Plan {
     /// The databases with a schedule of backups.
     pub(super) backed_up: Vec<String>,
     pub(super) alerts: Vec<Alert>,
-    /// The services that an uptime check calls.
-    pub(super) uptime_checks: Vec<String>,
-    /// The share of the newest revisions in percent, if the plan declares one, and the services that it is for.
-    pub(super) canary: Option<(u64, Vec<String>)>,
+    pub(super) uptime_checks: Vec<UptimeCheck>,
+    /// The services that a load balancer calls.
+    pub(super) balanced: Vec<String>,
+    /// The share of the newest revision in percent, for each service of the catalog for which the plan declares one.
+    pub(super) newest_shares: BTreeMap<String, u64>,
 }
 
 pub(super) struct CloudRunService {
@@ -58,12 +59,17 @@ pub(super) struct CloudRunService {
     pub(super) is_open: bool,
     /// Whether it accepts calls from the internet.
     pub(super) is_reachable: bool,
+    /// Whether it accepts calls of load balancers, but no others from the internet.
+    pub(super) needs_load_balancer: bool,
     /// Whether it has no URL at run.app.
     pub(super) has_no_url: bool,
     /// Whether the number of its instances is fixed at zero.
     pub(super) is_stopped: bool,
-    /// The path that Cloud Run probes while the container runs.
+    /// The paths that Cloud Run probes until the container is ready, and while it runs.
+    pub(super) startup_path: Option<String>,
     pub(super) liveness_path: Option<String>,
+    /// Whether all its outgoing traffic goes to a network of the project.
+    pub(super) uses_network: bool,
     /// The share of the traffic that the newest revision gets, in percent.
     pub(super) newest_percent: u64,
 }
@@ -115,6 +121,8 @@ pub(super) struct Job {
     pub(super) posts: bool,
     pub(super) paused: bool,
     pub(super) schedule: String,
+    /// How long it waits for an answer.
+    pub(super) deadline_seconds: Option<u64>,
     pub(super) delivery: Delivery,
 }
 
@@ -129,6 +137,10 @@ pub(super) struct Queue {
     /// 0 means without end.
     pub(super) max_retry_seconds: u64,
     pub(super) is_paused: bool,
+    /// The most tasks that it starts in a second, if the plan knows it.
+    pub(super) tasks_per_second: Option<f64>,
+    /// Whether it replaces the URL, the method or the headers of its tasks.
+    pub(super) overrides_tasks: bool,
 }
 
 /// The destination of requests, and the token that they carry.
@@ -160,8 +172,19 @@ pub(super) struct Field {
     pub(super) is_indexed: bool,
 }
 
+/// A call of a service from the internet.
+pub(super) struct UptimeCheck {
+    pub(super) service: String,
+    /// `None` if the plan does not know it.
+    pub(super) id: Option<String>,
+}
+
 pub(super) struct Alert {
     pub(super) address: String,
+    /// Its key in `for_each`.
+    pub(super) key: Option<String>,
+    /// Whether the plan does not know a filter yet.
+    pub(super) has_unknown_filter: bool,
     pub(super) enabled: bool,
     pub(super) has_channel: bool,
     pub(super) conditions: Vec<Condition>,
@@ -238,7 +261,10 @@ impl Plan {
             uptime_checks: (document.of_kind("google_monitoring_uptime_check_config"))
                 .filter_map(|resource| reader.uptime_check(resource, &services))
                 .collect(),
-            canary: read::canary(&document),
+            balanced: (document.of_kind("google_compute_region_network_endpoint_group"))
+                .filter_map(|resource| resource.text("/cloud_run/0/service").map(str::to_owned))
+                .collect(),
+            newest_shares: read::newest_shares(&document),
             databases: document.of_kind("google_firestore_database").map(read::database).collect(),
             fields: document.of_kind("google_firestore_field").map(read::field).collect(),
             alerts: document.of_kind("google_monitoring_alert_policy").map(read::alert).collect(),

@@ -20,8 +20,8 @@ run "only_this_repository" {
   command = plan
 
   assert {
-    condition     = google_iam_workload_identity_pool_provider.github.attribute_condition == "assertion.repository == 'acme/shop'"
-    error_message = "another repository gets a token"
+    condition     = google_iam_workload_identity_pool_provider.github.attribute_condition == "assertion.repository == 'acme/shop' && (assertion.event_name == 'pull_request' || (has(assertion.environment) && assertion.environment == 'production'))"
+    error_message = "another repository gets a token, or a deployment without the approval of its environment"
   }
   assert {
     condition     = google_iam_workload_identity_pool_provider.github.oidc[0].issuer_uri == "https://token.actions.githubusercontent.com"
@@ -36,7 +36,7 @@ run "a_repository_of_the_same_name_is_another_one" {
   }
 
   assert {
-    condition     = google_iam_workload_identity_pool_provider.github.attribute_condition == "assertion.repository == 'acme/shop' && assertion.repository_id == '4711'"
+    condition     = google_iam_workload_identity_pool_provider.github.attribute_condition == "assertion.repository == 'acme/shop' && assertion.repository_id == '4711' && (assertion.event_name == 'pull_request' || (has(assertion.environment) && assertion.environment == 'production'))"
     error_message = "the number of the repository is not compared"
   }
 }
@@ -86,6 +86,18 @@ run "exactly_the_needed_roles" {
   }
 }
 
+# The bucket can be in another project.
+run "a_deployment_writes_the_state" {
+  command = plan
+
+  assert {
+    condition = toset([for grant in google_storage_bucket_iam_member.deployer_writes_state : "${grant.bucket} ${grant.role} ${grant.member}"]) == toset([
+      for role in ["objectAdmin", "legacyBucketReader"] : "demo-project-functions-state roles/storage.${role} serviceAccount:github-deploy@demo-project.iam.gserviceaccount.com"
+    ])
+    error_message = "a deployment may not write the state"
+  }
+}
+
 run "a_domain_needs_another_role" {
   command = plan
   variables {
@@ -121,12 +133,4 @@ run "rejects_a_name_as_repository_id" {
     repository_id = "shop"
   }
   expect_failures = [var.repository_id]
-}
-
-run "rejects_a_full_ref_with_a_space_as_branch" {
-  command = plan
-  variables {
-    branch = "main or another"
-  }
-  expect_failures = [var.branch]
 }

@@ -75,6 +75,7 @@ impl SignIn {
             signing_key: self.key,
             access_tokens: self.tokens,
             origins,
+            trusted_proxies: 0,
             hashing: Hashing::OWASP,
             clock,
             random,

@@ -28,8 +28,10 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) struct Browser {
     /// What the session cookie holds; none if there is none, or if it cannot be one of ours.
     pub(super) ticket: Option<Ticket>,
-    /// The network of the caller; none if nothing in front of the service tells it.
+    /// The network of the caller; none if nothing in front of the service tells it. [`Browser::behind`] sets it.
     pub(super) network: Option<String>,
+    /// The addresses in `X-Forwarded-For`, the last one first.
+    forwarded_for: Vec<String>,
     origin: Option<HeaderValue>,
     host: Option<String>,
 }
@@ -42,7 +44,8 @@ impl<S: Sync> FromRequestParts<S> for Browser {
         let host = text(&HOST).or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
         Ok(Self {
             ticket: cookie(&parts.headers).and_then(|value| value.parse().ok()),
-            network: network(&parts.headers),
+            network: None,
+            forwarded_for: forwarded_for(&parts.headers),
             origin: parts.headers.get(ORIGIN).cloned(),
             host: host.map(str::to_owned),
         })
@@ -50,6 +53,13 @@ impl<S: Sync> FromRequestParts<S> for Browser {
 }
 
 impl Browser {
+    /// Google's front end appends the caller's address to `X-Forwarded-For`, and each load balancer between it and
+    /// the service appends one more. So the entry before these is true, and the earlier ones may be lies.
+    pub(super) fn behind(mut self, trusted_proxies: usize) -> Self {
+        self.network = self.forwarded_for.get(trusted_proxies).and_then(|address| network(address));
+        self
+    }
+
     /// Refuses the requests that pages of other origins make in a browser with our cookie. A browser names the
     /// origin of every POST; programs that name none have no cookie of a victim.
     pub(super) fn check_origin(&self, allowed: Option<&Origins>) -> Result<(), Problem> {
@@ -73,12 +83,16 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
     pairs.into_iter().find_map(|(name, value)| (name == COOKIE_NAME).then_some(value))
 }
 
-/// The caller's network: /24 of IPv4, which is up to 256 subscribers, or /48 of IPv6, which is the most that one
-/// subscriber usually gets. Google's front end appends the caller's address to the header, so the last one is true and
-/// the others may be lies.
-fn network(headers: &HeaderMap) -> Option<String> {
-    let last = headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
-    let address: IpAddr = last.rsplit(',').next()?.trim().parse().ok()?;
+fn forwarded_for(headers: &HeaderMap) -> Vec<String> {
+    let lines = headers.get_all(FORWARDED_FOR).iter().rev();
+    let addresses = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+    addresses.map(|address| address.trim().to_owned()).collect()
+}
+
+/// The network of an address: /24 of IPv4, which is up to 256 subscribers, or /48 of IPv6, which is the most that one
+/// subscriber usually gets.
+fn network(address: &str) -> Option<String> {
+    let address: IpAddr = address.parse().ok()?;
     Some(match address.to_canonical() {
         IpAddr::V4(address) => (address & Ipv4Addr::new(255, 255, 255, 0)).to_string(),
         IpAddr::V6(address) => (address & Ipv6Addr::new(0xffff, 0xffff, 0xffff, 0, 0, 0, 0, 0)).to_string(),
@@ -100,23 +114,32 @@ pub(super) fn with_cookie(response: impl IntoResponse, ticket: Option<&Ticket>) 
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Request;
+
     use super::*;
 
-    #[test]
-    fn the_last_forwarded_address_names_the_network() {
-        for (header, expected) in [
-            (None, None),
-            (Some("203.0.113.77"), Some("203.0.113.0")),
-            (Some("10.0.0.1, 203.0.113.77"), Some("203.0.113.0")),
-            (Some("::ffff:203.0.113.77"), Some("203.0.113.0")),
-            (Some("2001:db8:1:2::3"), Some("2001:db8:1::")),
-            (Some("203.0.113.77, unknown"), None),
+    #[tokio::test]
+    async fn the_address_before_those_of_the_proxies_names_the_network() {
+        for (trusted_proxies, lines, expected) in [
+            (0, &[][..], None),
+            (0, &["203.0.113.77"], Some("203.0.113.0")),
+            (0, &["10.0.0.1, 203.0.113.77"], Some("203.0.113.0")),
+            (0, &["::ffff:203.0.113.77"], Some("203.0.113.0")),
+            (0, &["2001:db8:1:2::3"], Some("2001:db8:1::")),
+            (0, &["203.0.113.77, unknown"], None),
+            // Behind a load balancer, the last address is that of the load balancer.
+            (1, &["10.0.0.1, 203.0.113.77, 198.51.100.1"], Some("203.0.113.0")),
+            (1, &["10.0.0.1,203.0.113.77", "198.51.100.1"], Some("203.0.113.0")),
+            (1, &["198.51.100.1"], None),
         ] {
-            let mut headers = HeaderMap::new();
-            if let Some(header) = header {
-                headers.insert(FORWARDED_FOR, HeaderValue::from_static(header));
+            let mut request = Request::builder();
+            for line in lines {
+                request = request.header(FORWARDED_FOR, *line);
             }
-            assert_eq!(network(&headers).as_deref(), expected, "{header:?}");
+            let (mut parts, ()) = request.body(()).expect("a request").into_parts();
+            let Ok(browser) = Browser::from_request_parts(&mut parts, &()).await;
+            let network = browser.behind(trusted_proxies).network;
+            assert_eq!(network.as_deref(), expected, "{trusted_proxies} {lines:?}");
         }
     }
 }

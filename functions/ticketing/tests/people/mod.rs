@@ -63,6 +63,7 @@ pub fn config(ports: &Ports, ticket_lock_minutes: u32) -> Config {
         signing_key: KEY.clone(),
         access_tokens: access_tokens(),
         origins: None,
+        trusted_proxies: 0,
         hashing: Hashing { memory_kib: 8, passes: 1, threads: 1, places: 1 },
         clock: ports.clock.clone(),
         random: ports.random.clone(),

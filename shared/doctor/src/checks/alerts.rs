@@ -82,12 +82,95 @@ pub(super) fn relays(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         .collect()
 }
 
+/// Whether an enabled alert may watch anything: the plan does not know its filter yet.
+fn is_undecided(plan: &Plan) -> bool {
+    plan.alerts.iter().any(|alert| alert.enabled && alert.has_unknown_filter)
+}
+
+pub(super) fn timers(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    const ATTEMPTS: &str = "queue/task_attempt_count";
+    let queues = catalog.services.iter().filter_map(|service| plan.queue(service));
+    queues
+        .filter(|queue| {
+            !is_undecided(plan)
+                && !conditions(plan).any(|condition| condition.watches(ATTEMPTS, "queue_id", &queue.name))
+        })
+        .map(|queue| {
+            Finding::new(
+                format!("no alert watches {}", queue.name),
+                "if its tasks fail, events stay unpublished, and nobody hears of it before they are lost",
+                format!("add it to the filter of an enabled google_monitoring_alert_policy for {ATTEMPTS}"),
+            )
+        })
+        .collect()
+}
+
+pub(super) fn errors(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    const REQUESTS: &str = "run.googleapis.com/request_count";
+    let services = catalog.services.iter().filter(|service| plan.service(&service.name).is_some());
+    services
+        .filter(|service| {
+            !conditions(plan).any(|condition| condition.watches(REQUESTS, "service_name", &service.name))
+        })
+        .map(|service| {
+            Finding::new(
+                format!("no alert watches the errors of {}", service.name),
+                "a service that fails its requests is noticed by its callers only",
+                format!("add it to the filter of an enabled google_monitoring_alert_policy for {REQUESTS}"),
+            )
+        })
+        .collect()
+}
+
+pub(super) fn budget_burn(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let services = catalog.services.iter().filter(|service| service.public);
+    services
+        .filter_map(|service| plan.service(&service.name))
+        .filter(|service| {
+            let key = format!("{}/", service.serves.as_deref().unwrap_or(&service.name));
+            !plan.alerts.iter().any(|alert| {
+                let burns = |condition: &Condition| condition.filter.contains("select_slo_burn_rate");
+                alert.enabled
+                    && alert.key.as_ref().is_some_and(|own| own.starts_with(&key))
+                    && (alert.has_unknown_filter || alert.conditions.iter().any(burns))
+            })
+        })
+        .map(|service| {
+            Finding::new(
+                format!("no alert watches the error budget of {}", service.name),
+                "errors that are too few for the alert on errors add up for weeks, and nobody hears of them",
+                "enable its google_monitoring_alert_policy with select_slo_burn_rate",
+            )
+        })
+        .collect()
+}
+
+pub(super) fn uptime_alerts(_: &Catalog, plan: &Plan) -> Vec<Finding> {
+    plan.uptime_checks
+        .iter()
+        .filter_map(|check| Some((&check.service, check.id.as_ref()?)))
+        .filter(|(_, id)| {
+            !is_undecided(plan)
+                && !conditions(plan)
+                    .any(|condition| condition.watches("uptime_check/check_passed", "check_id", id))
+        })
+        .map(|(service, id)| {
+            Finding::new(
+                format!("no alert watches {id}, the uptime check of {service}"),
+                "the check fails, and nobody hears of it",
+                "add its uptime_check_id to the filter of an enabled google_monitoring_alert_policy",
+            )
+        })
+        .collect()
+}
+
 pub(super) fn uptime(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let has_page = |service: &&ServiceEntry| service.routes.iter().any(|route| route.starts_with("GET "));
     let services = catalog.services.iter().filter(|service| service.public).filter(has_page);
     services
         .filter(|service| {
-            plan.service(&service.name).is_some() && !plan.uptime_checks.contains(&service.name)
+            plan.service(&service.name).is_some()
+                && !plan.uptime_checks.iter().any(|check| check.service == service.name)
         })
         .map(|service| {
             Finding::warning(

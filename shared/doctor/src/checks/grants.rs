@@ -14,6 +14,7 @@ const PUBLISH: &[&str] = &["roles/pubsub.publisher", "roles/pubsub.editor", "rol
 const SUBSCRIBE: &[&str] = &["roles/pubsub.subscriber", "roles/pubsub.editor", "roles/pubsub.admin"];
 const SIGN: &[&str] = &["roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountOpenIdTokenCreator"];
 pub(super) const INVOKE: &[&str] = &["roles/run.invoker", "roles/run.servicesInvoker", "roles/run.admin"];
+const READ_SECRET: &[&str] = &["roles/secretmanager.secretAccessor", "roles/secretmanager.admin"];
 /// They include the right to publish to every topic of the project.
 const PROJECT_WIDE: &[&str] = &["roles/editor", "roles/owner"];
 
@@ -229,14 +230,39 @@ pub(super) fn documents(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         .collect()
 }
 
+pub(super) fn excess_secrets(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let declares = |grant: &Grant, secret: &String| {
+        catalog.services.iter().any(|service| {
+            service.secrets.iter().any(|declared| secret.strip_prefix(&plan.prefix) == Some(&declared.secret))
+                && account(plan, &service.name).as_ref() == Some(&grant.member)
+        })
+    };
+    let is_to_a_service = |grant: &Grant| {
+        catalog.services.iter().any(|service| account(plan, &service.name).as_ref() == Some(&grant.member))
+    };
+    let mut findings = Vec::new();
+    for grant in plan.grants.iter().filter(|grant| READ_SECRET.contains(&grant.role.as_str())) {
+        let reach = match &grant.target {
+            GrantTarget::Secret(name) if !declares(grant, name) => name.as_str(),
+            GrantTarget::Project if is_to_a_service(grant) => "every secret of the project",
+            _ => continue,
+        };
+        findings.push(Finding::new(
+            format!("{} may read {reach}, which the catalog does not declare", grant.member.name()),
+            "more code than necessary can leak the secret",
+            format!("remove {}, or declare .secret in the service", grant.role),
+        ));
+    }
+    findings
+}
+
 pub(super) fn secrets(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    const READ: &[&str] = &["roles/secretmanager.secretAccessor", "roles/secretmanager.admin"];
     let mut findings = Vec::new();
     for service in catalog.services.iter().filter_map(|service| plan.service(&service.name)) {
         let member = account(plan, &service.name);
         for (variable, secret) in &service.secrets {
             let target = GrantTarget::Secret(secret.clone());
-            if member.as_ref().is_some_and(|member| plan.is_granted(&target, READ, member)) {
+            if member.as_ref().is_some_and(|member| plan.is_granted(&target, READ_SECRET, member)) {
                 continue;
             }
             let account = service.account.as_deref().unwrap_or(UNKNOWN);

@@ -11,10 +11,8 @@ fn deployed<'a>(catalog: &'a Catalog, plan: &'a Plan) -> impl Iterator<Item = &'
 
 pub(super) fn traffic(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let is_declared = |service: &CloudRunService| {
-        plan.canary.as_ref().is_some_and(|(percent, services)| {
-            service.newest_percent == *percent
-                && services.iter().any(|name| service.serves.as_ref() == Some(name))
-        })
+        let declared = service.serves.as_ref().and_then(|name| plan.newest_shares.get(name));
+        declared == Some(&service.newest_percent)
     };
     deployed(catalog, plan)
         .filter(|service| service.newest_percent < 100 && !is_declared(service))
@@ -46,16 +44,39 @@ pub(super) fn instances(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         .collect()
 }
 
+const PROBED: &str = "/healthz";
+
 pub(super) fn liveness(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
-    const PATH: &str = "/healthz";
+    probes(
+        catalog,
+        plan,
+        |service| Some(("liveness", service.liveness_path.as_ref()?)),
+        "Cloud Run restarts the container again and again, and deliveries in progress are lost",
+    )
+}
+
+pub(super) fn startup(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    probes(
+        catalog,
+        plan,
+        |service| Some(("startup", service.startup_path.as_ref()?)),
+        "no new instance becomes ready, and the next deployment fails",
+    )
+}
+
+fn probes(
+    catalog: &Catalog,
+    plan: &Plan,
+    probe: fn(&CloudRunService) -> Option<(&'static str, &String)>,
+    consequence: &'static str,
+) -> Vec<Finding> {
     deployed(catalog, plan)
-        .filter_map(|service| Some((service, service.liveness_path.as_ref()?)))
-        .filter(|(_, path)| *path != PATH)
-        .map(|(service, path)| {
+        .filter_map(|service| Some((&service.name, probe(service).filter(|(_, path)| *path != PROBED)?)))
+        .map(|(name, (kind, path))| {
             Finding::new(
-                format!("the liveness probe of {} calls {path}", service.name),
-                "Cloud Run restarts the container again and again, and deliveries in progress are lost",
-                format!("probe {PATH}, which every service answers"),
+                format!("the {kind} probe of {name} calls {path}"),
+                consequence,
+                format!("probe {PROBED}, which every service answers"),
             )
         })
         .collect()

@@ -131,6 +131,55 @@ pub(super) fn push_auth(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     findings
 }
 
+pub(super) fn relay_deadline(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let needed = catalog.timing.request_timeout_seconds;
+    let jobs = catalog.services.iter().flat_map(|service| plan.relay_jobs(&service.name));
+    jobs.filter_map(|job| Some((&job.name, job.deadline_seconds.filter(|given| *given < needed)?)))
+        .map(|(name, given)| {
+            Finding::new(
+                format!("{name} waits only {given} s for an answer"),
+                "a relay with many pending events counts as failed, and alerts fire while it works",
+                format!("set its attempt_deadline to {needed}s"),
+            )
+        })
+        .collect()
+}
+
+/// The services that sign and verify access tokens must agree on their issuer and their keys.
+pub(super) fn sign_in(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for variable in ["AUTH_ISSUER", "AUTH_JWKS"] {
+        let services = catalog.services.iter().filter_map(|service| plan.service(&service.name));
+        let mut users = services.filter_map(|service| {
+            let value = service.secrets.get(variable).map(String::as_str).or(service.variable(variable))?;
+            Some((&service.name, value))
+        });
+        let Some((first, expected)) = users.next() else { continue };
+        findings.extend(users.filter(|(_, actual)| *actual != expected).map(|(name, actual)| {
+            Finding::new(
+                format!("{variable} of {name} is {actual}, but {first} has {expected}"),
+                "the one rejects the access tokens that the other accepts: its users seem to be signed out",
+                format!("give both the same {variable}"),
+            )
+        }));
+    }
+    findings
+}
+
+pub(super) fn network(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let services = catalog.services.iter().filter_map(|service| plan.service(&service.name));
+    services
+        .filter(|service| service.uses_network)
+        .map(|service| {
+            Finding::warning(
+                format!("all outgoing traffic of {} goes to a network", service.name),
+                "without Private Google Access and Cloud NAT there, it reaches neither Firestore nor Stripe",
+                "set egress to PRIVATE_RANGES_ONLY, or make sure that the network has both",
+            )
+        })
+        .collect()
+}
+
 pub(super) fn relay_job(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let relays = catalog.services.iter().filter(|service| service.relays);
     let relays = relays.filter(|service| plan.service(&service.name).is_some());
@@ -207,6 +256,7 @@ pub(super) fn ingress(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         });
         let callers = match () {
             () if service.is_reachable => continue,
+            () if entry.public && service.needs_load_balancer && plan.balanced.contains(name) => continue,
             () if entry.public => "is public",
             () if entry.for_operators && has_operators => "has operators",
             () => continue,
@@ -214,7 +264,7 @@ pub(super) fn ingress(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         findings.push(Finding::new(
             format!("{name} {callers}, but accepts no calls from the internet"),
             "its callers get 404, whatever their token",
-            "set ingress to INGRESS_TRAFFIC_ALL; Cloud Run or the service still checks who calls",
+            "set ingress to INGRESS_TRAFFIC_ALL; Cloud Run or the service still checks who calls. Or set the variable domain",
         ));
     }
     findings

@@ -7,6 +7,8 @@ use crate::plan::{CloudRunService, GrantTarget, Member, Plan, Queue, UNKNOWN};
 
 const ENQUEUE: &[&str] = &["roles/cloudtasks.enqueuer", "roles/cloudtasks.admin"];
 const DELETE: &[&str] = &["roles/cloudtasks.taskDeleter", "roles/cloudtasks.admin"];
+/// In tasks a second. A slower queue needs minutes for the timers of a single sale.
+const LOWEST_RATE: f64 = 10.0;
 const ACT_AS: &[&str] = &["roles/iam.serviceAccountUser"];
 
 /// Each deployed service that sets timers, with the name in the catalog of its queue, and the queue.
@@ -51,6 +53,20 @@ pub(super) fn queues(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
                 format!("the queue {name} gives a task up after {limit}"),
                 "Cloud Tasks deletes the task, and its event is never published",
                 "set max_attempts to -1 and max_retry_duration to 0s: then a task is tried for 31 days",
+            ));
+        }
+        if let Some(rate) = queue.tasks_per_second.filter(|rate| *rate < LOWEST_RATE) {
+            findings.push(Finding::new(
+                format!("the queue {name} starts only {rate} tasks a second"),
+                "when many timers are due, their events are published late",
+                "remove rate_limits: the default is 500 tasks a second",
+            ));
+        }
+        if queue.overrides_tasks {
+            findings.push(Finding::new(
+                format!("the queue {name} overrides the requests of its tasks"),
+                "the tasks no longer publish their events to Pub/Sub as the service has written them",
+                "remove http_target",
             ));
         }
         // A plan does not know the full name of a new queue. The variable is empty then.

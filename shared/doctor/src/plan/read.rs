@@ -1,12 +1,14 @@
 //! Converts Terraform's resources to the parts of a plan.
 
+use std::collections::BTreeMap;
+
 use catalog::Catalog;
 use serde_json::Value;
 
 use super::{
     super::terraform::{Document, Resource, seconds},
     Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Job, Queue, Subscription,
-    Token, Topic, Wrapping, grants,
+    Token, Topic, UptimeCheck, Wrapping, grants,
 };
 
 /// The defaults of Pub/Sub and Cloud Run for absent settings.
@@ -89,23 +91,30 @@ impl Reader<'_> {
             posts: resource.text("/http_target/0/http_method").is_none_or(|method| method == "POST"),
             paused: resource.is_true("/paused"),
             schedule: resource.text("/schedule").unwrap_or_default().to_owned(),
+            deadline_seconds: resource.seconds("/attempt_deadline"),
             delivery: self.delivery(resource, "/http_target/0/uri", "/http_target/0/oidc_token", services),
         }
     }
 
-    /// The service that an uptime check calls.
-    pub(super) fn uptime_check(&self, resource: &Resource, services: &[CloudRunService]) -> Option<String> {
+    pub(super) fn uptime_check(
+        &self,
+        resource: &Resource,
+        services: &[CloudRunService],
+    ) -> Option<UptimeCheck> {
         const LABELS: &str = "/monitored_resource/0/labels";
-        match resource.text(&format!("{LABELS}/host")) {
+        let service = match resource.text(&format!("{LABELS}/host")) {
             Some(host) => {
                 let is_host = |url: &String| url.strip_prefix("https://") == Some(host);
-                services
-                    .iter()
-                    .find(|service| service.urls.iter().any(is_host))
-                    .map(|service| service.name.clone())
+                // Behind a load balancer, all services have the host of its domain.
+                let is_key = |service: &&CloudRunService| {
+                    service.needs_load_balancer && service.serves.as_deref() == resource.index()
+                };
+                let by_host = services.iter().find(|service| service.urls.iter().any(is_host));
+                by_host.or_else(|| services.iter().find(is_key))?.name.clone()
             }
-            None => self.name(resource, LABELS),
-        }
+            None => self.name(resource, LABELS)?,
+        };
+        Some(UptimeCheck { service, id: resource.text("/uptime_check_id").map(str::to_owned) })
     }
 
     fn delivery(
@@ -148,6 +157,9 @@ pub(super) fn service(resource: &Resource) -> CloudRunService {
         Some((variable["name"].as_str()?.to_owned(), last_segment(secret)))
     };
     let variables = resource.list(&format!("{CONTAINER}/env"));
+    let path = |probe: &str| {
+        resource.text(&format!("{CONTAINER}/{probe}_probe/0/http_get/0/path")).map(str::to_owned)
+    };
     CloudRunService {
         name: name(resource),
         project: resource.text("/project").map(str::to_owned),
@@ -163,12 +175,13 @@ pub(super) fn service(resource: &Resource) -> CloudRunService {
         urls: resource.text("/uri").map(str::to_owned).into_iter().chain(resource.texts("/urls")).collect(),
         is_open: resource.is_true("/invoker_iam_disabled"),
         is_reachable: resource.text("/ingress").is_none_or(|ingress| ingress == "INGRESS_TRAFFIC_ALL"),
+        needs_load_balancer: resource.text("/ingress") == Some("INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"),
         has_no_url: resource.is_true("/default_uri_disabled"),
         is_stopped: resource.number("/scaling/0/manual_instance_count") == Some(0)
             && resource.text("/scaling/0/scaling_mode") == Some("MANUAL"),
-        liveness_path: resource
-            .text(&format!("{CONTAINER}/liveness_probe/0/http_get/0/path"))
-            .map(str::to_owned),
+        startup_path: path("startup"),
+        liveness_path: path("liveness"),
+        uses_network: resource.text("/template/0/vpc_access/0/egress") == Some("ALL_TRAFFIC"),
         newest_percent: newest_percent(resource.list("/traffic")),
     }
 }
@@ -182,11 +195,14 @@ fn newest_percent(traffic: &[Value]) -> u64 {
     traffic.iter().filter(|share| share["type"] == NEWEST).filter_map(|share| share["percent"].as_u64()).sum()
 }
 
-/// Without the variables, or with 100 %, a plan declares no canary.
-pub(super) fn canary(document: &Document) -> Option<(u64, Vec<String>)> {
-    let percent = document.variable("canary_percent")?.as_u64().filter(|percent| *percent < 100)?;
-    let revisions = document.variable("stable_revisions")?.as_object()?;
-    Some((percent, revisions.keys().cloned().collect()))
+/// A plan declares the shares of older revisions. The newest one gets the rest.
+pub(super) fn newest_shares(document: &Document) -> BTreeMap<String, u64> {
+    let Some(Value::Object(services)) = document.variable("older_shares") else { return BTreeMap::new() };
+    let rest = |shares: &Value| {
+        let shares = shares.as_object()?.values().filter_map(Value::as_u64);
+        100_u64.checked_sub(shares.sum())
+    };
+    services.iter().filter_map(|(service, shares)| Some((service.clone(), rest(shares)?))).collect()
 }
 
 pub(super) fn queue(resource: &Resource) -> Queue {
@@ -200,6 +216,8 @@ pub(super) fn queue(resource: &Resource) -> Queue {
             .unwrap_or(default::MAX_TASK_ATTEMPTS),
         max_retry_seconds: resource.seconds("/retry_config/0/max_retry_duration").unwrap_or_default(),
         is_paused: resource.text("/desired_state") == Some("PAUSED"),
+        tasks_per_second: resource.value("/rate_limits/0/max_dispatches_per_second").and_then(Value::as_f64),
+        overrides_tasks: !resource.list("/http_target").is_empty(),
     }
 }
 
@@ -249,8 +267,14 @@ pub(super) fn alert(resource: &Resource) -> Alert {
             is_share: threshold["denominator_filter"].as_str().is_some_and(|filter| !filter.is_empty()),
         })
     };
+    let is_unknown = |condition: &Value| {
+        let threshold = &condition["condition_threshold"][0];
+        threshold.is_object() && threshold["filter"].is_null()
+    };
     Alert {
         address: resource.address().to_owned(),
+        key: resource.index().map(str::to_owned),
+        has_unknown_filter: resource.list("/conditions").iter().any(is_unknown),
         enabled: resource.value("/enabled") != Some(&Value::Bool(false)),
         has_channel: !resource.is_empty("notification_channels"),
         conditions: resource.list("/conditions").iter().filter_map(condition).collect(),

@@ -48,6 +48,15 @@ const INVOKE_GRANT: &str = "google_cloud_run_v2_service_iam_member.delivery[\"cr
 const ACKNOWLEDGE_GRANT: &str =
     "google_pubsub_subscription_iam_member.agent_acknowledges[\"crm-service-user-events\"]";
 
+/// The change that the variable `domain` makes.
+pub(crate) fn put_behind_load_balancer(document: &mut Value) {
+    values(document, USER_SERVICE)["ingress"] = json!("INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER");
+    let group = json!({ "cloud_run": [{ "service": "staging-user-service" }] });
+    add(document, "google_compute_region_network_endpoint_group", group);
+    let check = values(document, "google_monitoring_uptime_check_config.public[\"user-service\"]");
+    check["monitored_resource"][0]["labels"]["host"] = json!("api.example.com");
+}
+
 /// The resources of a plan or of a state.
 fn resources(document: &mut Value) -> &mut Vec<Value> {
     let values = if document["values"].is_null() { "planned_values" } else { "values" };

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     ACKNOWLEDGE_GRANT, ALERT, BACKLOG_ALERT, CRM, CRM_SERVICE, Case, HOLDER, RELAY, USER_SERVICE, add,
-    condition, env, remove, replace_env, run, values,
+    condition, env, push, remove, replace_env, run, values,
 };
 
 /// The doctor misses those without an expected finding.
@@ -208,8 +208,99 @@ pub(crate) fn deployments() -> Vec<Case> {
             |input| remove(input, ACKNOWLEDGE_GRANT),
             &["grant-acknowledge: Pub/Sub may not acknowledge messages of staging-crm-service-user-events"],
         ),
+        (
+            |input| {
+                run(input, "crm-service")["containers"][0]["startup_probe"] =
+                    json!([{ "http_get": [{ "path": "/" }] }]);
+            },
+            &["startup: the startup probe of staging-crm-service calls /"],
+        ),
         // All outgoing traffic goes to a network, which may have no way to Google.
-        (|input| run(input, "crm-service")["vpc_access"] = json!([{ "egress": "ALL_TRAFFIC" }]), &[]),
+        (
+            |input| run(input, "crm-service")["vpc_access"] = json!([{ "egress": "ALL_TRAFFIC" }]),
+            &["network: warning: all outgoing traffic of staging-crm-service goes to a network"],
+        ),
+        (
+            |input| values(input, RELAY)["attempt_deadline"] = json!("15s"),
+            &["relay-deadline: staging-user-service-relay waits only 15 s for an answer"],
+        ),
+        (
+            |input| {
+                replace_env(input, "user-service", "AUTH_ISSUER", &[("AUTH_ISSUER", "https://a.example")]);
+                replace_env(input, "crm-service", "AUTH_ISSUER", &[("AUTH_ISSUER", "https://b.example")]);
+            },
+            &[
+                "sign-in: AUTH_ISSUER of staging-crm-service is https://b.example, but staging-user-service has https://a.example",
+            ],
+        ),
+        (
+            |input| {
+                for (service, secret) in [("user-service", "auth-jwks"), ("crm-service", "old-jwks")] {
+                    let name = "AUTH_JWKS";
+                    replace_env(input, service, name, &[]);
+                    let source = json!([{ "secret_key_ref": [{ "secret": secret }] }]);
+                    let variable = json!({ "name": name, "value_source": source });
+                    push(&mut run(input, service)["containers"][0]["env"], variable);
+                    let member =
+                        format!("serviceAccount:staging-{service}@demo-project.iam.gserviceaccount.com");
+                    let role = "roles/secretmanager.secretAccessor";
+                    let grant = json!({ "secret_id": secret, "role": role, "member": member });
+                    add(input, "google_secret_manager_secret_iam_member", grant);
+                }
+            },
+            &[
+                "sign-in: AUTH_JWKS of staging-crm-service is old-jwks, but staging-user-service has auth-jwks",
+                "excess-secret: staging-user-service@demo-project.iam.gserviceaccount.com may read auth-jwks, which the catalog does not declare",
+                "excess-secret: staging-crm-service@demo-project.iam.gserviceaccount.com may read old-jwks, which the catalog does not declare",
+            ],
+        ),
+        // A service reads the secret of another one.
+        (
+            |input| {
+                let grant = json!({
+                    "secret_id": "staging-mail-url", "role": "roles/secretmanager.secretAccessor",
+                    "member": "serviceAccount:staging-user-service@demo-project.iam.gserviceaccount.com"
+                });
+                add(input, "google_secret_manager_secret_iam_member", grant);
+            },
+            &[
+                "excess-secret: staging-user-service@demo-project.iam.gserviceaccount.com may read staging-mail-url, which the catalog does not declare",
+            ],
+        ),
+        (
+            |input| {
+                let grant = json!({
+                    "project": "demo-project", "role": "roles/secretmanager.secretAccessor",
+                    "member": "serviceAccount:staging-user-service@demo-project.iam.gserviceaccount.com"
+                });
+                add(input, "google_project_iam_member", grant);
+            },
+            &[
+                "excess-secret: staging-user-service@demo-project.iam.gserviceaccount.com may read every secret of the project, which the catalog does not declare",
+            ],
+        ),
+        (
+            |input| remove(input, "google_monitoring_alert_policy.errors"),
+            &[
+                "error-alert: no alert watches the errors of staging-user-service",
+                "error-alert: no alert watches the errors of staging-crm-service",
+            ],
+        ),
+        (
+            |input| {
+                for speed in ["fast", "slow"] {
+                    let alert =
+                        format!("google_monitoring_alert_policy.budget_burn[\"user-service/{speed}\"]");
+                    values(input, &alert)["enabled"] = json!(false);
+                }
+            },
+            &["budget-alert: no alert watches the error budget of staging-user-service"],
+        ),
+        // No load balancer calls it.
+        (
+            |input| values(input, USER_SERVICE)["ingress"] = json!("INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"),
+            &["ingress: staging-user-service is public, but accepts no calls from the internet"],
+        ),
         // A deny policy overrides all grants.
         (
             |input| {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CRM, CRM_SERVICE, Case, USER_SERVICE, add, expressions, values};
+use super::{CRM, CRM_SERVICE, Case, RELAY, USER_SERVICE, add, expressions, values};
 
 /// The plan of a first deployment knows these values only as references.
 pub(crate) fn plans() -> Vec<Case> {
@@ -88,11 +88,12 @@ pub(crate) fn plans() -> Vec<Case> {
     ]
 }
 
+const UPTIME_ALERT: &str = "google_monitoring_alert_policy.uptime[\"user-service\"]";
+
 /// A canary that the variables declare for crm-service.
 pub(crate) fn declare_canary(plan: &mut Value, percent: u64) {
-    plan["variables"]["canary_percent"]["value"] = json!(percent);
-    plan["variables"]["stable_revisions"]["value"] =
-        json!({ "crm-service": "staging-crm-service-00007-abc" });
+    plan["variables"]["older_shares"]["value"] =
+        json!({ "crm-service": { "staging-crm-service-00007-abc": 100 - percent } });
 }
 
 /// Gives the newest revision a share of the traffic.
@@ -131,6 +132,30 @@ pub(crate) fn states() -> Vec<Case> {
                 add(input, "google_pubsub_subscription", copy);
             },
             &["second-delivery: copy pushes to staging-crm-service, and the catalog does not declare it"],
+        ),
+        // The relay calls another route.
+        (
+            |input| {
+                let uri = values(input, RELAY)["http_target"][0]["uri"].clone();
+                let uri = uri.as_str().unwrap_or_default().replace("/relay", "/users");
+                values(input, RELAY)["http_target"][0]["uri"] = json!(uri);
+            },
+            &["relay-job: no Cloud Scheduler job calls POST /relay of staging-user-service"],
+        ),
+        // The plan of a first deployment does not know what these alerts watch.
+        (
+            |input| values(input, "google_monitoring_alert_policy.timers[0]")["enabled"] = json!(false),
+            &["timer-alert: no alert watches staging-user-service-timers-36136c"],
+        ),
+        (
+            |input| {
+                values(input, UPTIME_ALERT)["conditions"][0]["condition_threshold"][0]["filter"] = json!(
+                    "metric.type = \"monitoring.googleapis.com/uptime_check/check_passed\" AND metric.labels.check_id = \"another\""
+                );
+            },
+            &[
+                "uptime-alert: no alert watches stub-uptime-check-id, the uptime check of staging-user-service",
+            ],
         ),
     ]
 }

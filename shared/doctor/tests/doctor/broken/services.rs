@@ -12,6 +12,8 @@ pub(crate) fn services() -> Vec<Case> {
                 "missing: the service staging-crm-service is missing",
                 "excess-publish: staging-crm-service@demo-project.iam.gserviceaccount.com may publish to staging-user-events, which the catalog does not declare",
                 "excess-publish: staging-crm-service@demo-project.iam.gserviceaccount.com may publish to staging-crm-service-dead-letter, which the catalog does not declare",
+                "excess-secret: staging-crm-service@demo-project.iam.gserviceaccount.com may read staging-mail-url, which the catalog does not declare",
+                "excess-secret: staging-crm-service@demo-project.iam.gserviceaccount.com may read staging-stripe-secret-key, which the catalog does not declare",
             ],
         ),
         (

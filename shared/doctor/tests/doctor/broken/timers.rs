@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, QUEUE, env, remove, values};
+use super::{Case, QUEUE, condition, env, remove, values};
 
 const ACCOUNT: &str = "staging-user-service@demo-project.iam.gserviceaccount.com";
 
@@ -14,6 +14,9 @@ fn name_queue(input: &mut Value) {
         let grant = format!("google_cloud_tasks_queue_iam_member.timers[\"user-service/{role}\"]");
         values(input, &grant)["name"] = json!(NAME);
     }
+    condition(input, "google_monitoring_alert_policy.timers[0]")["filter"] = json!(format!(
+        "metric.type = \"cloudtasks.googleapis.com/queue/task_attempt_count\" AND resource.labels.queue_id = \"{NAME}\""
+    ));
     *env(input, "user-service", "TIMER_QUEUE") =
         json!(format!("projects/demo-project/locations/us-central1/queues/{NAME}"));
 }
@@ -60,6 +63,21 @@ pub(crate) fn timers() -> Vec<Case> {
                 values(input, QUEUE)["retry_config"][0]["max_retry_duration"] = json!("3600s");
             },
             &["timer-queue: the queue staging-user-service-timers-1 gives a task up after 3600 s"],
+        ),
+        (
+            |input| {
+                name_queue(input);
+                values(input, QUEUE)["rate_limits"] = json!([{ "max_dispatches_per_second": 0.1 }]);
+            },
+            &["timer-queue: the queue staging-user-service-timers-1 starts only 0.1 tasks a second"],
+        ),
+        (
+            |input| {
+                name_queue(input);
+                values(input, QUEUE)["http_target"] =
+                    json!([{ "uri_override": [{ "host": "example.com" }] }]);
+            },
+            &["timer-queue: the queue staging-user-service-timers-1 overrides the requests of its tasks"],
         ),
         (
             |input| {
