@@ -24,7 +24,7 @@ resources.extra_apis[:] = [
 ]
 
 # The routes are made from the list.
-from localstripe.server import app  # noqa: E402
+from localstripe.server import app
 
 # Key -> the request and its answer.
 answers = {}
