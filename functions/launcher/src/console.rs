@@ -1,15 +1,15 @@
 //! What the console of the local stack shows and offers: the parts that only the systems and the outside world know.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 use effects::{
     mail::{LocalMail, mailbox},
-    payments::{LocalCharge, LocalFaults, Money, Outcome, local_charges},
+    payments::{LOCAL_GATEWAY, LocalCharge, LocalFaults, Money, Outcome, local_charges},
 };
 use local::{Attachment, Mail, Payment, Stack, Switch, Try};
 use pushbox::{
-    audit::Balance,
-    store::{Store, StoreError},
+    audit::{Balance, documents},
+    store::{Store, StoreError, Stored},
 };
 
 /// The number of documents that are read at once.
@@ -47,11 +47,14 @@ pub(crate) fn switches(faults: &LocalFaults) -> [Switch; 2] {
     ]
 }
 
-fn tries() -> [Try; 3] {
-    let (sign_up, order) = (signup::TRY_SIGN_UP, shop::TRY_ORDER);
+fn tries() -> [Try; 5] {
+    let (sign_up, order, offer) = (signup::TRY_SIGN_UP, shop::TRY_ORDER, ticketing::TRY_OFFER);
+    let declined = shop::TRY_DECLINED_ORDER;
     [
         Try {
             id: "sign-up",
+            system: "signup",
+            account: None,
             label: "Sign up",
             about: "A new user gets a mail, a contact and one charge. No service knows the others.",
             path: sign_up.0,
@@ -59,31 +62,81 @@ fn tries() -> [Try; 3] {
         },
         Try {
             id: "order",
+            system: "shop",
+            account: None,
             label: "Order a teapot",
             about: "The shop takes a teapot from its stock, charges the customer and mails an invoice.",
             path: order.0,
             body: order.1,
         },
         Try {
+            id: "declined-order",
+            system: "shop",
+            account: None,
+            label: "Use a bad card",
+            about: "The same order, but the card is declined: the shop cancels the order, returns the teapot and mails why.",
+            path: declined.0,
+            body: declined.1,
+        },
+        Try {
             id: "poison",
+            system: "signup",
+            account: None,
             label: "Publish poison",
-            about: "A message that no service can read. Each consumer rejects it at once, as a dead letter.",
+            about: "A message that no service can read. Each consumer rejects it at once, as a dead letter. No repair makes \
+                    it readable, so a replay only makes the letter again.",
             path: "/v1/projects/local/topics/user-events:publish",
             // The data is "not JSON" in base64.
             body: r#"{"messages":[{"data":"bm90IEpTT04="}]}"#,
         },
+        Try {
+            id: "ticket",
+            system: "ticketing",
+            label: "Offer a ticket",
+            about: "A seller opens an account and offers a ticket. The README shows how buyers compete for it.",
+            account: Some(ticketing::TRY_ACCOUNT),
+            path: offer.0,
+            body: offer.1,
+        },
     ]
 }
 
-async fn balances(store: Arc<dyn Store>) -> Vec<Balance> {
+async fn balances(store: Arc<dyn Store>) -> Vec<(&'static str, Balance)> {
     let all = async {
-        let (signup, shop) = (signup::balances(&*store).await?, shop::balances(&*store).await?);
-        Ok::<_, StoreError>([signup, shop, ticketing::balances(&*store).await?].concat())
+        let (mut signup, mut shop) = (signup::balances(&*store).await?, shop::balances(&*store).await?);
+        signup.push(charged_once(&*store, "billing-service").await?);
+        shop.push(charged_once(&*store, "payment-service").await?);
+        let systems =
+            [("signup", signup), ("shop", shop), ("ticketing", ticketing::balances(&*store).await?)];
+        let named =
+            |(system, balances): (_, Vec<Balance>)| balances.into_iter().map(move |one| (system, one));
+        Ok::<_, StoreError>(systems.into_iter().flat_map(named).collect())
     };
     all.await.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot count the documents");
         Vec::new()
     })
+}
+
+/// The charges at the local gateway that a service asked for, and those that it has recorded.
+async fn charged_once(store: &dyn Store, service: &str) -> Result<Balance, StoreError> {
+    let recorded = documents(store, service, "charges").await?;
+    let at_gateway = documents(store, LOCAL_GATEWAY, "charges").await?;
+    let ids: BTreeSet<&str> = recorded.iter().map(|charge| &*charge.id).collect();
+    let is_for_service = |charge: &&Stored| {
+        let reference = charge.fields.get("payment").and_then(|payment| payment["reference"].as_str());
+        reference.is_some_and(|reference| ids.contains(reference))
+    };
+    let is_over = |charge: &&Stored| {
+        let is = |field: &str, text: &str| charge.fields.get(field).is_some_and(|value| value == text);
+        is("gateway", "local") && !is("status", "pending")
+    };
+    let terms = vec![
+        ("at the gateway", at_gateway.iter().filter(is_for_service).count() as u64),
+        ("recorded", recorded.iter().filter(is_over).count() as u64),
+    ];
+    let balance = Balance::equal("Every charge at the gateway is recorded once.", terms);
+    Ok(balance.counted_from(&[&recorded, &at_gateway]))
 }
 
 /// The local mailbox, the newest mail first.
@@ -151,7 +204,7 @@ async fn all_charges(store: &dyn Store) -> Result<Vec<Payment>, StoreError> {
     }
 }
 
-fn payment(key: String, LocalCharge { charged_at, payment, outcome }: LocalCharge) -> Payment {
+fn payment(key: String, LocalCharge { charged_at, payment, outcome, asked }: LocalCharge) -> Payment {
     let Money { minor, currency } = &payment.amount;
     let declined = match outcome {
         Outcome::Paid { .. } => None,
@@ -163,6 +216,7 @@ fn payment(key: String, LocalCharge { charged_at, payment, outcome }: LocalCharg
         reference: payment.reference,
         amount: format!("{}.{:02} {}", minor / 100, minor % 100, currency.as_str().to_uppercase()),
         method: payment.method,
+        asked,
         declined,
     }
 }

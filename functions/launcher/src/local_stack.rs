@@ -2,7 +2,11 @@
 
 use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, http::Request};
+use axum::{
+    Router,
+    body::Body,
+    http::{Request, header::HOST},
+};
 use catalog::Catalog;
 use effects::payments::LocalFaults;
 use local::{Broker, DeliveryPolicy, Emulator, Stack, Tasks};
@@ -26,6 +30,12 @@ use crate::{
     systems,
 };
 
+/// The most bytes of documents in memory.
+const MOST_DOCUMENTS: usize = 512 << 20;
+
+/// The most bytes of receipts in memory whose handling is over.
+const MOST_RECEIPTS: usize = 128 << 20;
+
 pub(crate) async fn run() -> Result<(), String> {
     start_logging()?;
     let cloud = Cloud::from_env(Some("local"))?;
@@ -36,12 +46,13 @@ pub(crate) async fn run() -> Result<(), String> {
     let port = listener.local_addr().map_err(|error| error.to_string())?.port();
 
     let offset = Offset::default();
+    let memory = Arc::new(Memory::bounded(Clock::moved_by(offset.clone()), MOST_RECEIPTS));
     let store: Arc<dyn Store> = match &cloud.firestore_emulator {
         Some(host) => {
             expect_firestore(host).await?;
             Arc::new(cloud.firestore())
         }
-        None => Arc::new(Memory::new(Clock::moved_by(offset.clone()))),
+        None => memory.clone(),
     };
     let background = TaskTracker::new();
     let catalog = systems::catalog()?;
@@ -80,6 +91,10 @@ pub(crate) async fn run() -> Result<(), String> {
         }
     };
     let stack = if is_in_memory { stack.with_clock(offset) } else { stack };
+    let stack = match cloud.firestore_emulator {
+        Some(_) => stack,
+        None => stack.with_memory(memory, MOST_DOCUMENTS, MOST_RECEIPTS),
+    };
     let stack = console::furnish(host(stack, ports, port)?, &store, &cloud.project, port);
     seed(&stack.app()).await;
 
@@ -119,13 +134,15 @@ fn host(stack: Stack, mut ports: Ports, port: u16) -> Result<Stack, String> {
         let systems = systems::configured(&outside, auth, &of_gateway)?;
         Ok::<_, String>(systems.into_iter().flat_map(|system| system.services))
     };
-    let routes: Vec<_> = configured()?.map(|service| (service.name(), service.all_routes())).collect();
+    let services: Vec<_> = configured()?.collect();
+    let routes = services.iter().map(|service| (service.name(), service.all_routes()));
+    let points = services.iter().map(|service| (service.name(), service.fault_points()));
     // A restarted service is built anew, but the outside world stays.
     let build = move |name: &str, ports: Ports| {
         let service = configured().ok()?.find(|service| service.name() == name)?;
         Some(service.app(ports, PushAuth::None))
     };
-    let stack = stack.with_services(&ports, build).with_routes(routes);
+    let stack = stack.with_services(&ports, build).with_routes(routes).with_fault_points(points);
     Ok(stack.with_switches(console::switches(&faults)))
 }
 
@@ -133,7 +150,8 @@ fn host(stack: Stack, mut ports: Ports, port: u16) -> Result<Stack, String> {
 async fn seed(app: &Router) {
     for (path, body) in shop::SEED {
         // The emulators outlive this process. Because of the key, the next start adds no second stock.
-        let request = Request::put(path).header("idempotency-key", "seed").body(Body::from(body));
+        let request = Request::put(path).header(HOST, "localhost").header("idempotency-key", "seed");
+        let request = request.body(Body::from(body));
         let Ok(request) = request else { continue };
         let answer = app.clone().oneshot(request).await.unwrap_or_else(|never| match never {});
         if !answer.status().is_success() {

@@ -52,6 +52,12 @@ pub const TRY_ORDER: (&str, &str) = (
     r#"{"customerEmail":"ada@example.com","lines":[{"sku":"teapot","quantity":1}],"paymentMethod":"pm_card_visa"}"#,
 );
 
+/// An order whose card is declined.
+pub const TRY_DECLINED_ORDER: (&str, &str) = (
+    "/order-api/orders",
+    r#"{"customerEmail":"ada@example.com","lines":[{"sku":"teapot","quantity":1}],"paymentMethod":"pm_card_visa_chargeDeclined"}"#,
+);
+
 /// All services of the system.
 #[must_use]
 pub fn system(config: Config) -> System {

@@ -43,6 +43,17 @@ pub const TICKET_LOCK_MINUTES: u32 = 15;
 /// The time in which a paid order can be cancelled, unless the configuration says otherwise.
 pub const TICKET_REFUND_HOURS: u32 = 24;
 
+/// Requests to try first: the path and the body of a seller's sign-up, and of an offer. `{number}` and `{run}` differ
+/// each time.
+pub const TRY_ACCOUNT: (&str, &str) = (
+    "/auth-service/signup",
+    r#"{"email":"seller{number}-{run}@example.com","password":"correct horse battery"}"#,
+);
+
+/// See [`TRY_ACCOUNT`].
+pub const TRY_OFFER: (&str, &str) =
+    ("/ticket-service/tickets", r#"{"title":"Ghost, row {number}","price":{"minor":4500,"currency":"eur"}}"#);
+
 /// All services of the system.
 #[must_use]
 pub fn system(config: Config) -> System {

@@ -12,7 +12,7 @@ use std::{
 
 pub use deadline::Deadline;
 pub use events::{Currency, InvalidCurrency, Money};
-pub use local_gateway::{LocalCharge, local_charges};
+pub use local_gateway::{LOCAL_GATEWAY, LocalCharge, local_charges};
 use pushbox::{Clock, Failure, store::Store};
 use serde::{Deserialize, Serialize};
 

@@ -15,6 +15,7 @@ mod mailbox;
 mod map;
 mod overview;
 mod payments;
+mod problems;
 mod send;
 mod services;
 mod stream;
@@ -22,7 +23,6 @@ mod tree;
 
 use axum::{
     Router,
-    middleware::from_fn,
     response::Response,
     routing::{get, post},
 };
@@ -33,8 +33,10 @@ use crate::Stack;
 
 pub(crate) use extras::Extras;
 pub use extras::{Payment, Switch, Try};
+pub(crate) use guard::refuse_other_sites;
+pub(crate) use problems::explain;
 
-/// All pages, the stream and the actions. A browser that shows another site gets nothing from them.
+/// All pages, the stream and the actions.
 pub(crate) fn routes() -> Router<Stack> {
     Router::new()
         .route("/", get(overview::show))
@@ -64,7 +66,6 @@ pub(crate) fn routes() -> Router<Stack> {
         .route("/_local/mailbox", get(mailbox::show))
         .route("/_local/mailbox/{id}", get(mailbox::show_mail))
         .route("/_local/payments", get(payments::show))
-        .route_layer(from_fn(guard::refuse_other_sites))
 }
 
 /// The routes of a service.

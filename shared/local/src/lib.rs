@@ -6,7 +6,8 @@
 //! | publish messages and push them | [`Broker`] |
 //! | serve all services on one port | [`Stack`] |
 //! | use Google's Pub/Sub emulator instead of the broker | [`Emulator`] |
-//! | kill services and start them again | [`Stack::with_services`] |
+//! | kill services and start them again | [`Stack::with_services`], [`Stack::with_fault_points`] |
+//! | bound the documents in memory | [`Stack::with_memory`] |
 //! | show mails, payments and balances in the console | [`Stack::with_mailbox`], [`Stack::with_payments`], [`Stack::with_balances`] |
 //! | offer actions in the console | [`Try`], [`Switch`], [`Stack::with_clock`] |
 //! | set timers, and offer the API of Cloud Tasks | [`Tasks`] |
@@ -22,6 +23,7 @@ mod mails;
 mod process;
 mod pushes;
 mod rest;
+mod room;
 mod stack;
 mod state;
 pub mod tasks;

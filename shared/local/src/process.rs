@@ -4,20 +4,23 @@
 mod faults;
 mod ports;
 
-pub(crate) use faults::Faults;
+pub(crate) use faults::{Faults, MOST_LATENCY_MILLIS};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::{
     Router,
     extract::Request,
-    http::StatusCode,
+    http::{HeaderName, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
 };
 use pushbox::{Crash, Ports, Problem};
 use tower::ServiceExt;
 
 use crate::journal::{Change, Journal};
+
+/// The header of an answer that the stack gives for a service that is down: why it is down.
+pub(crate) const DOWN: HeaderName = HeaderName::from_static("local-down");
 
 /// Builds the app of a service on these ports.
 type Build = Box<dyn Fn(Ports) -> Option<Router> + Send + Sync>;
@@ -84,6 +87,11 @@ impl Process {
         self.running() == Running::Up
     }
 
+    /// The fault point at which it was killed, in words.
+    pub(crate) fn killed_at(&self) -> Option<&'static str> {
+        self.life().crash.reached().and_then(Crash::place)
+    }
+
     pub(crate) fn can_be_killed(&self) -> bool {
         self.build.is_some()
     }
@@ -132,7 +140,9 @@ impl Process {
         let down = |why: &str| {
             // Pub/Sub treats this answer like a missing instance: it delivers again later.
             let detail = format!("{name} is {why}. POST /_local/services/{name}/start starts it.");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
+            let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
+            response.headers_mut().extend(HeaderValue::from_str(why).ok().map(|why| (DOWN, why)));
+            response
         };
         if crash.has_happened() {
             return down("killed");
@@ -155,7 +165,8 @@ impl Process {
             biased;
             () = crash.happens() => {
                 self.journal.note(Change::Other);
-                down("killed")
+                let place = crash.reached().and_then(Crash::place);
+                down(&place.map_or_else(|| "killed".to_owned(), |place| format!("killed {place}")))
             }
             response = answer => response,
         }

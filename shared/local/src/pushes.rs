@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use crate::{
     broker::{Fate, Outcome, Published, RecentEvent, RecentEvents, Stage},
+    process::DOWN,
     rest::LARGEST_BODY,
 };
 
@@ -128,7 +129,9 @@ impl Pushes {
             _ if status == StatusCode::NO_CONTENT || status == StatusCode::OK => Stage::Acked,
             _ => Stage::Retrying,
         };
-        let failure = (stage == Stage::Retrying).then(|| format!("answered {}", status.as_u16()));
+        let down = response.headers().get(DOWN).and_then(|why| Some(why.to_str().ok()?.to_owned()));
+        let answered = || down.unwrap_or_else(|| format!("answered {}", status.as_u16()));
+        let failure = (stage == Stage::Retrying).then(answered);
         self.act(|recent| {
             recent.update(number, subscription, |fate| {
                 (fate.stage, fate.outcome, fate.failure) = (stage, outcome, failure);

@@ -7,6 +7,7 @@ use axum::{
     body::Body,
     extract::{Path, Request, State},
     http::{HeaderMap, Method, StatusCode, Uri, header::ACCEPT, uri::PathAndQuery},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -28,7 +29,7 @@ use crate::{
     mails,
     process::Process,
     pushes::Pushes,
-    rest, state,
+    rest, room, state,
 };
 
 /// The interval of Cloud Scheduler in the cloud.
@@ -151,7 +152,7 @@ impl Stack {
         self
     }
 
-    /// The router for the whole port.
+    /// The router for the whole port. It refuses requests that another site makes a browser send.
     pub fn app(&self) -> Router {
         let pubsub = match &self.transport {
             Transport::Broker(broker) => rest::router(broker.clone()),
@@ -167,6 +168,9 @@ impl Stack {
             .with_state(self.clone())
             .merge(pubsub)
             .merge(self.tasks.clone().map(|tasks| tasks.app()).unwrap_or_default())
+            .layer(from_fn_with_state(self.clone(), room::refuse_when_full))
+            .layer(from_fn_with_state(self.clone(), console::refuse_other_sites))
+            .layer(from_fn_with_state(self.clone(), console::explain))
     }
 
     /// Pushes to the services on `port` of this machine, and makes them relay pending events, until

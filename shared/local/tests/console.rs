@@ -20,7 +20,10 @@ use pushbox::{
 use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 #[derive(Serialize, Deserialize)]
 struct Charge {
@@ -99,13 +102,20 @@ struct Console {
 
 impl Console {
     async fn start() -> Self {
+        Self::with_documents(1 << 20, 1 << 20).await
+    }
+
+    /// With these bounds of the documents in memory.
+    async fn with_documents(most_documents: usize, most_receipts: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
         let charging = Charging::default();
         let catalog = Catalog::of(&[System { name: "signup", services: services(&charging) }]);
         let offset = Offset::default();
         let clock = Clock::moved_by(offset.clone());
         let now = clock.clone();
         let broker = Broker::with_clock(&catalog, DeliveryPolicy::local(), move || now.now()).unwrap();
-        let store = Arc::new(Memory::new(clock.clone()));
+        let store = Arc::new(Memory::bounded(clock.clone(), most_receipts));
         let mut ports = Ports::new(store.clone(), Arc::new(broker.clone()));
         ports.clock = clock;
         let of_build = charging.clone();
@@ -118,6 +128,8 @@ impl Console {
         let example = r#"{"userId":"user-9","email":"a@b.example","name":"Ada"}"#;
         let sign_up = Try {
             id: "sign-up",
+            system: "signup",
+            account: None,
             label: "Sign up",
             about: "",
             path: "/user-service/users",
@@ -125,16 +137,19 @@ impl Console {
         };
         let stack = Stack::on_broker(&catalog, broker, [])
             .with_services(&ports, build)
-            .with_receipts(store, "local")
+            .with_fault_points(
+                services(&charging).iter().map(|service| (service.name(), service.fault_points())),
+            )
+            .with_receipts(store.clone(), "local")
+            .with_memory(store, most_documents, most_receipts)
+            .with_port(address.port())
             .with_clock(offset)
             .with_switches([fault])
             .with_examples([("user.created", example)])
             .with_tries([sign_up])
             .with_balances(|| async {
-                vec![Balance::equal("Users are charged.", vec![("users", 2), ("charges", 1)])]
+                vec![("signup", Balance::equal("Users are charged.", vec![("users", 2), ("charges", 1)]))]
             });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         tokio::spawn(axum::serve(listener, stack.app()).into_future());
         tokio::spawn(stack.run(address.port()));
         let client = Client::builder().no_proxy().build().unwrap();
@@ -155,6 +170,21 @@ impl Console {
         let form = self.client.post(format!("{}{path}", self.url)).body(fields.to_owned());
         let response = form.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
         (response.status(), response.json().await.unwrap())
+    }
+
+    /// The answer to a browser.
+    async fn browse(&self, path: &str) -> (StatusCode, String) {
+        let request = self.client.get(format!("{}{path}", self.url)).header("accept", "text/html");
+        let response = request.send().await.unwrap();
+        (response.status(), response.text().await.unwrap())
+    }
+
+    /// Publishes a message by hand. Returns the status, and the message's id.
+    async fn publish(&self, message: Value) -> (StatusCode, String) {
+        let path = format!("{}/v1/projects/local/topics/user-events:publish", self.url);
+        let response = self.client.post(path).json(&json!({ "messages": [message] })).send().await.unwrap();
+        let (status, answer) = (response.status(), response.json::<Value>().await.unwrap());
+        (status, answer["messageIds"][0].as_str().unwrap_or_default().to_owned())
     }
 
     async fn done(&self, path: &str, fields: &str) -> String {
@@ -224,7 +254,7 @@ async fn a_tried_sign_up_has_a_tree_from_its_request_to_its_charge() {
 async fn a_service_that_is_killed_after_its_call_makes_no_second_call() {
     let console = Console::start().await;
     console.done("/_local/services/billing-service/faults", "killAt=performed").await;
-    assert!(console.page("/").await.contains("will be killed at"));
+    assert!(console.page("/").await.contains("will be killed after the call, before its record"));
     console.done("/_local/try/sign-up", "").await;
     let killed = async || console.page("/_local/services").await.contains("badge bad\">killed").then_some(());
     until("billing-service is killed", killed).await;
@@ -232,8 +262,18 @@ async fn a_service_that_is_killed_after_its_call_makes_no_second_call() {
     let answer = console.client.get(format!("{}/billing-service/charges", console.url)).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 
+    let banner = "billing-service</strong> is killed after the call, before its record";
+    assert!(console.page("/").await.contains(banner));
+    let failed = async || (console.event().await.1["failure"].is_string()).then_some(());
+    until("the delivery failed", failed).await;
+    let path = format!("/_local/events/{}", console.event().await.0);
+    let page = console.page(&path).await;
+    assert!(page.contains("<small>killed after the call, before its record</small>"), "{page}");
+
     console.done("/_local/services/billing-service/start", "").await;
     assert_eq!(console.charges().await, 0, "the call is not recorded");
+    let page = console.page(&path).await;
+    assert!(page.contains("Claimed until ") && page.contains("+1 minute"), "{page}");
     // The claim's lease ends, so a delivery takes it over.
     console.done("/_local/clock/advance", "seconds=60").await;
     let charged = async || (console.charges().await == 1).then_some(());
@@ -250,7 +290,7 @@ async fn a_killed_service_drops_its_requests_and_is_built_anew() {
     let in_flight = async || (console.event().await.1["stage"] == "delivered").then_some(());
     until("the delivery is in flight", in_flight).await;
     assert_eq!(console.act("/_local/services/billing-service/kill", "").await.1["running"], false);
-    let failed = async || (console.event().await.1["failure"] == "answered 503").then_some(());
+    let failed = async || (console.event().await.1["failure"] == "killed").then_some(());
     until("the delivery failed", failed).await;
     console.done("/_local/faults/end", "").await;
     assert!(!console.page("/").await.contains("60000 ms slower"));
@@ -276,7 +316,7 @@ async fn a_dead_letter_is_replayed_after_the_repair_and_another_is_dropped() {
     let fields = format!("service=billing-service&ids={}", id(0));
     assert_eq!(
         console.done("/_local/dead-letters/replay", &fields).await,
-        "One letter is replayed to billing-service."
+        "One letter was replayed to billing-service."
     );
     let handled = async || (console.charges().await == 1).then_some(());
     until("the replay is handled", handled).await;
@@ -288,9 +328,22 @@ async fn a_dead_letter_is_replayed_after_the_repair_and_another_is_dropped() {
         StatusCode::NOT_FOUND,
         "it is gone"
     );
+    let replay = console.state().await["events"][0]["messageId"].as_str().unwrap().to_owned();
+    let page = console.page(&format!("/_local/events/{replay}")).await;
+    let tree = &page[page.find("class=\"tree\"").unwrap()..page.find("Attributes").unwrap()];
+    assert!(
+        tree.contains(">replayed</span>") && tree.contains("good\">handled</span> billing-service"),
+        "{tree}"
+    );
+    assert!(!tree.contains("reject"), "the last delivery counts: {tree}");
+    let events = console.page("/_local/events").await;
+    assert_eq!(events.matches(">replay</span>").count(), 1, "{events}");
 
     let fields = format!("service=billing-service&ids={}", id(1));
-    console.done("/_local/dead-letters/drop", &fields).await;
+    assert_eq!(
+        console.done("/_local/dead-letters/drop", &fields).await,
+        "One letter of billing-service was dropped."
+    );
     assert_eq!(console.state().await["deadLetterCount"], 0);
     assert!(console.page("/_local/dead-letters").await.contains("No dead letters"));
 }
@@ -346,7 +399,9 @@ async fn an_event_is_delivered_again_and_handled_once() {
         })
         .await;
     }
-    assert_eq!(console.act(&path, "subscription=another").await.0, StatusCode::NOT_FOUND);
+    let (status, problem) = console.act(&path, "subscription=another").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(problem["detail"], "There is no such subscription of this event: another.");
     assert_eq!((console.charges().await, console.charging.0.load(Ordering::Relaxed)), (1, 1));
 }
 
@@ -471,23 +526,64 @@ async fn a_page_loads_nothing_from_elsewhere_and_its_assets_have_a_tag() {
 #[tokio::test]
 async fn another_site_can_neither_read_nor_act() {
     let console = Console::start().await;
-    for path in ["/", "/_local/events", "/_local/stream"] {
+    let here = console.url.strip_prefix("http://").unwrap();
+    let port = here.rsplit(':').next().unwrap();
+    let read = [
+        "/",
+        "/_local/events",
+        "/_local/stream",
+        "/_local/state",
+        "/_local/mails/1",
+        "/v1/projects/local/topics",
+        "/v2/projects/local/locations/local/queues",
+        "/billing-service/charges",
+        "/nothing",
+    ];
+    for path in read {
         let request = console.client.get(format!("{}{path}", console.url)).header("host", "evil.example");
         assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN, "{path}");
     }
-    for path in
-        ["/_local/try/sign-up", "/_local/faults/end", "/_local/clock/real", "/_local/send/user.created"]
-    {
-        let request =
-            console.client.post(format!("{}{path}", console.url)).header("origin", "https://evil.example");
-        assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN, "{path}");
+    let acted = [
+        "/_local/try/sign-up",
+        "/_local/faults/end",
+        "/_local/clock/real",
+        "/_local/send/user.created",
+        "/v1/projects/local/topics/user-events:publish",
+        "/v2/projects/local/locations/local/queues/x/tasks",
+        "/user-service/users",
+        "/billing-service/",
+    ];
+    for path in acted {
+        for origin in ["https://evil.example", "null", "http://localhost:1"] {
+            let request = console.client.post(format!("{}{path}", console.url)).header("origin", origin);
+            // A browser sends this without asking first.
+            let request =
+                request.header("content-type", "text/plain").body(r#"{"messages":[{"data":"e30="}]}"#);
+            assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN, "{path} {origin}");
+        }
+    }
+    for (hosts, is_allowed) in [
+        (vec![format!("LocalHost:{port}")], true),
+        (vec!["localhost".to_owned()], true),
+        (vec!["localhost:1".to_owned()], false),
+        (vec!["localhost:".to_owned()], false),
+        (vec![format!("localhost.:{port}")], false),
+        (vec![here.to_owned(), here.to_owned()], false),
+    ] {
+        let mut stream = TcpStream::connect(here).await.unwrap();
+        let hosts: String = hosts.iter().map(|host| format!("host: {host}\r\n")).collect();
+        let request = format!("GET /_local/state HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.starts_with("HTTP/1.1 200 "), is_allowed, "{hosts}{answer}");
     }
 }
 
 #[tokio::test]
 async fn the_clock_moves_and_comes_back() {
     let console = Console::start().await;
-    assert!(console.page("/").await.contains("Real time"));
+    assert!(console.page("/").await.contains("Clock: real time"));
     assert_eq!(console.act("/_local/clock/next", "").await.0, StatusCode::CONFLICT, "nothing waits");
     assert_eq!(
         console.done("/_local/clock/advance", "seconds=3600").await,
@@ -501,7 +597,7 @@ async fn the_clock_moves_and_comes_back() {
     console.done("/_local/clock/real", "").await;
     console.done("/_local/services/billing-service/start", "").await;
     console.until_handled().await;
-    assert!(console.page("/").await.contains("Real time"));
+    assert!(console.page("/").await.contains("Clock: real time"));
 }
 
 #[tokio::test]
@@ -516,16 +612,119 @@ async fn a_wrong_action_says_what_is_wrong() {
     let console = Console::start().await;
     for (path, fields, status) in [
         ("/_local/services/nobody/kill", "", StatusCode::NOT_FOUND),
-        ("/_local/services/billing-service/faults", "latencyMillis=soon", StatusCode::BAD_REQUEST),
-        ("/_local/services/billing-service/faults", "killAt=never", StatusCode::BAD_REQUEST),
+        ("/_local/services/billing-service/faults", "latencyMillis=soon", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/_local/services/billing-service/faults", "latencyMillis=60001", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/_local/services/billing-service/faults", "killAt=never", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/_local/services/billing-service/faults", "refuseCommits=maybe", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/_local/services/billing-service/faults", "latency=5", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/_local/services/user-service/faults", "killAt=performed", StatusCode::UNPROCESSABLE_ENTITY),
+        ("/_local/services/user-service/faults", "killAt=committed", StatusCode::OK),
+        ("/_local/broker/faults", "duplicates=on", StatusCode::UNPROCESSABLE_ENTITY),
         ("/_local/try/nothing", "", StatusCode::NOT_FOUND),
         ("/_local/switches/nothing", "on=on", StatusCode::NOT_FOUND),
         ("/_local/events/x/deliver", "", StatusCode::NOT_FOUND),
-        ("/_local/dead-letters/replay", "ids=1", StatusCode::NOT_FOUND),
+        ("/_local/dead-letters/replay", "ids=1", StatusCode::UNPROCESSABLE_ENTITY),
         ("/_local/dead-letters/drop", "service=billing-service&ids=1", StatusCode::NOT_FOUND),
     ] {
         let (answered, problem) = console.act(path, fields).await;
         assert_eq!(answered, status, "{path} {fields}: {problem}");
-        assert!(problem["detail"].is_string(), "{path} {fields}: {problem}");
+        assert!(status == StatusCode::OK || problem["detail"].is_string(), "{path} {fields}: {problem}");
     }
+}
+
+#[tokio::test]
+async fn a_service_offers_only_the_fault_points_that_it_reaches() {
+    let console = Console::start().await;
+    let page = console.page("/_local/services").await;
+    let (_, of_user) = page.split_once("id=\"user-service\"").unwrap();
+    let (of_user, of_billing) = of_user.split_once("id=\"billing-service\"").unwrap();
+    assert!(!of_user.contains("value=\"performed\"") && of_user.contains("value=\"committed\""), "{of_user}");
+    assert!(
+        of_billing.contains("value=\"performed\"") && of_billing.contains("value=\"claimed\""),
+        "{of_billing}"
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_nobody_receives_cannot_be_delivered_again() {
+    let console = Console::start().await;
+    let (_, id) =
+        console.publish(json!({ "data": "e30=", "attributes": { "ce-type": "nothing.happened" } })).await;
+    let path = format!("/_local/events/{id}");
+    let page = console.page(&path).await;
+    assert!(page.contains("No subscription receives this event."), "{page}");
+    assert!(!page.contains("Deliver again</button>") && page.contains("Edit and send"), "{page}");
+    assert!(!page.contains("no longer known"), "it began this story itself: {page}");
+    assert_eq!(console.act(&format!("{path}/deliver"), "").await.0, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn a_long_list_has_pages() {
+    let console = Console::start().await;
+    for number in 0..101 {
+        let attributes = json!({ "ce-type": "nothing.happened", "number": number.to_string() });
+        console.publish(json!({ "data": "e30=", "attributes": attributes })).await;
+    }
+    let rows = |page: &str| page.matches("class=\"row\"").count();
+    let first = console.page("/_local/events?type=nothing.happened").await;
+    assert_eq!(rows(&first), 100);
+    let next = "/_local/events?type=nothing.happened&amp;page=2";
+    assert!(first.contains("1–100 of 101") && first.contains(next) && !first.contains("Newer"), "{first}");
+    let second = console.page(&next.replace("&amp;", "&")).await;
+    assert_eq!(rows(&second), 1);
+    assert!(second.contains("101–101 of 101") && second.contains("Newer") && !second.contains("Older"));
+}
+
+#[tokio::test]
+async fn an_error_is_a_problem_for_a_program_and_a_page_for_a_person() {
+    let console = Console::start().await;
+    for (path, status) in [
+        ("/nothing", StatusCode::NOT_FOUND),
+        ("/_local/events/1", StatusCode::NOT_FOUND),
+        ("/_local/events/%ff", StatusCode::BAD_REQUEST),
+        ("/_local/events?type=a&type=b", StatusCode::BAD_REQUEST),
+        ("/_local/mails/%ff", StatusCode::BAD_REQUEST),
+        ("/_local/clock/next", StatusCode::METHOD_NOT_ALLOWED),
+    ] {
+        let response = console.client.get(format!("{}{path}", console.url)).send().await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
+        let problem: Value = response.json().await.unwrap();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(!detail.contains("deserialize") && !detail.contains("rror"), "{path}: {detail}");
+
+        let (browsed, page) = console.browse(path).await;
+        assert_eq!(browsed, status, "{path}");
+        assert!(page.contains("<nav") && page.contains(detail), "{path}: {page}");
+    }
+    // A service answers for itself.
+    let (status, answer) = console.browse("/billing-service/nothing").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(answer.starts_with('{'), "{answer}");
+}
+
+#[tokio::test]
+async fn the_documents_in_memory_have_a_bound() {
+    let console = Console::with_documents(60_000, 20_000).await;
+    let full = until("the documents take too much", async || {
+        let (status, problem) = console.act("/_local/try/sign-up", "").await;
+        (status != StatusCode::OK).then_some((status, problem))
+    })
+    .await;
+    assert_eq!(full.0, StatusCode::INSUFFICIENT_STORAGE, "{}", full.1);
+    let detail = full.1["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("Start it again"), "{detail}");
+    let (status, _) = console.publish(json!({ "data": "e30=" })).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+    // What was accepted is handled, and the oldest receipts are gone.
+    let idle = async || {
+        let state = console.state().await;
+        let backlog = &state["services"][1]["subscriptions"][0];
+        (backlog["waiting"] == 0 && backlog["inFlight"] == 0).then_some(state)
+    };
+    let state = until("all events are handled", idle).await;
+    let oldest =
+        state["events"].as_array().unwrap().last().unwrap()["messageId"].as_str().unwrap().to_owned();
+    let page = console.page(&format!("/_local/events/{oldest}")).await;
+    assert!(!page.contains("POST /users"), "the receipt of the first sign-up is dropped: {page}");
 }

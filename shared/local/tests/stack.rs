@@ -245,7 +245,7 @@ async fn a_restarted_service_gets_missed_messages() {
 
     let id = local.sign_up("user-1", "Ada", json!({})).await;
     let failed = async || Some(local.stage(&id).await).filter(|fate| fate["stage"] == "retrying");
-    assert_eq!(until("a failed delivery", failed).await["failure"], "answered 503");
+    assert_eq!(until("a failed delivery", failed).await["failure"], "stopped");
     assert_eq!(local.state().await["services"][0]["subscriptions"][0]["waiting"], 1);
 
     local.post("/_local/services/crm-service/start", json!({})).await;
@@ -445,7 +445,7 @@ async fn on_the_emulator_the_page_shows_pushed_events() {
     local.post("/_local/services/crm-service/stop", json!({})).await;
     assert_eq!(local.push("18", user, json!({})).await, StatusCode::SERVICE_UNAVAILABLE);
     let fate = local.stage("18").await;
-    assert_eq!((&fate["stage"], &fate["failure"]), (&json!("retrying"), &json!("answered 503")));
+    assert_eq!((&fate["stage"], &fate["failure"]), (&json!("retrying"), &json!("stopped")));
 }
 
 #[tokio::test]
@@ -532,6 +532,7 @@ async fn only_the_page_itself_may_stop_a_service() {
         (here.clone(), Some(format!("http://{here}")), true),
         (format!("127.0.0.1:{port}"), None, true),
         (format!("[::1]:{port}"), None, true),
+        (format!("LOCALHOST:{port}"), Some(format!("http://{here}")), true),
         ("localhost".to_owned(), None, true),
         ("evil.example".to_owned(), None, false),
         ("localhost.evil.example".to_owned(), None, false),

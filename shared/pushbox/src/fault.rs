@@ -2,7 +2,7 @@
 
 use std::{
     panic::resume_unwind,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -15,27 +15,40 @@ pub struct Crash(Arc<Inner>);
 
 struct Inner {
     armed: Mutex<Option<&'static str>>,
+    reached: Mutex<Option<&'static str>>,
     happened: watch::Sender<bool>,
 }
 
 impl Crash {
-    /// The names of the fault points, and what they are between.
+    /// The names of the fault points, and where they are. A service without an effect reaches only the last one.
     pub const POINTS: [(&str, &str); 3] = [
-        ("claimed", "between the claim and the call"),
-        ("performed", "between the call and its record"),
-        ("committed", "between the commit and the relay"),
+        ("claimed", "before the call"),
+        ("performed", "after the call, before its record"),
+        ("committed", "after the commit, before its events are published"),
     ];
+
+    /// Where a fault point is, in words.
+    #[must_use]
+    pub fn place(point: &str) -> Option<&'static str> {
+        Self::POINTS.into_iter().find(|(name, _)| *name == point).map(|(_, place)| place)
+    }
 
     /// Kills the service when it reaches this fault point. With `None`, it is not killed.
     pub fn arm(&self, point: Option<&str>) {
         let known = Self::POINTS.into_iter().map(|(name, _)| name).find(|name| Some(*name) == point);
-        *self.0.armed.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        *lock(&self.0.armed) = known;
     }
 
     /// The fault point at which the service will be killed.
     #[must_use]
     pub fn armed(&self) -> Option<&'static str> {
-        *self.0.armed.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0.armed)
+    }
+
+    /// The fault point at which it has happened; none if it has not, or if a person ended the service.
+    #[must_use]
+    pub fn reached(&self) -> Option<&'static str> {
+        *lock(&self.0.reached)
     }
 
     /// Kills the service now.
@@ -59,7 +72,8 @@ impl Crash {
     /// A fault point. If it is armed, the code after it never runs.
     pub(crate) async fn point(&self, name: &str) {
         hang_if_the_environment_says_so(name).await;
-        if self.armed() == Some(name) {
+        if let Some(armed) = self.armed().filter(|armed| *armed == name) {
+            *lock(&self.0.reached) = Some(armed);
             self.now();
             // By then the host has dropped the request. Work in the background ends here.
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -70,8 +84,14 @@ impl Crash {
 
 impl Default for Crash {
     fn default() -> Self {
-        Self(Arc::new(Inner { armed: Mutex::new(None), happened: watch::channel(false).0 }))
+        let happened = watch::channel(false).0;
+        Self(Arc::new(Inner { armed: Mutex::default(), reached: Mutex::default(), happened }))
     }
+}
+
+/// No code panics while it holds one of these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// If the variable `FAULT_POINT` names this place, logs that and waits without end, so that a test can kill

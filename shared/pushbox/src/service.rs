@@ -224,6 +224,14 @@ impl Service {
         self.own_routes().chain(every).collect()
     }
 
+    /// The names of the [fault points](crate::Crash::POINTS) that it can reach. Only an effect makes a call.
+    #[must_use]
+    pub fn fault_points(&self) -> Vec<&'static str> {
+        let makes_calls = self.handles.values().any(|(_, handler)| matches!(handler, Handler::Effect(_)));
+        let points = crate::Crash::POINTS.into_iter().map(|(name, _)| name);
+        points.filter(|name| makes_calls || *name == "committed").collect()
+    }
+
     fn own_routes(&self) -> impl Iterator<Item = Route> {
         self.routes.iter().map(|(route, _)| route.clone())
     }

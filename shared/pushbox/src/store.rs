@@ -9,7 +9,7 @@ mod memory;
 
 #[cfg(feature = "firestore")]
 pub use firestore::Firestore;
-pub use memory::Memory;
+pub use memory::{Memory, Used};
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -3,7 +3,7 @@
 //! Each question is one read of one document, without an index. The answers reach back as far as
 //! [`receipt_retention`](crate::Timing::receipt_retention).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -22,6 +22,8 @@ pub struct Handling {
     pub at: Timestamp,
     /// How far it has come.
     pub progress: Progress,
+    /// How long ago the call was claimed, by the store's clock, while nobody else may make it.
+    pub claimed_for: Option<Duration>,
     /// The events that it caused.
     pub events: Vec<Caused>,
 }
@@ -77,6 +79,8 @@ pub async fn of_command(store: &dyn Store, service: &str, id: &str) -> Result<Op
 async fn read(store: &dyn Store, service: &str, id: &str) -> Result<Option<Handling>, StoreError> {
     let Some(found) = Receipt::read(store, &Path::new(service, RECEIPTS, id)).await? else { return Ok(None) };
     let Receipt { about, state } = found.receipt;
+    let is_held = matches!(&state, State::Claimed { claim } if claim.phase == Phase::Performing);
+    let claimed_for = is_held.then_some(found.age);
     let (progress, events) = match state {
         State::Done(done) => (Progress::Done, done.outbox.events),
         State::Claimed { claim } => match claim.phase {
@@ -86,5 +90,6 @@ async fn read(store: &dyn Store, service: &str, id: &str) -> Result<Option<Handl
         State::Abandoned { reason } => (Progress::Abandoned(reason), Vec::new()),
     };
     let caused = events.into_iter().map(|event| Caused { due: event.at, message: event.into() });
-    Ok(Some(Handling { key: about.key, at: about.created_at, progress, events: caused.collect() }))
+    let events = caused.collect();
+    Ok(Some(Handling { key: about.key, at: about.created_at, progress, claimed_for, events }))
 }

@@ -211,7 +211,19 @@ fn for_people(level: Level, fields: &Fields) -> String {
             (name, value) => line += &format!(" {name}={value}"),
         }
     }
-    line
+    escaped(line)
+}
+
+/// Otherwise a value from outside could end the line and begin another, or change the terminal.
+fn escaped(line: String) -> String {
+    if !line.contains(char::is_control) {
+        return line;
+    }
+    let mut escaped = String::with_capacity(line.len() + 16);
+    for char in line.chars() {
+        if char.is_control() { escaped.extend(char.escape_default()) } else { escaped.push(char) }
+    }
+    escaped
 }
 
 #[cfg(test)]
@@ -295,5 +307,16 @@ mod tests {
             &line[9..],
             " WARN crm-service            delivery: retry key=k messageId=7 attempt=1 reason=no answer"
         );
+    }
+
+    #[test]
+    fn a_value_neither_ends_the_line_nor_reaches_the_terminal() {
+        let fields = Fields(vec![
+            ("service", "crm-service".into()),
+            ("message", "delivery: reject".into()),
+            ("eventType", "x\r\n12:00:00  INFO user-service \u{1b}[2Jß\u{9b}".into()),
+        ]);
+        let line = for_people(Level::WARN, &fields);
+        assert!(line.ends_with(r"eventType=x\r\n12:00:00  INFO user-service \u{1b}[2Jß\u{9b}"), "{line}");
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use pushbox::{
     Clock, Failure, Path, reject,
-    store::{Query, Store, StoreError},
+    store::{Change, Fields, Precondition, Query, Store, StoreError, Write},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -19,7 +19,9 @@ use super::{
 };
 use crate::keep::keep_first;
 
-const SERVICE: &str = "local-payment-gateway";
+/// The name of the fake in the paths of its documents.
+pub const LOCAL_GATEWAY: &str = "local-payment-gateway";
+
 const CHARGES: &str = "charges";
 const INTENTS: &str = "intents";
 const REFUNDS: &str = "refunds";
@@ -47,6 +49,9 @@ pub struct LocalCharge {
     pub payment: Payment,
     /// The outcome, which every attempt with the same key gets.
     pub outcome: Outcome,
+    /// The number of attempts.
+    #[serde(default)]
+    pub asked: u64,
 }
 
 /// Reads the charges: up to `limit` of them, with keys greater than `after`, in the order of the keys. The keys are
@@ -59,7 +64,7 @@ pub async fn local_charges(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<(String, LocalCharge)>, StoreError> {
-    let collection = Path::collection_of(SERVICE, CHARGES);
+    let collection = Path::collection_of(LOCAL_GATEWAY, CHARGES);
     let query = Query { collection, filters: Vec::new(), after: after.map(str::to_owned), limit };
     let read = |fields| serde_json::from_value(fields).map_err(|_| StoreError("not a charge".to_owned()));
     store.list(&query).await?.into_iter().map(|stored| Ok((stored.id, read(stored.fields.into())?))).collect()
@@ -103,6 +108,10 @@ impl LocalGateway {
             None => Outcome::Paid { id },
         };
         let outcome = self.decide(payment, outcome, key).await?;
+        let change = Change::Add { fields: Fields::new(), amounts: [("asked".to_owned(), 1)].into() };
+        let path = Path::new(LOCAL_GATEWAY, CHARGES, key);
+        // For people only: without it, the charge is as good.
+        let _ = self.store.commit(&[Write { path, change, only_if: Precondition::None }]).await;
         if self.faults.hangs.load(Ordering::Relaxed) {
             // The caller gives up, or the runtime cuts the call off.
             pending::<()>().await;
@@ -112,7 +121,7 @@ impl LocalGateway {
 
     pub(super) async fn open(&self, payment: &Payment, key: &str) -> Result<Opened, Failure> {
         let intent = Intent { opened_at: self.clock.now(), payment: payment.clone() };
-        let kept = keep_first(&*self.store, Path::new(SERVICE, INTENTS, key), intent).await?;
+        let kept = keep_first(&*self.store, Path::new(LOCAL_GATEWAY, INTENTS, key), intent).await?;
         let id = format!("{PREFIX}{key}");
         if kept.payment == *payment { Ok(Opened::Open { id }) } else { Err(key_was_used()) }
     }
@@ -124,8 +133,9 @@ impl LocalGateway {
 
     /// Keeps the first outcome of a charge.
     async fn decide(&self, payment: Payment, outcome: Outcome, key: &str) -> Result<Outcome, Failure> {
-        let charge = LocalCharge { charged_at: self.clock.now(), payment: payment.clone(), outcome };
-        let kept = keep_first(&*self.store, Path::new(SERVICE, CHARGES, key), charge).await?;
+        let charge =
+            LocalCharge { charged_at: self.clock.now(), payment: payment.clone(), outcome, asked: 0 };
+        let kept = keep_first(&*self.store, Path::new(LOCAL_GATEWAY, CHARGES, key), charge).await?;
         if kept.payment == payment { Ok(kept.outcome) } else { Err(key_was_used()) }
     }
 
@@ -158,14 +168,14 @@ impl LocalGateway {
     async fn find(&self, charge_id: &str) -> Result<LocalCharge, Failure> {
         let no_charge = || reject("the local payment gateway: resource_missing");
         let key = charge_id.strip_prefix(PREFIX).ok_or_else(no_charge)?;
-        let found = self.store.get(&Path::new(SERVICE, CHARGES, key)).await?.ok_or_else(no_charge)?;
+        let found = self.store.get(&Path::new(LOCAL_GATEWAY, CHARGES, key)).await?.ok_or_else(no_charge)?;
         Ok(serde_json::from_value(found.fields.into())?)
     }
 
     /// The outcome of a refund that has given the charge back before, with whatever key.
     async fn earlier_refund(&self, refund: &Refund) -> Result<Option<RefundOutcome>, Failure> {
         let filters = vec![("chargeId", refund.charge_id.as_str().into())];
-        let collection = Path::collection_of(SERVICE, REFUNDS);
+        let collection = Path::collection_of(LOCAL_GATEWAY, REFUNDS);
         let found = self.store.list(&Query { collection, filters, after: None, limit: 100 }).await?;
         for stored in found {
             let earlier: Reversal<Refund, RefundOutcome> = serde_json::from_value(stored.fields.into())?;
@@ -183,7 +193,7 @@ impl LocalGateway {
         O: Serialize + DeserializeOwned,
     {
         let reversal = Reversal { made_at: self.clock.now(), asked: asked.clone(), outcome };
-        let kept = keep_first(&*self.store, Path::new(SERVICE, collection, key), reversal).await?;
+        let kept = keep_first(&*self.store, Path::new(LOCAL_GATEWAY, collection, key), reversal).await?;
         if kept.asked != asked { Err(key_was_used()) } else { Ok(kept.outcome) }
     }
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::{Broker, Delivery, Outcome, Published, Topics};
+use crate::process::DOWN;
 
 /// The project in the names of resources.
 pub(crate) const PROJECT: &str = "local";
@@ -97,18 +98,19 @@ async fn push(client: Client, port: u16, broker: Broker, delivery: Delivery) {
     let answer = async {
         let response = request.send().await?;
         let (status, outcome) = (response.status(), Outcome::from_headers(response.headers()));
+        let down = response.headers().get(DOWN).and_then(|why| Some(why.to_str().ok()?.to_owned()));
         // A connection is reused only after its answer was read.
         response.bytes().await?;
-        Ok::<_, reqwest::Error>((status, outcome))
+        Ok::<_, reqwest::Error>((status, outcome, down))
     };
     let answer = answer.await;
-    let outcome = answer.as_ref().ok().and_then(|(_, outcome)| *outcome);
+    let outcome = answer.as_ref().ok().and_then(|(_, outcome, _)| *outcome);
     let is_lost = delivery.attempt == 1 && broker.act(|topics, _| topics.faults.drop_acks);
-    let failure = match answer.map(|(status, _)| status) {
-        Ok(status) if is_ack(status) => {
+    let failure = match answer {
+        Ok((status, ..)) if is_ack(status) => {
             is_lost.then(|| "the ack was lost: a fault of the broker is on".to_owned())
         }
-        Ok(status) => Some(format!("answered {}", status.as_u16())),
+        Ok((status, _, down)) => Some(down.unwrap_or_else(|| format!("answered {}", status.as_u16()))),
         Err(error) if error.is_timeout() => Some("no answer within the ack deadline".to_owned()),
         Err(error) if error.is_connect() => Some("no connection".to_owned()),
         Err(error) => Some(format!("no answer: {error}")),

@@ -4,25 +4,30 @@
 use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use axum::{
-    body::Body,
+    body::{Body, to_bytes},
     extract::{Path, Request, State},
-    http::{HeaderMap, Method, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, Method, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE, HOST},
+    },
     response::Response,
 };
 use jiff::SignedDuration;
-use pushbox::{Crash, Problem};
-use serde_json::json;
+use pushbox::{Problem, wire::attribute::TRACEPARENT};
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::{
     badges::span,
-    form::{Form, answer, done},
+    events::recent,
+    extras::Try,
+    form::{Form, answer, done, invalid},
 };
 use crate::{
     Broker, Stack,
-    broker::Faults as BrokerFaults,
+    broker::{Faults as BrokerFaults, RecentEvent},
     journal::Change,
-    process::{Faults, Process},
+    process::{Faults, MOST_LATENCY_MILLIS, Process},
     stack::Transport,
 };
 
@@ -72,26 +77,31 @@ pub(super) async fn set_faults(
     form: Form,
 ) -> Answer {
     let process = process(&stack, &name)?;
-    let percent = form.number("errorPercent")?.min(100);
+    form.only(&["latencyMillis", "errorPercent", "refuseCommits", "killAt"])?;
+    let percent = form.number("errorPercent", 100)?;
     let faults = Faults {
-        latency_millis: form.number("latencyMillis")?,
+        latency_millis: form.number("latencyMillis", MOST_LATENCY_MILLIS)?,
         error_percent: u8::try_from(percent).unwrap_or(100),
-        refuse_commits: form.is_on("refuseCommits"),
+        refuse_commits: form.is_on("refuseCommits")?,
     };
     let kill_at = form.text("killAt");
-    if kill_at.is_some_and(|wanted| Crash::POINTS.iter().all(|(point, _)| *point != wanted)) {
-        let points = Crash::POINTS.map(|(point, _)| point).join(", ");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, format_args!("killAt is one of: {points}.")));
+    let reached = stack.fault_points(&name);
+    if kill_at.is_some_and(|wanted| reached.iter().all(|point| *point != wanted)) {
+        let points = if reached.is_empty() { "none".to_owned() } else { reached.join(", ") };
+        return Err(invalid(format_args!(
+            "killAt is a fault point that {name} reaches. It reaches: {points}."
+        )));
     }
-    process.set_faults(faults.bounded(), kill_at);
+    process.set_faults(faults, kill_at);
     Ok(done(&headers, &format!("The faults of {name} are set.")))
 }
 
 pub(super) async fn set_broker_faults(State(stack): State<Stack>, headers: HeaderMap, form: Form) -> Answer {
+    form.only(&["duplicate", "reorder", "dropAcks"])?;
     let faults = BrokerFaults {
-        duplicate: form.is_on("duplicate"),
-        reorder: form.is_on("reorder"),
-        drop_acks: form.is_on("dropAcks"),
+        duplicate: form.is_on("duplicate")?,
+        reorder: form.is_on("reorder")?,
+        drop_acks: form.is_on("dropAcks")?,
     };
     broker(&stack)?.with(|topics, _| topics.faults = faults);
     stack.journal.note(Change::Other);
@@ -106,7 +116,8 @@ pub(super) async fn set_switch(
 ) -> Answer {
     let found = stack.extras.switches.iter().find(|switch| switch.id == id);
     let switch = found.ok_or_else(|| Problem::not_found(format_args!("switch: {id}")))?;
-    let is_on = form.is_on("on");
+    form.only(&["on"])?;
+    let is_on = form.is_on("on")?;
     switch.is_on.store(is_on, Ordering::Relaxed);
     stack.journal.note(Change::Other);
     let verb = if is_on { "on" } else { "off" };
@@ -135,16 +146,48 @@ pub(super) async fn carry_out(
 ) -> Answer {
     let found = stack.extras.tries.iter().find(|each| each.id == id);
     let each = found.ok_or_else(|| Problem::not_found(format_args!("action: {id}")))?;
-    let body = each.next_body(&stack);
-    stack.extras.tried.fetch_add(1, Ordering::Relaxed);
-    let request = Request::builder().method(Method::POST).uri(each.path);
-    let request = request.header(CONTENT_TYPE, "application/json").body(Body::from(body));
-    let request = request.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
-    let response = stack.app().oneshot(request).await.unwrap_or_else(|never| match never {});
-    if !response.status().is_success() {
-        return Ok(response);
+    let number = stack.extras.tried.fetch_add(1, Ordering::Relaxed) + 1;
+    // The events of the story have the same trace.
+    let trace = format!("{:032x}", stack.now().as_nanosecond());
+    let traceparent = format!("00-{trace}-{number:016x}-00");
+    let post = async |path: &str, body: String, token: Option<&str>| {
+        let mut request = Request::builder().method(Method::POST).uri(path).header(HOST, "localhost");
+        request = request.header(CONTENT_TYPE, "application/json").header(TRACEPARENT, &traceparent);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Body::from(body));
+        let request = request.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+        let response = stack.app().oneshot(request).await.unwrap_or_else(|never| match never {});
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 1 << 20).await.unwrap_or_default();
+        Ok::<_, Problem>((parts, body))
+    };
+    let answered = |body: &[u8]| serde_json::from_slice::<Value>(body).unwrap_or_default();
+    let mut token = None;
+    if let Some((path, account)) = each.account {
+        let (parts, body) = post(path, Try::filled(account, number), None).await?;
+        if !parts.status.is_success() {
+            return Ok(Response::from_parts(parts, body.into()));
+        }
+        token = answered(&body)["accessToken"].as_str().map(str::to_owned);
     }
-    Ok(done(&headers, &format!("{}: {}.", each.label, response.status())))
+    let (parts, body) = post(each.path, Try::filled(each.body, number), token.as_deref()).await?;
+    if !parts.status.is_success() {
+        return Ok(Response::from_parts(parts, body.into()));
+    }
+    let published = answered(&body)["messageIds"][0].as_str().map(str::to_owned);
+    let is_first = |event: &RecentEvent| {
+        event.message.attributes.get(TRACEPARENT).is_some_and(|parent| parent.contains(&trace))
+    };
+    // The oldest event of the story is the last one of the list.
+    let first = || recent(&stack).into_iter().rfind(is_first).map(|event| event.message.id());
+    let link = match published.or_else(first) {
+        Some(id) => format!("/_local/events/{id}"),
+        None => format!("/_local/events?text={trace}"),
+    };
+    let message = format!("{}: {}.", each.label, parts.status);
+    Ok(answer(&headers, json!({ "message": message, "link": link })))
 }
 
 pub(super) async fn clear_events(State(stack): State<Stack>, headers: HeaderMap) -> Answer {
@@ -162,20 +205,29 @@ pub(super) async fn deliver(
     headers: HeaderMap,
     form: Form,
 ) -> Answer {
-    let unknown = || Problem::not_found(format_args!("event in memory: {id}"));
-    let number = id.parse().map_err(|_| unknown())?;
-    let copies = if form.number("copies")? == 2 { 2 } else { 1 };
+    form.only(&["copies", "subscription"])?;
+    let copies = if form.number("copies", 2)? == 2 { 2 } else { 1 };
     let only = form.text("subscription");
-    let started = broker(&stack)?.with(|topics, now| topics.deliver_again(number, only, copies, now));
-    match started {
-        0 => Err(unknown()),
+    let broker = broker(&stack)?;
+    let found = recent(&stack).into_iter().find(|event| event.message.id() == id);
+    let event = found.ok_or_else(|| Problem::not_found(format_args!("event in memory: {id}")))?;
+    if event.deliveries.is_empty() {
+        return Err(Problem::new(StatusCode::CONFLICT, "No subscription receives this event."));
+    }
+    if let Some(unknown) = only.filter(|only| !event.deliveries.contains_key(*only)) {
+        return Err(Problem::not_found(format_args!("subscription of this event: {unknown}")));
+    }
+    let number = event.message.number;
+    match broker.with(|topics, now| topics.deliver_again(number, only, copies, now)) {
+        0 => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The subscription is full.")),
         1 => Ok(done(&headers, "One delivery begins.")),
         many => Ok(done(&headers, &format!("{many} deliveries begin."))),
     }
 }
 
 pub(super) async fn advance_clock(State(stack): State<Stack>, headers: HeaderMap, form: Form) -> Answer {
-    let seconds = form.number("seconds")?.min(MOST_SECONDS);
+    form.only(&["seconds"])?;
+    let seconds = form.number("seconds", MOST_SECONDS)?;
     let by = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
     move_clock(&stack, by)?;
     Ok(done(&headers, &format!("The clock has moved by {}.", span(by))))

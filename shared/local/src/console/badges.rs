@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 use serde_json::Value;
+use url::form_urlencoded;
 
 /// The colour of a result. Only a handled event is good: an ignored event may have a misspelled type.
 pub(super) fn tone(result: &str) -> &'static str {
@@ -19,9 +20,56 @@ pub(super) fn badge(result: &str) -> Markup {
     html! { span.badge.(tone(result)) { (result) } }
 }
 
-/// The time of day. The whole time is in the title.
+/// The time of day, with the date if it is not today. The whole time is in the title.
 pub(super) fn time(time: Timestamp) -> Markup {
-    html! { time datetime=(time) title=(time.strftime("%Y-%m-%d %H:%M:%S%.3f UTC")) { (time.strftime("%H:%M:%S%.3f")) } }
+    let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
+    let is_today = day(time) == day(Timestamp::now());
+    html! {
+        time datetime=(time) title=(time.strftime("%Y-%m-%d %H:%M:%S%.3f UTC")) {
+            @if !is_today { (day(time)) " " }
+            (time.strftime("%H:%M:%S%.3f"))
+        }
+    }
+}
+
+/// A part of a list.
+pub(super) struct Rows {
+    /// Counted from 1.
+    page: usize,
+    each: usize,
+    total: usize,
+}
+
+impl Rows {
+    /// `page` is the text in the URL. Anything but a number is the first page.
+    pub(super) fn new(page: &str, each: usize, total: usize) -> Self {
+        let last = total.div_ceil(each).max(1);
+        Self { page: page.parse().unwrap_or(1).clamp(1, last), each, total }
+    }
+
+    /// The rows of the page.
+    pub(super) fn of<'a, T>(&self, all: &'a [T]) -> &'a [T] {
+        let from = (self.page - 1) * self.each;
+        all.get(from..(from + self.each).min(all.len())).unwrap_or_default()
+    }
+
+    /// Which rows these are, and links to the newer and the older ones. The links keep the filters.
+    pub(super) fn links(&self, path: &str, filters: &[(&str, &str)]) -> Markup {
+        let Self { page, each, total } = *self;
+        let link = |page: usize| {
+            let filters = filters.iter().filter(|(_, value)| !value.is_empty());
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.extend_pairs(filters).append_pair("page", &page.to_string());
+            format!("{path}?{}", query.finish())
+        };
+        html! {
+            nav.pages aria-label="Pages of the list" hidden[total <= each] {
+                @if page > 1 { a.button href=(link(page - 1)) { "← Newer" } }
+                span { (each * (page - 1) + 1) "–" ((each * page).min(total)) " of " (total) ", the newest first" }
+                @if each * page < total { a.button href=(link(page + 1)) { "Older →" } }
+            }
+        }
+    }
 }
 
 /// A duration in at most two units.

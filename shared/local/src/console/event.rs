@@ -43,7 +43,7 @@ pub(super) async fn show(State(stack): State<Stack>, Path(id): Path<String>) -> 
             section data-part="story" {
                 h2 { "Causal tree" }
                 @match &story {
-                    Some(Ok(root)) => (root_of(root, &id)),
+                    Some(Ok(root)) => (root_of(&stack, root, &id)),
                     Some(Err(error)) => p.problem { "The receipts cannot be read: " (error) },
                     None => p { "This stack has no receipts to read." },
                 }
@@ -54,7 +54,7 @@ pub(super) async fn show(State(stack): State<Stack>, Path(id): Path<String>) -> 
                 @if data.len() < message.data.len() { p.hint { "The first " (data.len()) " of " (message.data.len()) " bytes." } }
                 h2 { "Attributes" }
                 @if message.attributes.is_empty() { p.hint { "None: somebody published this message by hand." } }
-                dl { @for (name, value) in &message.attributes { dt { (name) } dd { (value) } } }
+                dl.attributes { @for (name, value) in &message.attributes { dt { (name) } dd { (value) } } }
             }
         }
         (deliveries(&stack, event))
@@ -76,68 +76,72 @@ fn deliver(stack: &Stack, event: &RecentEvent) -> Markup {
     let path = format!("/_local/events/{}/deliver", message.id());
     html! {
         section.card.again aria-label="Deliver again" {
-            (action(&path, "Deliver again", ""))
-            form method="post" action=(path) data-action {
-                input type="hidden" name="copies" value="2";
-                button { "Deliver twice at once" }
-            }
-            form method="post" action=(path) data-action {
-                label { "Only to "
-                    select name="subscription" {
-                        @for name in event.deliveries.keys() { option value=(name) { (stack.owner(name).unwrap_or(name)) } }
-                    }
+            @if !event.deliveries.is_empty() {
+                (action(&path, "Deliver again", ""))
+                form method="post" action=(path) data-action {
+                    input type="hidden" name="copies" value="2";
+                    button { "Deliver twice at once" }
                 }
-                button { "Deliver" }
+                form method="post" action=(path) data-action {
+                    label { "Only to "
+                        select name="subscription" {
+                            @for name in event.deliveries.keys() { option value=(name) { (stack.owner(name).unwrap_or(name)) } }
+                        }
+                    }
+                    button { "Deliver" }
+                }
             }
             a.button href=(format!("/_local/send?from={}", message.id())) { "Edit and send" }
-            (folded_command(&stack.curl(&path, &["copies=2"])))
+            @if !event.deliveries.is_empty() { (folded_command(&stack.curl(&path, &["copies=2"]))) }
         }
     }
 }
 
-fn root_of(root: &Root, current: &str) -> Markup {
+fn root_of(stack: &Stack, root: &Root, current: &str) -> Markup {
     html! {
         ul.tree {
             @match root {
                 Root::Command { service, route, at, events } => li {
                     div.node.request { span.badge.accent { "request" } strong { (route) } " to " (service) " " (time(*at)) }
-                    (nodes(events, current))
+                    (nodes(stack, events, current))
                 },
                 Root::Event { node, is_known } => {
                     @if !is_known { li.hint { "The beginning of this story is no longer known." } }
-                    (node_of(node, current))
+                    (node_of(stack, node, current))
                 },
             }
         }
     }
 }
 
-fn nodes(events: &[Node], current: &str) -> Markup {
-    html! { @if !events.is_empty() { ul { @for event in events { (node_of(event, current)) } } } }
+fn nodes(stack: &Stack, events: &[Node], current: &str) -> Markup {
+    html! { @if !events.is_empty() { ul { @for event in events { (node_of(stack, event, current)) } } } }
 }
 
-fn node_of(node: &Node, current: &str) -> Markup {
-    let Node { id, event, message_id, published_at, due, branches } = node;
-    let is_current = message_id.as_deref() == Some(current);
+fn node_of(stack: &Stack, node: &Node, current: &str) -> Markup {
+    let Node { id, event, message_ids, published_at, due, branches } = node;
+    let is_current = message_ids.iter().any(|id| id == current);
+    let replays = message_ids.len().saturating_sub(1);
     let text = html! { span.kind {} strong { (event) } };
     html! {
         li {
             div.node.published.current[is_current] title=(id) {
-                @match message_id {
-                    Some(message_id) if published_at.is_some() && !is_current => a href=(format!("/_local/events/{message_id}")) { (text) },
+                @match message_ids.last() {
+                    Some(message_id) if message_id != current => a href=(format!("/_local/events/{message_id}")) { (text) },
                     _ => (text),
                 }
                 @if let Some(at) = published_at { (time(*at)) }
                 @else if let Some(due) = due { span.badge.warn { "due " (time(*due)) } }
+                @if replays > 0 { span.badge.accent { "replayed" @if replays > 1 { " ×" (replays) } } }
             }
-            @if !branches.is_empty() { ul { @for branch in branches { (branch_of(branch, current)) } } }
+            @if !branches.is_empty() { ul { @for branch in branches { (branch_of(stack, branch, current)) } } }
             @else { p.hint { "No further steps, or more than " (MOST_NODES) " events in this story." } }
         }
     }
 }
 
-fn branch_of(branch: &Branch, current: &str) -> Markup {
-    let Branch { service, result, detail, handled_at, fate, events } = branch;
+fn branch_of(stack: &Stack, branch: &Branch, current: &str) -> Markup {
+    let Branch { service, result, detail, handled_at, claimed_until, fate, events } = branch;
     html! {
         li {
             div.node.handled-by {
@@ -149,8 +153,19 @@ fn branch_of(branch: &Branch, current: &str) -> Markup {
                     @if fate.attempts > 1 { small { (fate.attempts) " attempts" } }
                 }
                 @if let Some(detail) = detail { small.detail { (detail) } }
+                @if let Some(until) = claimed_until {
+                    div.detail.wait {
+                        small { "Claimed until " (time(*until)) ". Then the next delivery asks again, with the same key." }
+                        @if stack.extras.clock.is_some() {
+                            form method="post" action="/_local/clock/advance" data-action {
+                                input type="hidden" name="seconds" value="60";
+                                button.small { "+1 minute" }
+                            }
+                        }
+                    }
+                }
             }
-            (nodes(events, current))
+            (nodes(stack, events, current))
         }
     }
 }

@@ -11,7 +11,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
-    badges::{action, empty, time, tone},
+    badges::{Rows, action, empty, time, tone},
     layout::{View, heading, page},
 };
 use crate::{
@@ -41,6 +41,8 @@ pub(super) struct Filter {
     /// Only the last minutes.
     #[serde(default)]
     minutes: String,
+    #[serde(default)]
+    page: String,
 }
 
 pub(super) async fn show(State(stack): State<Stack>, Query(filter): Query<Filter>) -> Response {
@@ -48,13 +50,14 @@ pub(super) async fn show(State(stack): State<Stack>, Query(filter): Query<Filter
     let total = events.len();
     let now = stack.now();
     let found: Vec<_> = events.iter().filter(|event| filter.passes(event, &stack, now)).collect();
+    let rows = Rows::new(&filter.page, MOST_ROWS, found.len());
+    let replays = stack.extras.replays.all();
     let content = html! {
         (heading("Events", html! { "Every event with the result of each delivery, the newest first." }))
         (filters(&stack, &filter))
         section aria-label="Events" data-part="log" {
             div.numbers {
                 span { b { (found.len()) } " of " (total) " events" }
-                @if found.len() > MOST_ROWS { span { "The page lists the first " (MOST_ROWS) "." } }
                 @if total > 0 { (action("/_local/events/clear", "Clear", "quiet")) }
             }
             @if total == 0 {
@@ -62,7 +65,8 @@ pub(super) async fn show(State(stack): State<Stack>, Query(filter): Query<Filter
             } @else if found.is_empty() {
                 (empty("No event matches", html! { a href="/_local/events" { "Remove the filters" } "." }))
             } @else {
-                ol.log data-list { @for event in found.iter().take(MOST_ROWS) { (row(&stack, event)) } }
+                ol.log data-list { @for event in rows.of(&found) { (row(&stack, event, replays.contains(&event.message.number))) } }
+                (rows.links("/_local/events", &filter.pairs()))
             }
         }
     };
@@ -78,8 +82,13 @@ pub(super) fn recent(stack: &Stack) -> Vec<RecentEvent> {
 }
 
 impl Filter {
+    fn pairs(&self) -> [(&str, &str); 5] {
+        let Self { r#type, service, outcome, text, minutes, page: _ } = self;
+        [("type", r#type), ("service", service), ("outcome", outcome), ("text", text), ("minutes", minutes)]
+    }
+
     fn passes(&self, event: &RecentEvent, stack: &Stack, now: Timestamp) -> bool {
-        let Self { r#type, service, outcome, text, minutes } = self;
+        let Self { r#type, service, outcome, text, minutes, page: _ } = self;
         let of_service = |name: &String| stack.owner(name) == Some(service.as_str());
         let minutes: Option<i64> = minutes.parse().ok();
         let age = now.duration_since(event.message.publish_time);
@@ -134,14 +143,17 @@ fn filters(stack: &Stack, filter: &Filter) -> Markup {
     }
 }
 
-fn row(stack: &Stack, event: &RecentEvent) -> Markup {
+fn row(stack: &Stack, event: &RecentEvent, is_replay: bool) -> Markup {
     let message = &event.message;
     let data = String::from_utf8_lossy(&message.data[..message.data.len().min(300)]);
     html! {
         li data-key=(message.id()) {
             a.row href=(format!("/_local/events/{}", message.id())) {
                 (time(message.publish_time))
-                strong.type { (event_type(message).as_deref().unwrap_or("no type")) }
+                span.type {
+                    strong { (event_type(message).as_deref().unwrap_or("no type")) }
+                    @if is_replay { " " span.badge.accent { "replay" } }
+                }
                 span.data { (data) }
                 span.fates {
                     @for (subscription, fate) in &event.deliveries {

@@ -3,14 +3,18 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use futures::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use pushbox::{Offset, audit::Balance, store::Store};
+use pushbox::{
+    Offset, ServiceName,
+    audit::Balance,
+    store::{Memory, Store},
+};
 
 use super::{badges::quoted, letters::Replays};
 use crate::Stack;
@@ -20,14 +24,19 @@ use crate::Stack;
 pub struct Try {
     /// Its name in the URL.
     pub id: &'static str,
+    /// The system that it is for.
+    pub system: &'static str,
     /// The text of the button.
     pub label: &'static str,
     /// What will happen.
     pub about: &'static str,
     /// Where to post: a path of this stack.
     pub path: &'static str,
-    /// The body. `{number}` is replaced by a number that grows with each request.
+    /// The body. `{number}` is replaced by a number that grows with each request, and `{run}` by one that differs in
+    /// each process.
     pub body: &'static str,
+    /// The path and the body of a request that opens an account first. The request then has its access token.
+    pub account: Option<(&'static str, &'static str)>,
 }
 
 /// A fault of the outside world that a person can turn on.
@@ -56,21 +65,38 @@ pub struct Payment {
     pub amount: String,
     /// The payment method.
     pub method: String,
+    /// How many times the gateway was asked for it.
+    pub asked: u64,
     /// Why it was declined. None if the money is taken.
     pub declined: Option<String>,
 }
 
 impl Try {
-    /// The body of the next request.
-    pub(crate) fn next_body(&self, stack: &Stack) -> String {
-        let number = stack.extras.tried.load(Ordering::Relaxed) + 1;
-        self.body.replace("{number}", &number.to_string())
+    /// A body with these numbers.
+    pub(crate) fn filled(body: &str, number: u64) -> String {
+        // Emulators keep the accounts of earlier processes.
+        static RUN: LazyLock<String> = LazyLock::new(|| Timestamp::now().as_second().to_string());
+        body.replace("{number}", &number.to_string()).replace("{run}", &RUN)
     }
 }
 
 impl Switch {
     pub(crate) fn is_on(&self) -> bool {
         self.is_on.load(Ordering::Relaxed)
+    }
+}
+
+/// The documents in memory, and the most bytes that they may take.
+#[derive(Clone)]
+pub(crate) struct Bounds {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) most_documents: usize,
+    pub(crate) most_receipts: usize,
+}
+
+impl Bounds {
+    pub(crate) fn is_full(&self) -> bool {
+        self.memory.used().documents >= self.most_documents
     }
 }
 
@@ -88,9 +114,12 @@ pub(crate) struct Extras {
     /// An example of each type of event, as JSON.
     pub(crate) examples: Arc<BTreeMap<String, String>>,
     pub(crate) payments: Option<Source<Payment>>,
-    pub(crate) balances: Option<Source<Balance>>,
+    pub(crate) balances: Option<Source<(&'static str, Balance)>>,
     pub(crate) clock: Option<Offset>,
     pub(crate) replays: Replays,
+    /// The fault points that each service reaches.
+    pub(crate) fault_points: Arc<BTreeMap<String, Vec<&'static str>>>,
+    pub(crate) memory: Option<Bounds>,
     /// The port, for the command lines. 0 if it is not known.
     pub(crate) port: u16,
 }
@@ -137,7 +166,30 @@ impl Stack {
         self
     }
 
-    /// Shows command lines for this port.
+    /// Offers to kill each service at these of its [fault points](pushbox::Crash::POINTS).
+    #[must_use]
+    pub fn with_fault_points(
+        mut self,
+        points: impl IntoIterator<Item = (ServiceName, Vec<&'static str>)>,
+    ) -> Self {
+        let owned = points.into_iter().map(|(service, points)| (service.to_owned(), points));
+        self.extras.fault_points = Arc::new(owned.collect());
+        self
+    }
+
+    pub(crate) fn fault_points(&self, service: &str) -> &[&'static str] {
+        self.extras.fault_points.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes no new work while the documents in `memory` take more than this many bytes. `most_receipts` is its own
+    /// bound.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Arc<Memory>, most_documents: usize, most_receipts: usize) -> Self {
+        self.extras.memory = Some(Bounds { memory, most_documents, most_receipts });
+        self
+    }
+
+    /// Shows command lines for this port, and serves requests to this port only.
     #[must_use]
     pub fn with_port(mut self, port: u16) -> Self {
         self.extras.port = port;
@@ -156,12 +208,12 @@ impl Stack {
         format!("http://localhost:{}", self.extras.port)
     }
 
-    /// Shows the counts that must agree.
+    /// Shows the counts that must agree, each with its system.
     #[must_use]
     pub fn with_balances<F, Fut>(mut self, balances: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Vec<Balance>> + Send + 'static,
+        Fut: Future<Output = Vec<(&'static str, Balance)>> + Send + 'static,
     {
         self.extras.balances = Some(Arc::new(move || balances().boxed()));
         self

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::{
     Json,
-    extract::{FromRequest, Request},
+    extract::{FromRequest, Request, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header::REFERER},
     response::{IntoResponse, Redirect, Response},
 };
@@ -25,18 +25,36 @@ impl Form {
         self.0.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
-    /// The number in a field; 0 if the field is missing or empty.
-    pub(crate) fn number(&self, name: &str) -> Result<u64, Problem> {
+    /// The number in a field, at most `most`; 0 if the field is missing or empty.
+    pub(crate) fn number(&self, name: &str, most: u64) -> Result<u64, Problem> {
         let Some(text) = self.text(name) else { return Ok(0) };
-        text.parse().map_err(|_| {
-            Problem::new(StatusCode::BAD_REQUEST, format_args!("{name} is a whole number of 0 or more."))
-        })
+        let number = text.parse().ok().filter(|number| *number <= most);
+        number.ok_or_else(|| invalid(format_args!("{name} is a whole number from 0 to {most}.")))
     }
 
     /// Whether a box is ticked.
-    pub(crate) fn is_on(&self, name: &str) -> bool {
-        self.text(name).is_some_and(|value| value != "off" && value != "false")
+    pub(crate) fn is_on(&self, name: &str) -> Result<bool, Problem> {
+        match self.text(name) {
+            Some("on" | "true") => Ok(true),
+            None | Some("off" | "false") => Ok(false),
+            Some(_) => Err(invalid(format_args!("{name} is on or off."))),
+        }
     }
+
+    /// Refuses a field that the action does not know: it may be misspelled.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Problem> {
+        match self.0.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                Err(invalid(format_args!("There is no field {name}. The fields are: {}.", known.join(", "))))
+            }
+        }
+    }
+}
+
+/// 422: a field of the form is not valid.
+pub(crate) fn invalid(detail: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
 }
 
 impl<S: Send + Sync> FromRequest<S> for Form {
@@ -44,7 +62,10 @@ impl<S: Send + Sync> FromRequest<S> for Form {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let body = Bytes::from_request(request, state).await;
-        let body = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+        let unread = |rejection: BytesRejection| {
+            Problem::new(rejection.status(), "The form did not arrive, or is too long.")
+        };
+        let body = body.map_err(unread)?;
         Ok(Self(form_urlencoded::parse(&body).into_owned().collect()))
     }
 }

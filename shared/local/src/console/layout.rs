@@ -9,15 +9,18 @@ use axum::{
 };
 use jiff::SignedDuration;
 use maud::{DOCTYPE, Markup, html};
+use pushbox::Crash;
 
 use super::{
     assets::version,
     badges::{action, command, span},
+    extras::Bounds,
 };
 use crate::{
     Stack,
     broker::{MOST_ATTEMPTS, MOST_BYTES, MOST_EVENT_BYTES, MOST_EVENTS, MOST_PULLED, MOST_UNACKED},
     journal::MOST_CHANGES,
+    process::Running,
 };
 
 /// Nothing comes from elsewhere, and no script or style is inline.
@@ -41,6 +44,8 @@ pub(super) enum View {
     Letters,
     Mailbox,
     Payments,
+    /// The page of an error, which has no entry.
+    Problem,
 }
 
 impl View {
@@ -86,8 +91,15 @@ pub(super) fn page(stack: &Stack, view: View, title: &str, content: &Markup) -> 
                     div.tools { (clock(stack)) (live()) }
                 }
                 (faults(stack))
+                (down(stack))
                 main id="main" tabindex="-1" { (content) }
-                footer { (limits(stack)) }
+                footer { p data-part="limits" { (limits(stack)) } }
+                dialog.confirm aria-label="Confirm" {
+                    form method="dialog" {
+                        p {}
+                        div.controls { button.danger value="yes" {} button value="" { "Cancel" } }
+                    }
+                }
                 div.toasts role="status" aria-live="polite" {}
             }
         }
@@ -126,7 +138,7 @@ fn clock(stack: &Stack) -> Markup {
     html! {
         details.clock data-part="clock" data-keep="clock" {
             summary {
-                @if ahead == SignedDuration::ZERO { "Real time" } @else { span.badge.warn { "+" (span(ahead)) } }
+                "Clock: " @if ahead == SignedDuration::ZERO { "real time" } @else { span.badge.warn { "+" (span(ahead)) } }
             }
             div.menu {
                 p { "Leases, pauses between retries, timers and expiry follow this clock." }
@@ -148,7 +160,7 @@ fn faults(stack: &Stack) -> Markup {
     for (name, process) in &*stack.services {
         let (on, kill_at) = process.faults();
         let mut words = on.words();
-        words.extend(kill_at.map(|point| format!("will be killed at “{point}”")));
+        words.extend(kill_at.and_then(Crash::place).map(|place| format!("will be killed {place}")));
         if !words.is_empty() {
             faults.push(format!("{name}: {}", words.join(", ")));
         }
@@ -162,7 +174,7 @@ fn faults(stack: &Stack) -> Markup {
     let switches = stack.extras.switches.iter().filter(|switch| switch.is_on());
     faults.extend(switches.map(|switch| format!("{}: {}", switch.of, switch.label)));
     html! {
-        div.faults data-part="faults" hidden[faults.is_empty()] {
+        div.bar.faults role="region" aria-label="Faults" data-part="faults" hidden[faults.is_empty()] {
             strong { "Faults are on" }
             ul { @for fault in &faults { li { (fault) } } }
             (action("/_local/faults/end", "End all faults", "small"))
@@ -170,20 +182,49 @@ fn faults(stack: &Stack) -> Markup {
     }
 }
 
+/// The services that do not answer.
+fn down(stack: &Stack) -> Markup {
+    let down: Vec<_> = stack.services.iter().filter(|(_, process)| !process.is_up()).collect();
+    html! {
+        div.bar.down role="region" aria-label="What is down" data-part="down" hidden[down.is_empty()] {
+            ul {
+                @for (name, process) in down {
+                    li {
+                        strong { (name) } " is "
+                        @if process.running() == Running::Stopped { "stopped" } @else { "killed" }
+                        @if let Some(place) = process.killed_at() { " " (place) }
+                        (action(&format!("/_local/services/{name}/start"), "Start", "small"))
+                    }
+                }
+            }
+        }
+    }
+}
+
 fn limits(stack: &Stack) -> String {
     let mib = |bytes: usize| bytes >> 20;
-    let kept = format!(
+    let mut kept = format!(
         "The stack keeps the last {MOST_EVENTS} events, up to {} MiB, {MOST_ATTEMPTS} attempts of each delivery, and the \
          last {MOST_CHANGES} changes of the stream.",
         mib(MOST_EVENT_BYTES)
     );
+    if let Some(Bounds { memory, most_documents, most_receipts }) = &stack.extras.memory {
+        let used = memory.used();
+        kept += &format!(
+            " Documents take about {} of {} MiB; beyond that, the stack takes no new work. Receipts take about {} of {} \
+             MiB; beyond that, the oldest are dropped.",
+            mib(used.documents),
+            mib(*most_documents),
+            mib(used.receipts),
+            mib(*most_receipts)
+        );
+    }
     if stack.broker().is_none() {
         return format!("{kept} It sees only the messages that Google's emulator pushes to this process.");
     }
     let room = mib(MOST_BYTES);
     format!(
         "{kept} It keeps up to {MOST_PULLED} dead letters and {room} MiB for each service, then drops the oldest. A \
-         subscription holds up to {MOST_UNACKED} messages and {room} MiB; beyond that, publishing fails. Documents stay \
-         in memory until the stack stops."
+         subscription holds up to {MOST_UNACKED} messages and {room} MiB; beyond that, publishing fails."
     )
 }

@@ -13,7 +13,7 @@ use super::{
     actions::broker,
     badges::{badge, command, empty, folded_command, pretty, time},
     events::recent,
-    form::{Form, done},
+    form::{Form, done, invalid},
     layout::{View, heading, page},
 };
 use crate::{
@@ -43,7 +43,7 @@ impl Replays {
         replays.truncate(MOST_REPLAYS);
     }
 
-    fn all(&self) -> Vec<u64> {
+    pub(super) fn all(&self) -> Vec<u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 }
@@ -109,16 +109,18 @@ fn replay_command(stack: &Stack, group: &str) -> String {
 }
 
 fn buttons(service: &str, ids: &str, are_many: bool) -> Markup {
-    let form = |verb: &str, label: &str, class: &str| {
+    let all = if are_many { "all letters of this group" } else { "this letter" };
+    let drop = format!("Drop {all}? Then {service} never gets another chance.");
+    let form = |verb: &str, label: &str, class: &str, question: Option<&str>| {
         html! {
-            form method="post" action=(format!("/_local/dead-letters/{verb}")) data-action {
+            form method="post" action=(format!("/_local/dead-letters/{verb}")) data-action data-confirm=[question] {
                 input type="hidden" name="service" value=(service);
                 input type="hidden" name="ids" value=(ids);
                 button class=(class) { (label) @if are_many { " all" } }
             }
         }
     };
-    html! { div.controls { (form("replay", "Replay", "primary")) (form("drop", "Drop", "danger")) } }
+    html! { div.controls { (form("replay", "Replay", "primary", None)) (form("drop", "Drop", "danger", Some(&drop))) } }
 }
 
 fn letter_of(stack: &Stack, letter: &DeadLetter, is_one_of_many: bool) -> Markup {
@@ -131,7 +133,7 @@ fn letter_of(stack: &Stack, letter: &DeadLetter, is_one_of_many: bool) -> Markup
             @if is_one_of_many && stack.broker().is_some() { (buttons(service, message_id, false)) }
             pre { (pretty(data)) }
             @if data.len() < *data_bytes { p.hint { "The first " (data.len()) " of " (data_bytes) " bytes." } }
-            dl { @for (name, value) in attributes { dt { (name) } dd { (value) } } }
+            dl.attributes { @for (name, value) in attributes { dt { (name) } dd { (value) } } }
             @if stack.broker().is_some() { (folded_command(&stack.curl("/_local/dead-letters/replay", &fields))) }
         }
     }
@@ -154,7 +156,10 @@ fn replays(stack: &Stack) -> Markup {
                                 tr {
                                     td { (time(event.message.publish_time)) }
                                     td { (stack.owner(subscription).unwrap_or(subscription)) }
-                                    td { (badge(fate.result())) @if let Some(failure) = &fate.failure { " " small { (failure) } } }
+                                    td {
+                                        (badge(fate.result())) @if let Some(failure) = &fate.failure { " " small { (failure) } }
+                                        @if fate.result() == "reject" { " " small { "It is a dead letter again: the cause is still there." } }
+                                    }
                                     td { a href=(format!("/_local/events/{}", event.message.id())) { (event.message.id()) } }
                                 }
                             }
@@ -177,7 +182,11 @@ pub(super) async fn replay(
         let replay = |id: &u64| topics.replay_letter(service, *id, now);
         ids.iter().filter_map(replay).collect::<Vec<u64>>()
     });
-    let message = message("replayed to", service, replayed.len())?;
+    let message = match replayed.len() {
+        0 => return Err(none_of(service)),
+        1 => format!("One letter was replayed to {service}."),
+        many => format!("{many} letters were replayed to {service}."),
+    };
     stack.extras.replays.add(replayed);
     Ok(done(&headers, &message))
 }
@@ -190,21 +199,22 @@ pub(super) async fn drop_letters(
     let (service, ids) = chosen(&form)?;
     let dropped =
         broker(&stack)?.with(|topics, _| ids.iter().filter(|id| topics.drop_letter(service, **id)).count());
-    Ok(done(&headers, &message("dropped of", service, dropped)?))
+    let message = match dropped {
+        0 => return Err(none_of(service)),
+        1 => format!("One letter of {service} was dropped."),
+        many => format!("{many} letters of {service} were dropped."),
+    };
+    Ok(done(&headers, &message))
 }
 
-fn message(verb: &str, service: &str, count: usize) -> Result<String, Problem> {
-    match count {
-        0 => Err(Problem::not_found(format_args!("dead letter of {service} with this id"))),
-        1 => Ok(format!("One letter is {verb} {service}.")),
-        many => Ok(format!("{many} letters are {verb} {service}.")),
-    }
+fn none_of(service: &str) -> Problem {
+    Problem::not_found(format_args!("dead letter of {service} with this id"))
 }
 
 /// The service, and the numbers of its letters.
 fn chosen(form: &Form) -> Result<(&str, Vec<u64>), Problem> {
     let ids = form.text("ids").unwrap_or_default().split(',');
     let ids = ids.filter_map(|id| id.trim().parse().ok()).collect();
-    let missing = || Problem::not_found("service: the field service is missing");
-    Ok((form.text("service").ok_or_else(missing)?, ids))
+    form.only(&["service", "ids"])?;
+    Ok((form.text("service").ok_or_else(|| invalid("The field service is missing."))?, ids))
 }

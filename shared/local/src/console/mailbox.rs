@@ -9,18 +9,20 @@ use pushbox::Problem;
 use serde::Deserialize;
 
 use super::{
-    badges::{empty, time},
+    badges::{Rows, empty, time},
     layout::{View, heading, page},
 };
 use crate::{Mail, Stack};
 
 /// How many mails a page lists.
-const MOST_ROWS: usize = 200;
+const MOST_ROWS: usize = 100;
 
 #[derive(Deserialize)]
 pub(super) struct Search {
     #[serde(default)]
     text: String,
+    #[serde(default)]
+    page: String,
 }
 
 pub(super) async fn show(State(stack): State<Stack>, Query(search): Query<Search>) -> Response {
@@ -30,6 +32,7 @@ pub(super) async fn show(State(stack): State<Stack>, Query(search): Query<Search
         [&mail.to, &mail.subject, &mail.text].iter().any(|part| part.to_lowercase().contains(&text))
     };
     let found: Vec<&Mail> = mails.iter().filter(matches).collect();
+    let rows = Rows::new(&search.page, MOST_ROWS, found.len());
     let content = html! {
         (heading("Mailbox", html! { "The mails that the services have sent. None leaves this machine." }))
         form.filters method="get" action="/_local/mailbox" role="search" data-filters {
@@ -43,7 +46,8 @@ pub(super) async fn show(State(stack): State<Stack>, Query(search): Query<Search
                 (empty("No mail matches", html! { a href="/_local/mailbox" { "Show all mails" } "." }))
             } @else {
                 p.numbers { span { b { (found.len()) } " of " (mails.len()) " mails" } }
-                ol.log.mails data-list { @for mail in found.iter().take(MOST_ROWS) { (row(mail)) } }
+                ol.log.mails data-list { @for mail in rows.of(&found) { (row(mail)) } }
+                (rows.links("/_local/mailbox", &[("text", &search.text)]))
             }
         }
     };

@@ -1,6 +1,9 @@
-//! `/`: the live map, the counts that must agree, and what to try.
+//! `/`: the live map of a system, its counts that must agree, and what to try.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering,
+};
 
 use axum::{
     extract::{Query, State},
@@ -22,31 +25,77 @@ use super::{
 use crate::{Stack, process::Running};
 
 #[derive(Deserialize)]
-pub(super) struct Isolated {
+pub(super) struct Chosen {
+    system: Option<String>,
+    /// A service that everything else steps back from.
     service: Option<String>,
 }
 
-pub(super) async fn show(State(stack): State<Stack>, Query(isolated): Query<Isolated>) -> Response {
-    let only = isolated.service.as_deref().filter(|name| stack.services.contains_key(*name));
+pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen>) -> Response {
+    let only = chosen.service.as_deref().filter(|name| stack.services.contains_key(*name));
+    let of_service = |name: &str| {
+        let found = stack.catalog.services.iter().find(|service| service.name == name);
+        found.map(|service| &*service.system)
+    };
+    let systems = stack.systems();
+    let named = only.and_then(of_service).or(chosen.system.as_deref());
+    let system = systems
+        .iter()
+        .find(|system| Some(**system) == named)
+        .or(systems.first())
+        .copied()
+        .unwrap_or_default();
     let balances = match &stack.extras.balances {
         Some(balances) => balances().await,
         None => Vec::new(),
     };
+    let of_system = |(_, balance): &(&str, Balance)| balance.clone();
+    let balances: Vec<_> = balances.iter().filter(|(of, _)| *of == system).map(of_system).collect();
+    let waiting = backlogs(&stack);
     let content = html! {
         h1.hidden { "Live map" }
-        (guarantee(&balances))
-        (maps(&stack, only))
+        @if systems.len() > 1 { (tabs(&stack, &systems, system, &waiting)) }
+        div.begin {
+            (tries(&stack, system))
+            (guarantee(&balances))
+        }
         @if let Some(service) = only { (panel(&stack, service)) }
-        (tries(&stack))
+        (map(&stack, system, only, &waiting))
     };
     page(&stack, View::Map, "Map", &content)
+}
+
+/// One tab for each system. The scripts mark a tab when one of its services or events moves.
+fn tabs(stack: &Stack, systems: &[&str], chosen: &str, waiting: &BTreeMap<String, Backlog>) -> Markup {
+    html! {
+        nav.tabs aria-label="Systems" data-part="tabs" {
+            ul {
+                @for system in systems {
+                    @let services: Vec<_> = stack.catalog.services.iter().filter(|service| service.system == *system).collect();
+                    @let nodes: BTreeSet<&str> = services.iter().flat_map(|service| service.publishes.iter().chain([&service.name])).map(String::as_str).collect();
+                    @let of = |count: fn(&Backlog) -> usize| services.iter().filter_map(|service| waiting.get(&service.name)).map(count).sum::<usize>();
+                    @let (waits, dead) = (of(|backlog| backlog.waiting), of(|backlog| backlog.dead));
+                    li {
+                        a href=(format!("/?system={system}")) aria-current=[(*system == chosen).then_some("page")]
+                            data-nodes=(nodes.into_iter().collect::<Vec<_>>().join(" ")) {
+                            (system)
+                            @if waits > 0 { span.count.warn title="waiting" { (waits) } }
+                            @if dead > 0 { span.count.bad title="dead letters" { (dead) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn guarantee(balances: &[Balance]) -> Markup {
     html! {
         section.guarantee data-part="guarantee" aria-label="Counts that must agree" hidden[balances.is_empty()] {
             @for balance in balances {
+                @let is_empty = balance.terms.iter().all(|(_, count)| *count == 0);
                 @let (tone, verdict) = match balance.holds {
+                    _ if is_empty => ("plain", "no data yet"),
                     Some(true) => ("good", "holds"),
                     Some(false) => ("warn", "not yet"),
                     None => ("plain", "not compared"),
@@ -64,33 +113,27 @@ fn guarantee(balances: &[Balance]) -> Markup {
     }
 }
 
-fn maps(stack: &Stack, only: Option<&str>) -> Markup {
+fn map(stack: &Stack, system: &str, only: Option<&str>, waiting: &BTreeMap<String, Backlog>) -> Markup {
     let running = |name: &str| stack.services.get(name).map_or(Running::Stopped, |process| process.running());
-    let waiting = backlogs(stack);
     let backlog = |name: &str| waiting.get(name).copied().unwrap_or_default();
     let timers = timers(stack);
     let due = |name: &str| timers.get(name).cloned();
+    let whole = format!("/?system={system}");
     // A second click ends the isolation.
-    let link = |name: &str| if only == Some(name) { "/".to_owned() } else { format!("/?service={name}") };
+    let link = |name: &str| if only == Some(name) { whole.clone() } else { format!("/?service={name}") };
     let look = Look { only, running: &running, backlog: &backlog, due: &due, link: &link };
-    let systems: BTreeSet<&str> = stack.catalog.services.iter().map(|service| &*service.system).collect();
-    let order = stack.catalog.services.iter().map(|service| &*service.system);
-    let mut seen = BTreeSet::new();
+    let graph = Graph::of(&stack.catalog, system);
     html! {
         section.maps aria-label="Map" {
-            div.legend {
-                span.key.handled { "handled" } span.key.retry { "retried" } span.key.reject { "dead letter" }
-                span.key.waiting { "waiting" }
-                @if let Some(service) = only { a href="/" { "Show all services, not only " (service) } }
-                @else { span.hint { "Select a service to isolate it." } }
-            }
-            @for system in order.filter(|system| seen.insert(*system)) {
-                @let graph = Graph::of(&stack.catalog, system);
-                figure {
-                    @if systems.len() > 1 { figcaption { (system) } }
-                    div.scroll tabindex="0" role="region" aria-label=(format!("Map of {system}")) {
-                        (draw(system, &graph, &Placed::of(&graph), &look))
-                    }
+            figure {
+                div.scroll tabindex="0" role="region" aria-label=(format!("Map of {system}")) {
+                    (draw(system, &graph, &Placed::of(&graph), &look))
+                }
+                figcaption.legend {
+                    span.key.handled { "handled" } span.key.retry { "retried" } span.key.reject { "dead letter" }
+                    span.key.waiting { "waiting" }
+                    @if let Some(service) = only { a href=(whole) { "Show all services, not only " (service) } }
+                    @else { span.hint { "Select a service to isolate it." } }
                 }
             }
         }
@@ -142,18 +185,17 @@ fn panel(stack: &Stack, service: &str) -> Markup {
     }
 }
 
-fn tries(stack: &Stack) -> Markup {
+fn tries(stack: &Stack, system: &str) -> Markup {
     let nothing_yet = stack.journal.last() == 0;
+    let tries: Vec<_> = stack.extras.tries.iter().filter(|each| each.system == system).collect();
     html! {
-        section.tries data-part="tries" aria-label="Try it" {
+        section.tries data-part="tries" aria-label="Try it" hidden[tries.is_empty()] {
             h2 { @if nothing_yet { "Nothing has happened yet. Begin here:" } @else { "Try it" } }
-            div.cards {
-                @for each in &*stack.extras.tries {
-                    div.card {
-                        h3 { (each.label) }
-                        p { (each.about) }
-                        (action(&format!("/_local/try/{}", each.id), each.label, "primary"))
-                        (folded_command(&command_of(stack, each)))
+            ul {
+                @for (index, each) in tries.into_iter().enumerate() {
+                    li.try {
+                        (action(&format!("/_local/try/{}", each.id), each.label, if index == 0 { "primary" } else { "" }))
+                        div { p { (each.about) } (folded_command(&command_of(stack, each))) }
                     }
                 }
             }
@@ -163,6 +205,22 @@ fn tries(stack: &Stack) -> Markup {
 
 /// The command line that makes the next request of this kind.
 fn command_of(stack: &Stack, each: &Try) -> String {
-    let url = format!("{}{}", stack.base(), each.path);
-    format!("curl -X POST {url} -H 'Content-Type: application/json' -d {}", quoted(&each.next_body(stack)))
+    let number = stack.extras.tried.load(Ordering::Relaxed) + 1;
+    let post = |path: &str, body: &str| {
+        let body = quoted(&Try::filled(body, number));
+        format!("curl -X POST {}{path} -H 'Content-Type: application/json' -d {body}", stack.base())
+    };
+    let request = post(each.path, each.body);
+    let Some((path, account)) = each.account else { return request };
+    let token = "grep -o '\"accessToken\":\"[^\"]*' | cut -d '\"' -f 4";
+    format!("token=$({} | {token}); {request} -H \"Authorization: Bearer $token\"", post(path, account))
+}
+
+impl Stack {
+    /// The systems of the catalog, in its order.
+    pub(super) fn systems(&self) -> Vec<&str> {
+        let mut seen = BTreeSet::new();
+        let systems = self.catalog.services.iter().map(|service| &*service.system);
+        systems.filter(|system| seen.insert(*system)).collect()
+    }
 }

@@ -1,35 +1,47 @@
 //! `/_local/payments`: the charges at the local payment gateway.
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
 use maud::{Markup, html};
+use serde::Deserialize;
 
 use super::{
-    badges::{empty, time},
+    badges::{Rows, empty, time},
     extras::Payment,
     layout::{View, heading, page},
 };
 use crate::Stack;
 
 /// How many payments a page lists.
-const MOST_ROWS: usize = 200;
+const MOST_ROWS: usize = 100;
 
-pub(super) async fn show(State(stack): State<Stack>) -> Response {
+#[derive(Deserialize)]
+pub(super) struct Chosen {
+    #[serde(default)]
+    page: String,
+}
+
+pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen>) -> Response {
     let payments = match &stack.extras.payments {
         Some(payments) => payments().await,
         None => Vec::new(),
     };
-    let about = html! { "The charges at the local gateway, which takes no money. Repeats with the same key are one charge." };
+    let rows = Rows::new(&chosen.page, MOST_ROWS, payments.len());
+    let about = html! { "The charges at the local gateway, which takes no money. Repeats with the same key are one charge, however often the gateway was asked." };
     let content = html! {
         (heading("Payments", about))
         section data-part="payments" aria-label="Payments" {
             @if payments.is_empty() {
                 (empty("No charges yet", html! { a href="/" { "Sign somebody up or order a teapot" } ", and a charge follows." }))
             } @else {
-                p.numbers { span { b { (payments.len()) } " charges" } @if payments.len() > MOST_ROWS { span { "The page lists the newest " (MOST_ROWS) "." } } }
+                p.numbers { span { b { (payments.len()) } " charges" } }
                 div.scroll { table {
-                    thead { tr { th { "Time" } th { "Amount" } th { "For" } th { "Method" } th { "Outcome" } th { "Key" } } }
-                    tbody { @for payment in payments.iter().take(MOST_ROWS) { (row(payment)) } }
+                    thead { tr { th { "Time" } th { "Amount" } th { "For" } th { "Method" } th { "Outcome" } th { "Asked" } th { "Key" } } }
+                    tbody { @for payment in rows.of(&payments) { (row(payment)) } }
                 } }
+                (rows.links("/_local/payments", &[]))
             }
         }
     };
@@ -49,6 +61,7 @@ fn row(payment: &Payment) -> Markup {
                     Some(code) => span.badge.bad { (code) },
                 }
             }
+            td.amount { (payment.asked) "×" }
             td { code { (payment.key) } }
         }
     }

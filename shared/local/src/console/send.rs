@@ -40,6 +40,9 @@ pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen
     let recent = recent(&stack);
     let from = chosen.from.and_then(|id| recent.into_iter().find(|event| event.message.id() == id));
     let named = from.as_ref().and_then(|event| event_type(&event.message)).or(chosen.r#type);
+    // The story begins with the first event of the first service.
+    let named = named
+        .or_else(|| stack.catalog.services.iter().find_map(|service| service.publishes.first()).cloned());
     let entry = events.iter().find(|entry| Some(&entry.r#type) == named.as_ref()).or(events.first());
     let example = |entry: &EventEntry| {
         let text = stack.extras.examples.get(&entry.r#type);

@@ -16,18 +16,24 @@ use crate::{
 
 pub(super) async fn show(State(stack): State<Stack>) -> Response {
     let about = html! {
-        "Stop a service and start it again: it catches up. Kill it, and its requests in flight end without an answer."
+        "Stop a service and start it again: it catches up. Kill it, and it loses its requests in flight: the callers get \
+         503, as from an instance that is gone."
     };
     let content = html! {
         (heading("Services", about))
+        @for system in stack.systems() {
+            section.card.system aria-label=(format!("Services of {system}")) {
+                h2 { (system) }
+                @for entry in stack.catalog.services.iter().filter(|entry| entry.system == system) { (service(&stack, entry)) }
+            }
+        }
         (outside(&stack))
-        @for entry in &stack.catalog.services { (service(&stack, entry)) }
     };
     page(&stack, View::Services, "Services", &content)
 }
 
 fn service(stack: &Stack, entry: &ServiceEntry) -> Markup {
-    let ServiceEntry { name, system, about, .. } = entry;
+    let ServiceEntry { name, about, .. } = entry;
     let Some(process) = stack.services.get(name) else { return html! {} };
     let backlog = stack.broker().map(|broker| {
         broker.act(|topics, _| {
@@ -36,16 +42,16 @@ fn service(stack: &Stack, entry: &ServiceEntry) -> Markup {
         })
     });
     html! {
-        article.card.service id=(name) {
+        article.service id=(name) {
             div data-part=(format!("head {name}")) {
-                h2 { (state_of(process)) a href=(format!("/{name}")) { (name) } small { (system) } }
+                h3 { (state_of(process)) a href=(format!("/{name}")) { (name) } }
                 p { "It " (about) "." }
+            }
+            p.numbers data-part=(format!("numbers {name}")) {
                 @if let Some((waiting, in_flight)) = backlog {
-                    p.numbers {
-                        span { b { (waiting) } " waiting" } span { b { (in_flight) } " in flight" }
-                        a href=(format!("/_local/events?service={name}")) { "Events" }
-                    }
+                    span { b { (waiting) } " waiting" } span { b { (in_flight) } " in flight" }
                 }
+                a href=(format!("/_local/events?service={name}")) { "Events" }
             }
             div data-part=(format!("controls {name}")) { (controls(stack, name)) }
             (faults(stack, name, process))
@@ -82,6 +88,13 @@ fn faults(stack: &Stack, name: &str, process: &Process) -> Markup {
     let (on, kill_at) = process.faults();
     let path = format!("/_local/services/{name}/faults");
     let is_faulty = !on.words().is_empty() || kill_at.is_some();
+    let points = stack.fault_points(name);
+    let reached = Crash::POINTS.into_iter().filter(|(point, _)| points.contains(point));
+    let example = ["performed", "committed"].into_iter().find(|point| points.contains(point));
+    let fields = match example {
+        Some(point) => ["latencyMillis=500".to_owned(), format!("killAt={point}")],
+        None => ["latencyMillis=500".to_owned(), "errorPercent=10".to_owned()],
+    };
     html! {
         details.fold open[is_faulty] data-keep=(format!("faults {name}")) {
             summary { "Faults" }
@@ -89,18 +102,18 @@ fn faults(stack: &Stack, name: &str, process: &Process) -> Markup {
                 label { "Slower by " span.unit { input type="number" name="latencyMillis" min="0" max="60000" step="100" value=(on.latency_millis); "ms" } }
                 label { "Fails " span.unit { input type="number" name="errorPercent" min="0" max="100" value=(on.error_percent); "% of its requests" } }
                 @if process.can_be_killed() {
-                    label { "Is killed once "
+                    label { "Is killed once, "
                         select name="killAt" {
                             option value="" { "never" }
-                            @for (point, between) in Crash::POINTS {
-                                option value=(point) selected[kill_at == Some(point)] { (between) }
+                            @for (point, place) in reached {
+                                option value=(point) selected[kill_at == Some(point)] { (place) }
                             }
                         }
                     }
                     label.tick { input type="checkbox" name="refuseCommits" checked[on.refuse_commits]; "Its store refuses every commit, so its events become dead letters" }
                 }
                 button { "Set these faults" }
-                (folded_command(&stack.curl(&path, &["latencyMillis=500", "killAt=performed"])))
+                (folded_command(&stack.curl(&path, &fields.each_ref().map(String::as_str))))
             }
         }
     }

@@ -9,6 +9,7 @@ use catalog::ServiceEntry;
 use futures::future::{BoxFuture, FutureExt};
 use jiff::Timestamp;
 use pushbox::{
+    Timing,
     store::{Store, StoreError},
     story::{self, Handling, Progress},
     wire::attribute,
@@ -34,8 +35,8 @@ pub(super) enum Root {
 pub(super) struct Node {
     pub(super) id: String,
     pub(super) event: String,
-    /// If the broker still has it.
-    pub(super) message_id: Option<String>,
+    /// The messages that the broker still has: the event's own is the last one, the others replay it.
+    pub(super) message_ids: Vec<String>,
     pub(super) published_at: Option<Timestamp>,
     /// When a timer publishes it.
     pub(super) due: Option<Timestamp>,
@@ -49,6 +50,8 @@ pub(super) struct Branch {
     pub(super) result: &'static str,
     pub(super) detail: Option<String>,
     pub(super) handled_at: Option<Timestamp>,
+    /// Until when nobody else may make the call.
+    pub(super) claimed_until: Option<Timestamp>,
     /// If the broker still has the event.
     pub(super) fate: Option<Fate>,
     pub(super) events: Vec<Node>,
@@ -65,8 +68,8 @@ struct Told<'a> {
 struct Teller<'a> {
     stack: &'a Stack,
     store: &'a dyn Store,
-    /// By the event's identity.
-    recent: BTreeMap<String, RecentEvent>,
+    /// By the event's identity, the newest first: a replay has the identity of its event.
+    recent: BTreeMap<String, Vec<RecentEvent>>,
     seen: BTreeSet<String>,
 }
 
@@ -80,12 +83,14 @@ pub(super) async fn of_event(
     recent: &[RecentEvent],
     event: &RecentEvent,
 ) -> Result<Root, StoreError> {
-    let known =
-        recent.iter().map(|event| (identity(&event.message.attributes, &event.message.id()), event.clone()));
-    let mut teller = Teller { stack, store, recent: known.collect(), seen: BTreeSet::new() };
+    let mut known = BTreeMap::<String, Vec<RecentEvent>>::new();
+    for event in recent {
+        let identity = identity(&event.message.attributes, &event.message.id());
+        known.entry(identity).or_default().push(event.clone());
+    }
+    let mut teller = Teller { stack, store, recent: known, seen: BTreeSet::new() };
     let attributes = &event.message.attributes;
-    let own = identity(attributes, &event.message.id());
-    let root = attributes.get(attribute::CORRELATION_ID).cloned().unwrap_or_else(|| own.clone());
+    let root = attributes.get(attribute::CORRELATION_ID).cloned().unwrap_or_else(|| own_id(event));
     if let Some((service, handling)) = teller.command(&root, attributes).await? {
         let Handling { key, at, events, .. } = handling;
         // The rest is the idempotency key, which may be the caller's secret.
@@ -93,7 +98,7 @@ pub(super) async fn of_event(
         let events = teller.caused(&events).await?;
         return Ok(Root::Command { service, route, at, events });
     }
-    let begins = teller.recent.values().find(|event| own_id(event) == root).cloned();
+    let begins = teller.recent.values().flatten().find(|event| own_id(event) == root).cloned();
     let is_known = begins.is_some();
     let first = begins.as_ref().unwrap_or(event);
     let message_id = first.message.id();
@@ -153,19 +158,20 @@ impl Teller<'_> {
         async move {
             let Told { message_id, attributes, event, due } = told;
             let key = identity(attributes, message_id.unwrap_or_default());
-            let known = self.recent.get(&key).cloned();
-            let message_id = known.as_ref().map(|known| known.message.id()).or(message_id.map(str::to_owned));
+            let known = self.recent.get(&key).cloned().unwrap_or_default();
+            let message_ids: Vec<String> = known.iter().map(|known| known.message.id()).collect();
+            let message_id = message_ids.last().cloned().or(message_id.map(str::to_owned));
             let mut branches = Vec::new();
             if self.seen.len() < MOST_NODES && self.seen.insert(key) {
                 let stack = self.stack;
                 for service in &stack.catalog.services {
                     let id = message_id.as_deref().unwrap_or_default();
-                    branches.extend(self.branch(service, &event, id, attributes, known.as_ref()).await?);
+                    branches.extend(self.branch(service, &event, id, attributes, &known).await?);
                 }
             }
-            let id = attributes.get(attribute::ID).cloned().or(message_id.clone()).unwrap_or_default();
-            let published_at = known.map(|known| known.message.publish_time);
-            Ok(Node { id, event, message_id, published_at, due, branches })
+            let id = attributes.get(attribute::ID).cloned().or(message_id).unwrap_or_default();
+            let published_at = known.last().map(|known| known.message.publish_time);
+            Ok(Node { id, event, message_ids, published_at, due, branches })
         }
         .boxed()
     }
@@ -177,9 +183,9 @@ impl Teller<'_> {
         event: &str,
         message_id: &str,
         attributes: &BTreeMap<String, String>,
-        known: Option<&RecentEvent>,
+        known: &[RecentEvent],
     ) -> Result<Option<Branch>, StoreError> {
-        let fate_at = |name: &str| known.and_then(|known| known.deliveries.get(name)).cloned();
+        let fate_at = |name: &str| known.iter().find_map(|known| known.deliveries.get(name)).cloned();
         let handles = |types: &[String]| types.iter().any(|handled| handled == event);
         let mut owned = service.subscriptions.iter();
         let found = owned.find(|owned| handles(&owned.handles) || fate_at(&owned.name).is_some());
@@ -203,7 +209,11 @@ impl Teller<'_> {
             Some(handling) => self.caused(&handling.events).await?,
             None => Vec::new(),
         };
-        let handled_at = handling.map(|handling| handling.at);
-        Ok(Some(Branch { service: service.name.clone(), result, detail, handled_at, fate, events }))
+        let handled_at = handling.as_ref().map(|handling| handling.at);
+        let claimed_for = handling.and_then(|handling| handling.claimed_for);
+        let rest = claimed_for.and_then(|claimed_for| Timing::DEFAULT.lease.checked_sub(claimed_for));
+        let claimed_until = rest.and_then(|rest| self.stack.now().checked_add(rest).ok());
+        let service = service.name.clone();
+        Ok(Some(Branch { service, result, detail, handled_at, claimed_until, fate, events }))
     }
 }

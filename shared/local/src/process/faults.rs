@@ -22,15 +22,6 @@ pub(crate) struct Faults {
 }
 
 impl Faults {
-    /// Values above the limits become the limits.
-    pub(crate) fn bounded(self) -> Self {
-        Self {
-            latency_millis: self.latency_millis.min(MOST_LATENCY_MILLIS),
-            error_percent: self.error_percent.min(100),
-            ..self
-        }
-    }
-
     /// One text for each fault that is on.
     pub(crate) fn words(self) -> Vec<String> {
         let Self { latency_millis, error_percent, refuse_commits } = self;

@@ -1,7 +1,7 @@
 //! Documents in memory, for the local stack and for tests.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -9,16 +9,29 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{
-    Change, CommitError, Fields, Precondition, Query, Store, StoreError, Stored, Version, Write, limits,
+    Change, CommitError, Fields, Precondition, Query, RECEIPTS, Store, StoreError, Stored, Version, Write,
+    limits,
 };
-use crate::{Clock, Path};
+use crate::{Clock, Path, receipt::PENDING};
 
 /// A store in memory, with Firestore's limits.
 pub struct Memory {
     clock: Clock,
+    /// The most bytes of receipts whose handling is over.
+    most_receipts: usize,
     state: Mutex<State>,
+}
+
+/// About how many bytes the documents of a [`Memory`] take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// The receipts whose handling is over.
+    pub receipts: usize,
+    /// All other documents.
+    pub documents: usize,
 }
 
 #[derive(Default)]
@@ -26,6 +39,9 @@ struct State {
     /// By path.
     collections: BTreeMap<String, Collection>,
     last: Option<Version>,
+    used: Used,
+    /// The receipts whose handling is over, the oldest first. An entry with another version is out of date.
+    over: VecDeque<(Path, Version)>,
 }
 
 #[derive(Default)]
@@ -40,19 +56,33 @@ impl Memory {
     /// An empty store with this clock.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, state: Mutex::default() }
+        Self::bounded(clock, usize::MAX)
+    }
+
+    /// An empty store that drops the oldest receipts whose handling is over, beyond about this many bytes. A message
+    /// that is delivered again after that is handled again.
+    #[must_use]
+    pub fn bounded(clock: Clock, most_receipts: usize) -> Self {
+        Self { clock, most_receipts, state: Mutex::default() }
+    }
+
+    /// About how many bytes the documents take now.
+    #[must_use]
+    pub fn used(&self) -> Used {
+        self.lock().used
     }
 
     /// A store with the same documents and versions.
     #[must_use]
     pub fn snapshot(&self, clock: Clock) -> Self {
-        let state = self.lock();
+        let State { collections, last, used, over } = &*self.lock();
         let copy = |(path, collection): (&String, &Collection)| {
             let documents = collection.documents.clone();
             (path.clone(), Collection { documents, indexes: BTreeMap::new() })
         };
-        let collections = state.collections.iter().map(copy).collect();
-        Self { clock, state: Mutex::new(State { collections, last: state.last }) }
+        let collections = collections.iter().map(copy).collect();
+        let state = State { collections, last: *last, used: *used, over: over.clone() };
+        Self { clock, most_receipts: self.most_receipts, state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -92,7 +122,9 @@ impl Store for Memory {
             return Err(CommitError::Conflict);
         }
         let version = state.next_version(self.clock.now());
-        Ok(writes.iter().map(|write| state.apply(write, version)).collect())
+        let versions = writes.iter().map(|write| state.apply(write, version)).collect();
+        state.drop_receipts(self.most_receipts);
+        Ok(versions)
     }
 
     async fn list(&self, query: &Query) -> Result<Vec<Stored>, StoreError> {
@@ -128,13 +160,38 @@ impl State {
             Change::Delete => None,
             Change::Verify => return current.map_or(version, |(unchanged, _)| *unchanged),
         };
-        if !self.collections.contains_key(write.path.collection()) {
-            self.collections.insert(write.path.collection().to_owned(), Collection::default());
-        }
-        if let Some(collection) = self.collections.get_mut(write.path.collection()) {
-            collection.replace(write.path.id(), fields.map(|fields| (version, fields)));
-        }
+        self.replace(&write.path, fields.map(|fields| (version, fields)));
         version
+    }
+
+    fn replace(&mut self, path: &Path, document: Option<(Version, Fields)>) {
+        let before = self.find(path).map(|(_, old)| (is_over(path, old), size(path, old)));
+        if let Some((is_over, bytes)) = before {
+            *self.used.of(is_over) -= bytes;
+        }
+        if let Some((version, new)) = &document {
+            let is_over = is_over(path, new);
+            *self.used.of(is_over) += size(path, new);
+            if is_over {
+                self.over.push_back((path.clone(), *version));
+            }
+        }
+        if !self.collections.contains_key(path.collection()) {
+            self.collections.insert(path.collection().to_owned(), Collection::default());
+        }
+        if let Some(collection) = self.collections.get_mut(path.collection()) {
+            collection.replace(path.id(), document);
+        }
+    }
+
+    fn drop_receipts(&mut self, most: usize) {
+        while self.used.receipts > most
+            && let Some((path, version)) = self.over.pop_front()
+        {
+            if self.find(&path).is_some_and(|(current, _)| *current == version) {
+                self.replace(&path, None);
+            }
+        }
     }
 }
 
@@ -191,6 +248,95 @@ impl Collection {
     }
 }
 
+impl Used {
+    fn of(&mut self, is_over: bool) -> &mut usize {
+        if is_over { &mut self.receipts } else { &mut self.documents }
+    }
+}
+
+/// Whether it is a receipt that nothing but a duplicate needs.
+fn is_over(path: &Path, fields: &Fields) -> bool {
+    let is = |name: &str, value: Value| fields.get(name) == Some(&value);
+    path.collection().ends_with(RECEIPTS) && is("state", "done".into()) && !is(PENDING, true.into())
+}
+
+/// About how many bytes a document takes, with its place in the collection.
+fn size(path: &Path, fields: &Fields) -> usize {
+    const PLACE: usize = 250;
+    PLACE + path.collection().len() + 3 * path.id().len() + size_of_map(fields)
+}
+
+/// A map takes its memory in nodes for up to 11 entries.
+fn size_of_map(fields: &Fields) -> usize {
+    const NODE: usize = 650;
+    let entries = fields.iter().map(|(name, value)| name.len() + ALLOCATION + size_of_value(value));
+    NODE * fields.len().div_ceil(8) + entries.sum::<usize>()
+}
+
+const ALLOCATION: usize = 16;
+
+fn size_of_value(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + ALLOCATION,
+        Value::Array(values) => {
+            values.iter().map(|value| size_of::<Value>() + size_of_value(value)).sum::<usize>() + ALLOCATION
+        }
+        Value::Object(fields) => size_of_map(fields),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
 fn stored(now: Timestamp, id: &str, (version, fields): &(Version, Fields)) -> Stored {
     Stored::at(now, id.to_owned(), *version, fields.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_oldest_receipts_go_and_all_other_documents_stay() {
+        let store = Memory::bounded(Clock::system(), 20_000);
+        let write = async |collection: &str, id: String, fields: Value| {
+            let change = Change::Set(fields.as_object().cloned().unwrap_or_default());
+            let path = Path::new("crm-service", collection, &id);
+            store.commit(&[Write { path, change, only_if: Precondition::None }]).await.map(drop)
+        };
+        for number in 0..100 {
+            for (collection, fields) in [
+                (RECEIPTS, json!({ "state": "done", "events": [] })),
+                ("receipts", json!({ "state": "claimed", "number": number })),
+                ("contacts", json!({ "name": "Ada" })),
+            ] {
+                let state = fields["state"].as_str().unwrap_or_default().to_owned();
+                write(collection, format!("{state}-{number:03}"), fields).await.expect("it is written");
+            }
+            write(RECEIPTS, "pending".to_owned(), json!({ "state": "done", "pending": true }))
+                .await
+                .expect("ok");
+        }
+        assert!(store.used().receipts <= 20_000, "{:?}", store.used());
+        let ids = async |collection: &str| {
+            let collection = Path::collection_of("crm-service", collection);
+            let found = store.list(&Query { collection, limit: 1_000, ..Query::default() }).await;
+            found.expect("a list").into_iter().map(|stored| stored.id).collect::<Vec<_>>()
+        };
+        let receipts = ids(RECEIPTS).await;
+        let of = |state: &str| receipts.iter().filter(|id| id.starts_with(state)).count();
+        assert!((1..100).contains(&of("done")), "{receipts:?}");
+        assert!(receipts.contains(&"done-099".to_owned()) && !receipts.contains(&"done-000".to_owned()));
+        assert_eq!((of("claimed"), of("pending"), ids("contacts").await.len()), (100, 1, 100));
+        // A document that is deleted takes no memory.
+        for id in receipts {
+            let path = Path::new("crm-service", RECEIPTS, &id);
+            let change = Change::Delete;
+            store
+                .commit(&[Write { path, change, only_if: Precondition::None }])
+                .await
+                .expect("it is deleted");
+        }
+        assert_eq!(store.used().receipts, 0);
+    }
 }

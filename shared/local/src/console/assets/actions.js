@@ -4,12 +4,18 @@ import { refresh } from "./parts.js";
 
 const toasts = document.querySelector(".toasts");
 
-function say(text, isBad) {
+function say(text, { isBad = false, link } = {}) {
     const toast = document.createElement("p");
     toast.className = isBad ? "toast bad" : "toast";
     toast.textContent = text;
+    if (link) {
+        const to = document.createElement("a");
+        to.href = link;
+        to.textContent = "See the event";
+        toast.append(" ", to);
+    }
     toasts.append(toast);
-    setTimeout(() => toast.remove(), isBad ? 8000 : 3500);
+    setTimeout(() => toast.remove(), isBad || link ? 8000 : 3500);
     while (toasts.children.length > 4) toasts.firstChild.remove();
 }
 
@@ -24,22 +30,36 @@ async function send(form) {
         });
         const body = await answer.json().catch(() => ({}));
         const state = body.name ? `${body.name} is ${body.running ? "up" : "down"}.` : "";
-        say(body.message ?? body.detail ?? (state || answer.statusText), !answer.ok);
+        say(body.message ?? body.detail ?? (state || answer.statusText), { isBad: !answer.ok, link: body.link });
     } catch {
-        say("The stack does not answer. Is it still running?", true);
+        say("The stack does not answer. Is it still running?", { isBad: true });
     } finally {
         buttons.forEach(button => (button.disabled = false));
     }
     await refresh();
 }
 
+// Asks a person before an action that cannot be undone.
+function confirmed(form) {
+    const dialog = document.querySelector("dialog.confirm");
+    dialog.querySelector("p").textContent = form.dataset.confirm;
+    dialog.querySelector("button.danger").textContent = form.querySelector("button").textContent;
+    dialog.returnValue = "";
+    dialog.showModal();
+    dialog.onclose = () => dialog.returnValue === "yes" && send(form);
+}
+
 export function installActions() {
     document.addEventListener("submit", event => {
-        if (!event.target.matches("form[data-action]")) return;
+        const form = event.target;
+        if (!form.matches("form[data-action]")) return;
         event.preventDefault();
-        send(event.target);
+        if (form.dataset.confirm) confirmed(form);
+        else send(form);
     });
     document.addEventListener("click", async event => {
+        const open = document.querySelector(".clock[open]");
+        if (open && !open.contains(event.target)) open.open = false;
         const button = event.target.closest("button[data-copy]");
         if (!button) return;
         await navigator.clipboard.writeText(button.dataset.copy);

@@ -17,6 +17,7 @@ export function animate(changes) {
     const seen = new Set();
     for (const change of changes) {
         const dot = dotFor(change);
+        markTab(change.event);
         // A batch has one dot for each edge and result.
         const key = dot && `${dot.edge} ${dot.kind}`;
         if (!dot || seen.has(key)) continue;
@@ -62,6 +63,14 @@ function step(now) {
         }
     }
     if (moving.size > 0) requestAnimationFrame(step);
+}
+
+// Marks the tab of a system that the page does not show.
+function markTab(event) {
+    const find = () => document.querySelector(`.tabs a[data-nodes~="${CSS.escape(event ?? "")}"]:not([aria-current])`);
+    if (!find()) return;
+    find().classList.add("moves");
+    setTimeout(() => find()?.classList.remove("moves"), 1200);
 }
 
 // Marks a service for a moment.
