@@ -62,8 +62,8 @@ impl Outside {
         };
         let arrived = Arrived::default();
         let asked = Asked { kind: String::new(), key: key.to_owned(), payload };
-        let reach = reach(self.wire.shared.clone(), arrived.clone(), repeats, asked);
-        let mut waiting = Waiting::new(&self.wire.shared, arrived);
+        let mut waiting = Waiting::new(&self.wire.shared, arrived.clone(), key);
+        let reach = reach(self.wire.shared.clone(), arrived, waiting.request, repeats, asked);
         let call = async move {
             reach.await;
             Ok(())
@@ -84,39 +84,37 @@ struct Asked {
 }
 
 /// Records a call when it reaches the outside.
-fn reach(
+async fn reach(
     shared: Arc<Shared>,
     arrived: Arrived,
+    request: Option<RequestId>,
     repeats: Repeats,
     Asked { kind, key, payload }: Asked,
-) -> impl Future<Output = ()> + Send + 'static {
-    let request = request();
-    async move {
-        let at = shared.now();
-        let ledger = &mut *shared.ledger();
-        let was_recorded = request.is_some_and(|id| {
-            let request = &ledger.requests[id];
-            request.event.as_ref().is_some_and(|event| ledger.has_handled(&request.service, event))
-        });
-        let refused_before = request.map_or(0, |id| {
-            let request = &ledger.requests[id];
-            request.event.as_ref().map_or(0, |event| ledger.times_refused(&request.service, event))
-        });
-        let (ended_at, was_answered) = (None, false);
-        ledger.calls.push(Call {
-            request,
-            kind,
-            key,
-            payload,
-            repeats,
-            at,
-            ended_at,
-            was_answered,
-            was_recorded,
-            refused_before,
-        });
-        let _ = arrived.set(ledger.calls.len() - 1);
-    }
+) {
+    let at = shared.now();
+    let ledger = &mut *shared.ledger();
+    let was_recorded = request.is_some_and(|id| {
+        let request = &ledger.requests[id];
+        request.event.as_ref().is_some_and(|event| ledger.has_handled(&request.service, event))
+    });
+    let refused_before = request.map_or(0, |id| {
+        let request = &ledger.requests[id];
+        request.event.as_ref().map_or(0, |event| ledger.times_refused(&request.service, event))
+    });
+    let (ended_at, was_answered) = (None, false);
+    ledger.calls.push(Call {
+        request,
+        kind,
+        key,
+        payload,
+        repeats,
+        at,
+        ended_at,
+        was_answered,
+        was_recorded,
+        refused_before,
+    });
+    let _ = arrived.set(ledger.calls.len() - 1);
 }
 
 /// Records when a process stops waiting for an answer, for whatever reason.
@@ -128,8 +126,10 @@ struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    fn new(shared: &'a Shared, arrived: Arrived) -> Self {
-        Self { shared, arrived, request: request(), was_answered: false }
+    /// A delivery whose caller has hung up goes on in the background. Its request is that of its call before.
+    fn new(shared: &'a Shared, arrived: Arrived, key: &str) -> Self {
+        let before = || shared.ledger().calls.iter().rev().find(|call| call.key == key)?.request;
+        Self { shared, arrived, request: request().or_else(before), was_answered: false }
     }
 }
 
@@ -166,8 +166,8 @@ impl Store for OutsideStore {
         };
         let what = format!("call {}", asked.key);
         let arrived = Arrived::default();
-        let reached = reach(shared.clone(), arrived.clone(), self.repeats, asked);
-        let mut waiting = Waiting::new(&self.wire.shared, arrived);
+        let mut waiting = Waiting::new(&self.wire.shared, arrived.clone(), &asked.key);
+        let reached = reach(shared.clone(), arrived, waiting.request, self.repeats, asked);
         let writes = writes.to_vec();
         let call = async move {
             reached.await;
