@@ -71,7 +71,7 @@ enum Command {
         chosen: Chosen,
         /// The letters' ids
         ids: Vec<String>,
-        /// The new file. Default: dead-letters-<time>.jsonl
+        /// The new file. Default: dead-letters-TIME.jsonl
         #[arg(long, value_name = "FILE")]
         export: Option<PathBuf>,
         /// Removes them. Without it, the command only shows what it would remove
