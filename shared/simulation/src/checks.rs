@@ -184,9 +184,10 @@ fn describe(calls: &[&Call], ledger: &Ledger) -> String {
     calls.iter().map(describe).collect::<Vec<_>>().join("; ")
 }
 
-/// What a call asks for. The fakes also record when they were called, and their answer.
+/// What a call asks for. The fakes also record when and how often they were called, and their answer.
 fn asked(payload: &Fields) -> Vec<(&String, &Value)> {
-    let is_asked = |name: &str| name != "outcome" && !name.ends_with("At") && !name.ends_with("_at");
+    let is_asked =
+        |name: &str| !["asked", "outcome"].contains(&name) && !name.ends_with("At") && !name.ends_with("_at");
     payload.iter().filter(|(name, _)| is_asked(name)).collect()
 }
 
