@@ -201,10 +201,8 @@ impl Options {
                 (names.clone(), Rest::local(&url, &names), receipts)
             }
             None => {
-                let mut cloud = Cloud::from_env(self.project.as_deref())?;
-                cloud.is_whole()?;
-                cloud.project = self.project.clone().unwrap_or(cloud.project);
-                let names = Names { project: cloud.project.clone(), prefix: cloud.names_prefix.clone() };
+                let cloud = Cloud::of(self.project.as_deref())?;
+                let names = cloud.names();
                 let rest = match &cloud.pubsub_emulator {
                     Some(host) => Rest::local(&format!("http://{host}"), &names),
                     None => Rest::cloud(&names),

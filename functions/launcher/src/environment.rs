@@ -11,6 +11,7 @@ use effects::{
     payments::{Gateway, LocalFaults, Money},
 };
 use pushbox::{Oidc, Origins, Ports, PushAuth, publisher::PubSub, store, timers::CloudTasks};
+use redrive::Names;
 
 pub(crate) use sign_in::SignIn;
 use variable::{Variable, is_address, is_database, is_names_prefix, is_one_word, is_project};
@@ -71,8 +72,20 @@ impl Cloud {
         })
     }
 
+    /// The deployment of `project`, or of GOOGLE_CLOUD_PROJECT: a project in the cloud, or both emulators.
+    pub(crate) fn of(project: Option<&str>) -> Result<Self, String> {
+        let mut cloud = Self::from_env(project)?;
+        cloud.is_whole()?;
+        cloud.project = project.map_or(cloud.project, str::to_owned);
+        Ok(cloud)
+    }
+
+    pub(crate) fn names(&self) -> Names {
+        Names { project: self.project.clone(), prefix: self.names_prefix.clone() }
+    }
+
     /// Whether both are emulators, or neither.
-    pub(crate) fn is_whole(&self) -> Result<(), String> {
+    fn is_whole(&self) -> Result<(), String> {
         match (&self.pubsub_emulator, &self.firestore_emulator) {
             (Some(_), None) => Err(FIRESTORE_EMULATOR.missing()),
             (None, Some(_)) => Err(PUBSUB_EMULATOR.missing()),

@@ -3,6 +3,7 @@
 mod catalog;
 mod console;
 mod dead_letters;
+mod deployment;
 mod doctor;
 mod environment;
 mod keys;
@@ -39,6 +40,8 @@ enum Command {
         #[command(subcommand)]
         command: timers::Command,
     },
+    /// Shows the console of a project, or of emulators: map, backlogs, causal trees, dead letters
+    Console(deployment::Options),
     /// Shows, replays and drops dead letters
     DeadLetters(Box<dead_letters::Options>),
     /// Runs the stand-in for Cloud Tasks, for tests
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Serve { service } => block_on(serve::run(&service)),
         Command::Timers { command } => block_on(timers::run(command)),
         Command::CloudTasks(stand_in) => block_on(timers::stand_in(stand_in)),
+        Command::Console(options) => block_on(deployment::run(&options)),
         Command::DeadLetters(options) => return dead_letters::run(&options),
         Command::Catalog(options) => catalog::run(&options),
         Command::Keys(command) => keys::run(&command),

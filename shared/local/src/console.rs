@@ -2,7 +2,7 @@
 //! every value. The scripts in `assets/` only improve what works without them.
 
 mod actions;
-mod assets;
+pub(crate) mod assets;
 mod badges;
 mod event;
 mod events;
@@ -18,6 +18,7 @@ mod payments;
 mod problems;
 mod send;
 mod services;
+mod story;
 mod stream;
 mod tree;
 
@@ -33,8 +34,23 @@ use crate::Stack;
 
 pub(crate) use extras::Extras;
 pub use extras::{Payment, Switch, Try};
-pub(crate) use guard::refuse_other_sites;
+pub(crate) use guard::{Port, refuse_other_sites};
 pub(crate) use problems::explain;
+
+/// The parts that the console of a [deployment](crate::Deployment) shares.
+pub(crate) mod shared {
+    pub(crate) use super::{
+        badges::{command, empty, pretty, span, time},
+        form::{Form, done, invalid},
+        guard::{Port, refuse_other_sites},
+        layout::{Frame, View, framed, heading, navigation},
+        map::{Backlog as Waiting, Look},
+        overview::{figure, systems, tabs},
+        problems::explained,
+        story::shown,
+        tree::{Sources, of_key},
+    };
+}
 
 /// All pages, the stream and the actions.
 pub(crate) fn routes() -> Router<Stack> {

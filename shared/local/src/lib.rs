@@ -12,9 +12,11 @@
 //! | offer actions in the console | [`Try`], [`Switch`], [`Stack::with_clock`] |
 //! | set timers, and offer the API of Cloud Tasks | [`Tasks`] |
 //! | control the clock of the deliveries | [`broker::Topics`] |
+//! | show the console of a project or of emulators | [`Deployment`] |
 
 pub mod broker;
 mod console;
+mod deployment;
 mod emulator;
 #[doc(hidden)]
 pub mod fuzz;
@@ -30,6 +32,7 @@ pub mod tasks;
 
 pub use broker::{Broker, DeliveryPolicy};
 pub use console::{Payment, Switch, Try};
+pub use deployment::Deployment;
 pub use emulator::{Emulator, ProvisionError};
 pub use stack::Stack;
 pub use state::{Attachment, Mail};

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::{
     Broker, Emulator, Mail, Tasks,
     broker::push,
-    console::{self, Extras},
+    console::{self, Extras, Port},
     journal::Journal,
     mails,
     process::Process,
@@ -169,7 +169,7 @@ impl Stack {
             .merge(pubsub)
             .merge(self.tasks.clone().map(|tasks| tasks.app()).unwrap_or_default())
             .layer(from_fn_with_state(self.clone(), room::refuse_when_full))
-            .layer(from_fn_with_state(self.clone(), console::refuse_other_sites))
+            .layer(from_fn_with_state(Port(self.extras.port), console::refuse_other_sites))
             .layer(from_fn_with_state(self.clone(), console::explain))
     }
 

@@ -267,7 +267,7 @@ impl DeadLetter {
             publish_time: message.publish_time,
         };
         // The names concern only the receipt, which is not shown.
-        let names = Names { project: String::new(), prefix: String::new() };
+        let names = Names::default();
         let letter = Letter::of(service, &names, pulled);
         Self {
             group: letter.group(),

@@ -57,7 +57,7 @@ struct Lease {
 }
 
 /// The names of a deployment's resources.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Names {
     /// The project.
     pub project: String,
@@ -66,7 +66,9 @@ pub struct Names {
 }
 
 impl Names {
-    pub(crate) fn subscription(&self, short: &str) -> String {
+    /// The full name of a subscription.
+    #[must_use]
+    pub fn subscription(&self, short: &str) -> String {
         format!("projects/{}/subscriptions/{}{short}", self.project, self.prefix)
     }
 

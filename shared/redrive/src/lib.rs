@@ -10,7 +10,11 @@
 //! | `removal` | the removal of letters after an export |
 //! | `receipts` | how far a service has come with an event |
 //! | `subscriber`, `rest` | the port to the holders, and Pub/Sub's REST API |
+//! | `backlog` | how many messages wait, by Cloud Monitoring |
+//! | `api` | calls of Google's REST APIs |
 
+mod api;
+mod backlog;
 mod desk;
 mod groups;
 mod letter;
@@ -23,6 +27,8 @@ mod subscriber;
 #[cfg(test)]
 mod tests;
 
+pub use api::NoClient;
+pub use backlog::{Backlog, Monitoring};
 pub use desk::{Desk, MOST_LETTERS, Names};
 pub use groups::{Group, Selection, groups};
 pub use letter::{Letter, Target, Unreplayable};
@@ -30,5 +36,5 @@ pub use plan::{LeftOut, Plan, plan};
 pub use receipts::Receipts;
 pub use removal::{Removal, drop_letters};
 pub use replay::{CameBack, Options, Report, Stop, Told, new_id, replay};
-pub use rest::{NoClient, Rest};
+pub use rest::Rest;
 pub use subscriber::{CallError, Pulled, Subscriber};

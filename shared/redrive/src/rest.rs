@@ -5,23 +5,19 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use google_cloud_auth::credentials::{AccessTokenCredentials, Builder};
 use jiff::Timestamp;
 use pushbox::{
     Message,
     publisher::{PublishError, Publisher},
 };
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{CallError, Names, Pulled, Subscriber};
+use crate::{CallError, Names, NoClient, Pulled, Subscriber, api::Api};
 
 /// The permission of the access token.
 const SCOPE: &str = "https://www.googleapis.com/auth/pubsub";
-
-/// The deadline of one call. An answer to a pull can have 10 MB.
-const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The most ack ids of one call. A request has at most 512 KB.
 const ACK_IDS: usize = 500;
@@ -31,14 +27,8 @@ pub struct Rest {
     /// Ends with `/projects/<project>`.
     base: String,
     names_prefix: String,
-    client: Client,
-    credentials: Option<AccessTokenCredentials>,
+    api: Api,
 }
-
-/// There is no client for the API.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot call Pub/Sub: {0}")]
-pub struct NoClient(pub(crate) String);
 
 impl Rest {
     /// Pub/Sub in the cloud, with the
@@ -47,15 +37,7 @@ impl Rest {
     /// # Errors
     /// If there are no credentials.
     pub fn cloud(names: &Names) -> Result<Self, NoClient> {
-        let credentials = Builder::default().with_scopes([SCOPE]).build_access_token_credentials();
-        let credentials = credentials.map_err(|error| {
-            NoClient(format!("{error}. Log in with: gcloud auth application-default login"))
-        })?;
-        let client = Client::builder().redirect(redirect::Policy::none()).timeout(DEADLINE).build();
-        Ok(Self {
-            credentials: Some(credentials),
-            ..Self::with(client, "https://pubsub.googleapis.com", names)?
-        })
+        Ok(Self::with(Api::cloud(SCOPE)?, "https://pubsub.googleapis.com", names))
     }
 
     /// The local stack or the emulator at `url`, such as `http://localhost:8080`. They need no credentials.
@@ -63,44 +45,21 @@ impl Rest {
     /// # Errors
     /// If the HTTP client cannot be built.
     pub fn local(url: &str, names: &Names) -> Result<Self, NoClient> {
-        let client = Client::builder().no_proxy().tls_certs_only([]).timeout(DEADLINE).build();
-        Self::with(client, url, names)
+        Ok(Self::with(Api::local()?, url, names))
     }
 
-    fn with(client: reqwest::Result<Client>, url: &str, names: &Names) -> Result<Self, NoClient> {
-        Ok(Self {
-            base: format!("{}/v1/projects/{}", url.trim_end_matches('/'), names.project),
-            names_prefix: names.prefix.clone(),
-            client: client.map_err(|error| NoClient(error.to_string()))?,
-            credentials: None,
-        })
+    fn with(api: Api, url: &str, names: &Names) -> Self {
+        let base = format!("{}/v1/projects/{}", url.trim_end_matches('/'), names.project);
+        Self { base, names_prefix: names.prefix.clone(), api }
     }
 
     async fn call(&self, collection: &str, name: &str, verb: &str, body: &Value) -> Result<Value, CallError> {
         let call = format!("{collection}/{}{name}:{verb}", self.names_prefix);
-        self.send(&call, body).await.map_err(|(status, reason)| {
+        let request = self.api.client.post(format!("{}/{call}", self.base)).json(body);
+        self.api.send(request).await.map_err(|(status, reason)| {
             let is_missing = status == Some(StatusCode::NOT_FOUND);
             CallError { call, reason, is_missing }
         })
-    }
-
-    /// The error has the status, if there is an answer.
-    async fn send(&self, call: &str, body: &Value) -> Result<Value, (Option<StatusCode>, String)> {
-        let mut request = self.client.post(format!("{}/{call}", self.base)).json(body);
-        if let Some(credentials) = &self.credentials {
-            let token = credentials.access_token().await.map_err(|error| (None, error.to_string()))?;
-            request = request.bearer_auth(token.token);
-        }
-        let response = request.send().await.map_err(|error| (None, error.to_string()))?;
-        let status = response.status();
-        let answer = response.text().await.map_err(|error| (None, error.to_string()))?;
-        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
-        if status.is_success() {
-            return Ok(answer);
-        }
-        // <https://cloud.google.com/apis/design/errors#http_mapping>
-        let message = answer["error"]["message"].as_str().unwrap_or("no reason is given");
-        Err((Some(status), format!("{status}: {message}")))
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn version() -> &'static str {
     &VERSION
 }
 
-pub(super) async fn show(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn show(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
     let found = ASSETS.iter().find(|(asset, ..)| *asset == name);
     let (_, media, content) = found.ok_or_else(|| Problem::not_found(format_args!("asset: {name}")))?;
     let tag = format!("\"{}\"", version());

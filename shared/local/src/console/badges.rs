@@ -21,7 +21,7 @@ pub(super) fn badge(result: &str) -> Markup {
 }
 
 /// The time of day, with the date if it is not today. The whole time is in the title.
-pub(super) fn time(time: Timestamp) -> Markup {
+pub(crate) fn time(time: Timestamp) -> Markup {
     let day = |time: Timestamp| time.strftime("%Y-%m-%d").to_string();
     let is_today = day(time) == day(Timestamp::now());
     html! {
@@ -73,7 +73,7 @@ impl Rows {
 }
 
 /// A duration in at most two units.
-pub(super) fn span(duration: SignedDuration) -> String {
+pub(crate) fn span(duration: SignedDuration) -> String {
     let (seconds, millis) = (duration.as_secs().unsigned_abs(), duration.subsec_millis().unsigned_abs());
     match seconds {
         0 => format!("{millis} ms"),
@@ -86,13 +86,13 @@ pub(super) fn span(duration: SignedDuration) -> String {
 }
 
 /// Data as indented JSON if it is JSON, otherwise as it is.
-pub(super) fn pretty(data: &str) -> String {
+pub(crate) fn pretty(data: &str) -> String {
     let parsed = serde_json::from_str::<Value>(data).ok();
     parsed.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| data.to_owned())
 }
 
 /// A command line that does the same, with a button that copies it.
-pub(super) fn command(text: &str) -> Markup {
+pub(crate) fn command(text: &str) -> Markup {
     html! {
         div.command {
             code { (text) }
@@ -112,7 +112,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// What a page says if it has nothing to list.
-pub(super) fn empty(title: &str, text: Markup) -> Markup {
+pub(crate) fn empty(title: &str, text: Markup) -> Markup {
     html! { div.empty { h2 { (title) } p { (text) } } }
 }
 

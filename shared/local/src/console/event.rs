@@ -13,7 +13,8 @@ use super::{
     badges::{action, badge, folded_command, pretty, quoted, span, time},
     events::recent,
     layout::{View, page},
-    tree::{self, Branch, MOST_NODES, Node, Root},
+    story::shown,
+    tree::{self, Sources},
 };
 use crate::{
     Stack,
@@ -28,7 +29,15 @@ pub(super) async fn show(State(stack): State<Stack>, Path(id): Path<String>) -> 
     let message = &event.message;
     let name = event_type(message).unwrap_or_else(|| "no type".to_owned());
     let story = match &stack.extras.store {
-        Some(store) => Some(tree::of_event(&stack, &**store, &recent, event).await),
+        Some(store) => {
+            let sources = Sources {
+                catalog: &stack.catalog,
+                names: &stack.extras.names,
+                store: &**store,
+                now: stack.now(),
+            };
+            Some(tree::of_event(&sources, &recent, event).await)
+        }
         None => None,
     };
     let data = beginning(&message.data);
@@ -43,7 +52,7 @@ pub(super) async fn show(State(stack): State<Stack>, Path(id): Path<String>) -> 
             section data-part="story" {
                 h2 { "Causal tree" }
                 @match &story {
-                    Some(Ok(root)) => (root_of(&stack, root, &id)),
+                    Some(Ok(root)) => (shown(root, &id, stack.extras.clock.is_some())),
                     Some(Err(error)) => p.problem { "The receipts cannot be read: " (error) },
                     None => p { "This stack has no receipts to read." },
                 }
@@ -93,79 +102,6 @@ fn deliver(stack: &Stack, event: &RecentEvent) -> Markup {
             }
             a.button href=(format!("/_local/send?from={}", message.id())) { "Edit and send" }
             @if !event.deliveries.is_empty() { (folded_command(&stack.curl(&path, &["copies=2"]))) }
-        }
-    }
-}
-
-fn root_of(stack: &Stack, root: &Root, current: &str) -> Markup {
-    html! {
-        ul.tree {
-            @match root {
-                Root::Command { service, route, at, events } => li {
-                    div.node.request { span.badge.accent { "request" } strong { (route) } " to " (service) " " (time(*at)) }
-                    (nodes(stack, events, current))
-                },
-                Root::Event { node, is_known } => {
-                    @if !is_known { li.hint { "The beginning of this story is no longer known." } }
-                    (node_of(stack, node, current))
-                },
-            }
-        }
-    }
-}
-
-fn nodes(stack: &Stack, events: &[Node], current: &str) -> Markup {
-    html! { @if !events.is_empty() { ul { @for event in events { (node_of(stack, event, current)) } } } }
-}
-
-fn node_of(stack: &Stack, node: &Node, current: &str) -> Markup {
-    let Node { id, event, message_ids, published_at, due, branches } = node;
-    let is_current = message_ids.iter().any(|id| id == current);
-    let replays = message_ids.len().saturating_sub(1);
-    let text = html! { span.kind {} strong { (event) } };
-    html! {
-        li {
-            div.node.published.current[is_current] title=(id) {
-                @match message_ids.last() {
-                    Some(message_id) if message_id != current => a href=(format!("/_local/events/{message_id}")) { (text) },
-                    _ => (text),
-                }
-                @if let Some(at) = published_at { (time(*at)) }
-                @else if let Some(due) = due { span.badge.warn { "due " (time(*due)) } }
-                @if replays > 0 { span.badge.accent { "replayed" @if replays > 1 { " ×" (replays) } } }
-            }
-            @if !branches.is_empty() { ul { @for branch in branches { (branch_of(stack, branch, current)) } } }
-            @else { p.hint { "No further steps, or more than " (MOST_NODES) " events in this story." } }
-        }
-    }
-}
-
-fn branch_of(stack: &Stack, branch: &Branch, current: &str) -> Markup {
-    let Branch { service, result, detail, handled_at, claimed_until, fate, events } = branch;
-    html! {
-        li {
-            div.node.handled-by {
-                (badge(result)) " " (service)
-                @if let Some(at) = handled_at { " " (time(*at)) }
-                @if let Some(fate) = fate {
-                    @let outcome = fate.result();
-                    @if outcome != *result { " last delivery: " (badge(outcome)) }
-                    @if fate.attempts > 1 { small { (fate.attempts) " attempts" } }
-                }
-                @if let Some(detail) = detail { small.detail { (detail) } }
-                @if let Some(until) = claimed_until {
-                    div.detail.wait {
-                        small { "Claimed until " (time(*until)) ". Then the next delivery asks again, with the same key." }
-                        @if stack.extras.clock.is_some() {
-                            form method="post" action="/_local/clock/advance" data-action {
-                                input type="hidden" name="seconds" value="60";
-                                button.small { "+1 minute" }
-                            }
-                        }
-                    }
-                }
-            }
-            (nodes(stack, events, current))
         }
     }
 }

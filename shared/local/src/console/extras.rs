@@ -15,6 +15,7 @@ use pushbox::{
     audit::Balance,
     store::{Memory, Store},
 };
+use redrive::Names;
 
 use super::{badges::quoted, letters::Replays};
 use crate::Stack;
@@ -105,8 +106,8 @@ pub(crate) type Source<T> = Arc<dyn Fn() -> BoxFuture<'static, Vec<T>> + Send + 
 #[derive(Clone, Default)]
 pub(crate) struct Extras {
     pub(crate) store: Option<Arc<dyn Store>>,
-    /// The project in the names of subscriptions.
-    pub(crate) project: Arc<str>,
+    /// The names of subscriptions.
+    pub(crate) names: Names,
     pub(crate) tries: Arc<[Try]>,
     /// How many times something was tried.
     pub(crate) tried: Arc<AtomicU64>,
@@ -129,7 +130,8 @@ impl Stack {
     /// subscriptions.
     #[must_use]
     pub fn with_receipts(mut self, store: Arc<dyn Store>, project: &str) -> Self {
-        (self.extras.store, self.extras.project) = (Some(store), project.into());
+        self.extras.store = Some(store);
+        self.extras.names.project = project.to_owned();
         self
     }
 

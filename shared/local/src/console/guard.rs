@@ -12,17 +12,23 @@ use axum::{
 };
 use pushbox::Problem;
 
-use crate::Stack;
+/// The port that the page is served on. 0 if it is not known.
+#[derive(Clone, Copy)]
+pub(crate) struct Port(pub(crate) u16);
 
 /// A request from another site has the site's `Origin`, or its `Host` if its name
 /// [points to this machine](https://en.wikipedia.org/wiki/DNS_rebinding). Programs that are not browsers send no
 /// `Origin`. The services of the stack allow no other origins, so there is no exception for them.
-pub(crate) async fn refuse_other_sites(State(stack): State<Stack>, request: Request, next: Next) -> Response {
-    if is_from_here(&request, stack.extras.port) {
+pub(crate) async fn refuse_other_sites(
+    State(Port(port)): State<Port>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if is_from_here(&request, port) {
         return next.run(request).await;
     }
-    let detail = "Only this machine and the local stack's own page may do this: Host must be localhost, with the port \
-                  of the stack, and Origin, if present, must match Host.";
+    let detail = "Only this machine and the console's own page may do this: Host must be localhost, with the port of \
+                  the console, and Origin, if present, must match Host.";
     Problem::new(StatusCode::FORBIDDEN, detail).into_response()
 }
 
@@ -41,7 +47,7 @@ fn is_from_here(request: &Request, port: u16) -> bool {
         && request.headers().get_all(ORIGIN).iter().all(is_same)
 }
 
-/// `port` is 0 if it is not known. A host without a port comes from a program: browsers add the port.
+/// A host without a port comes from a program: browsers add the port.
 fn is_this_machine(host: &str, port: u16) -> bool {
     ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| {
         let Some((named, rest)) = host.split_at_checked(name.len()) else { return false };

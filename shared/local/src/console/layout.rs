@@ -36,7 +36,7 @@ const HEADERS: [(HeaderName, &str); 4] = [
 
 /// The entries of the navigation.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum View {
+pub(crate) enum View {
     Map,
     Events,
     Send,
@@ -68,8 +68,35 @@ impl View {
     }
 }
 
-/// A whole page. `data-part` marks what the scripts replace when something has changed.
+/// What surrounds the content of a page.
+pub(crate) struct Frame {
+    /// The number of the last change, if the page has a stream of changes.
+    pub(crate) sequence: Option<u64>,
+    pub(crate) navigation: Markup,
+    /// At the right of the navigation.
+    pub(crate) tools: Markup,
+    /// Below the navigation.
+    pub(crate) bars: Markup,
+    pub(crate) footer: Markup,
+}
+
+/// A page of the local stack.
 pub(super) fn page(stack: &Stack, view: View, title: &str, content: &Markup) -> Response {
+    let offered: Vec<View> =
+        View::ALL.into_iter().map(|(view, ..)| view).filter(|view| view.is_offered(stack)).collect();
+    let letters = stack.broker().map(|broker| broker.act(|topics, _| topics.dead_letters().count()));
+    let frame = Frame {
+        sequence: Some(stack.journal.last()),
+        navigation: navigation(&offered, view, letters),
+        tools: html! { (clock(stack)) (live()) },
+        bars: html! { (faults(stack)) (down(stack)) },
+        footer: html! { (limits(stack)) },
+    };
+    framed(&frame, title, content)
+}
+
+/// A whole page. `data-part` marks what the scripts replace when something has changed.
+pub(crate) fn framed(frame: &Frame, title: &str, content: &Markup) -> Response {
     let asset = |name: &str| format!("/_local/assets/{name}?{}", version());
     let page = html! {
         (DOCTYPE)
@@ -83,17 +110,16 @@ pub(super) fn page(stack: &Stack, view: View, title: &str, content: &Markup) -> 
                 link rel="stylesheet" href=(asset("console.css"));
                 script type="module" src=(asset("main.js")) {}
             }
-            body data-sequence=(stack.journal.last()) {
+            body data-sequence=[frame.sequence] {
                 a.skip href="#main" { "Skip to the content" }
                 header.top {
                     a.brand href="/" { img src=(asset("icon.svg")) alt="" width="26" height="26"; "pushbox" }
-                    nav aria-label="Pages" { (navigation(stack, view)) }
-                    div.tools { (clock(stack)) (live()) }
+                    nav aria-label="Pages" { (frame.navigation) }
+                    div.tools { (frame.tools) }
                 }
-                (faults(stack))
-                (down(stack))
+                (frame.bars)
                 main id="main" tabindex="-1" { (content) }
-                footer { p data-part="limits" { (limits(stack)) } }
+                footer { p data-part="limits" { (frame.footer) } }
                 dialog.confirm aria-label="Confirm" {
                     form method="dialog" {
                         p {}
@@ -108,15 +134,15 @@ pub(super) fn page(stack: &Stack, view: View, title: &str, content: &Markup) -> 
 }
 
 /// The title of a page, and a sentence about it.
-pub(super) fn heading(title: &str, about: Markup) -> Markup {
+pub(crate) fn heading(title: &str, about: Markup) -> Markup {
     html! { div.heading { h1 { (title) } p { (about) } } }
 }
 
-fn navigation(stack: &Stack, view: View) -> Markup {
-    let letters = stack.broker().map(|broker| broker.act(|topics, _| topics.dead_letters().count()));
+/// The entries, with the number of dead letters if it is known.
+pub(crate) fn navigation(offered: &[View], view: View, letters: Option<usize>) -> Markup {
     html! {
         ul data-part="navigation" {
-            @for (each, name, path) in View::ALL.into_iter().filter(|(each, ..)| each.is_offered(stack)) {
+            @for (each, name, path) in View::ALL.into_iter().filter(|(each, ..)| offered.contains(each)) {
                 li {
                     a href=(path) aria-current=[(each == view).then_some("page")] {
                         (name)

@@ -9,7 +9,8 @@ mod svg;
 
 pub(super) use graph::Graph;
 pub(super) use place::Placed;
-pub(super) use svg::{Backlog, Look, draw};
+pub(super) use svg::draw;
+pub(crate) use svg::{Backlog, Look};
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use axum::{
     extract::{Query, State},
     response::Response,
 };
-use catalog::ServiceEntry;
+use catalog::{Catalog, ServiceEntry};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use pushbox::audit::{Balance, MOST};
@@ -37,7 +37,7 @@ pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen
         let found = stack.catalog.services.iter().find(|service| service.name == name);
         found.map(|service| &*service.system)
     };
-    let systems = stack.systems();
+    let systems = systems(&stack.catalog);
     let named = only.and_then(of_service).or(chosen.system.as_deref());
     let system = systems
         .iter()
@@ -54,7 +54,7 @@ pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen
     let waiting = backlogs(&stack);
     let content = html! {
         h1.hidden { "Live map" }
-        @if systems.len() > 1 { (tabs(&stack, &systems, system, &waiting)) }
+        @if systems.len() > 1 { (tabs(&stack.catalog, &systems, system, &waiting)) }
         div.begin {
             (tries(&stack, system))
             (guarantee(&balances))
@@ -66,12 +66,17 @@ pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen
 }
 
 /// One tab for each system. The scripts mark a tab when one of its services or events moves.
-fn tabs(stack: &Stack, systems: &[&str], chosen: &str, waiting: &BTreeMap<String, Backlog>) -> Markup {
+pub(crate) fn tabs(
+    catalog: &Catalog,
+    systems: &[&str],
+    chosen: &str,
+    waiting: &BTreeMap<String, Backlog>,
+) -> Markup {
     html! {
         nav.tabs aria-label="Systems" data-part="tabs" {
             ul {
                 @for system in systems {
-                    @let services: Vec<_> = stack.catalog.services.iter().filter(|service| service.system == *system).collect();
+                    @let services: Vec<_> = catalog.services.iter().filter(|service| service.system == *system).collect();
                     @let nodes: BTreeSet<&str> = services.iter().flat_map(|service| service.publishes.iter().chain([&service.name])).map(String::as_str).collect();
                     @let of = |count: fn(&Backlog) -> usize| services.iter().filter_map(|service| waiting.get(&service.name)).map(count).sum::<usize>();
                     @let (waits, dead) = (of(|backlog| backlog.waiting), of(|backlog| backlog.dead));
@@ -114,25 +119,34 @@ fn guarantee(balances: &[Balance]) -> Markup {
 }
 
 fn map(stack: &Stack, system: &str, only: Option<&str>, waiting: &BTreeMap<String, Backlog>) -> Markup {
-    let running = |name: &str| stack.services.get(name).map_or(Running::Stopped, |process| process.running());
+    let running =
+        |name: &str| Some(stack.services.get(name).map_or(Running::Stopped, |process| process.running()));
     let backlog = |name: &str| waiting.get(name).copied().unwrap_or_default();
     let timers = timers(stack);
     let due = |name: &str| timers.get(name).cloned();
     let whole = format!("/?system={system}");
     // A second click ends the isolation.
     let link = |name: &str| if only == Some(name) { whole.clone() } else { format!("/?service={name}") };
-    let look = Look { only, running: &running, backlog: &backlog, due: &due, link: &link };
-    let graph = Graph::of(&stack.catalog, system);
+    let event_link = |name: &str| Some(format!("/_local/events?type={name}"));
+    let look =
+        Look { only, running: &running, backlog: &backlog, due: &due, link: &link, event_link: &event_link };
+    let keys =
+        [("handled", "handled"), ("retry", "retried"), ("reject", "dead letter"), ("waiting", "waiting")];
+    figure(&stack.catalog, system, &look, &keys)
+}
+
+/// The map of a system, and the meaning of its colours: their classes and words.
+pub(crate) fn figure(catalog: &Catalog, system: &str, look: &Look<'_>, keys: &[(&str, &str)]) -> Markup {
+    let graph = Graph::of(catalog, system);
     html! {
         section.maps aria-label="Map" {
             figure {
                 div.scroll tabindex="0" role="region" aria-label=(format!("Map of {system}")) {
-                    (draw(system, &graph, &Placed::of(&graph), &look))
+                    (draw(system, &graph, &Placed::of(&graph), look))
                 }
                 figcaption.legend {
-                    span.key.handled { "handled" } span.key.retry { "retried" } span.key.reject { "dead letter" }
-                    span.key.waiting { "waiting" }
-                    @if let Some(service) = only { a href=(whole) { "Show all services, not only " (service) } }
+                    @for (class, word) in keys { span class=(format!("key {class}")) { (word) } }
+                    @if let Some(service) = look.only { a href=(format!("/?system={system}")) { "Show all services, not only " (service) } }
                     @else { span.hint { "Select a service to isolate it." } }
                 }
             }
@@ -216,11 +230,9 @@ fn command_of(stack: &Stack, each: &Try) -> String {
     format!("token=$({} | {token}); {request} -H \"Authorization: Bearer $token\"", post(path, account))
 }
 
-impl Stack {
-    /// The systems of the catalog, in its order.
-    pub(super) fn systems(&self) -> Vec<&str> {
-        let mut seen = BTreeSet::new();
-        let systems = self.catalog.services.iter().map(|service| &*service.system);
-        systems.filter(|system| seen.insert(*system)).collect()
-    }
+/// The systems of the catalog, in its order.
+pub(crate) fn systems(catalog: &Catalog) -> Vec<&str> {
+    let mut seen = BTreeSet::new();
+    let systems = catalog.services.iter().map(|service| &*service.system);
+    systems.filter(|system| seen.insert(*system)).collect()
 }

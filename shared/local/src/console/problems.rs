@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use maud::html;
+use maud::{Markup, html};
 use pushbox::Problem;
 use serde_json::Value;
 
@@ -24,8 +24,20 @@ pub(crate) async fn explain(State(stack): State<Stack>, request: Request, next: 
     let first = request.uri().path().split('/').nth(1).unwrap_or_default();
     let is_of_service = stack.services.contains_key(first);
     let response = next.run(request).await;
+    if is_of_service {
+        return response;
+    }
+    explained(response, is_for_person, |title, content| page(&stack, View::Problem, title, content)).await
+}
+
+/// A response of ours, as it is unless it is an error. `page` makes a page from a title and the content.
+pub(crate) async fn explained(
+    response: Response,
+    is_for_person: bool,
+    page: impl FnOnce(&str, &Markup) -> Response,
+) -> Response {
     let status = response.status();
-    if is_of_service || !(status.is_client_error() || status.is_server_error()) {
+    if !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let media = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -51,7 +63,7 @@ pub(crate) async fn explain(State(stack): State<Stack>, request: Request, next: 
         (heading(title, html! { (detail) }))
         p { a.button href="/" { "Back to the map" } }
     };
-    (status, page(&stack, View::Problem, title, &content)).into_response()
+    (status, page(title, &content)).into_response()
 }
 
 fn in_our_words(status: StatusCode) -> Problem {

@@ -8,6 +8,7 @@ use pushbox::Crash;
 use super::{
     badges::{action, folded_command},
     layout::{View, heading, page},
+    overview::systems,
 };
 use crate::{
     Stack,
@@ -21,7 +22,7 @@ pub(super) async fn show(State(stack): State<Stack>) -> Response {
     };
     let content = html! {
         (heading("Services", about))
-        @for system in stack.systems() {
+        @for system in systems(&stack.catalog) {
             section.card.system aria-label=(format!("Services of {system}")) {
                 h2 { (system) }
                 @for entry in stack.catalog.services.iter().filter(|entry| entry.system == system) { (service(&stack, entry)) }

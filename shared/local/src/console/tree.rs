@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use catalog::ServiceEntry;
+use catalog::{Catalog, ServiceEntry, Subscription};
 use futures::future::{BoxFuture, FutureExt};
 use jiff::Timestamp;
 use pushbox::{
@@ -15,16 +15,15 @@ use pushbox::{
     wire::attribute,
 };
 
-use crate::{
-    Stack,
-    broker::{Fate, RecentEvent},
-};
+use redrive::Names;
+
+use crate::broker::{Fate, RecentEvent};
 
 /// The most events of a tree, so that a story without end has a page.
-pub(super) const MOST_NODES: usize = 200;
+pub(crate) const MOST_NODES: usize = 200;
 
 /// The beginning of a story.
-pub(super) enum Root {
+pub(crate) enum Root {
     /// A request to a service.
     Command { service: String, route: String, at: Timestamp, events: Vec<Node> },
     /// An event that no service of ours has published, or whose beginning is not known.
@@ -32,29 +31,29 @@ pub(super) enum Root {
 }
 
 /// An event.
-pub(super) struct Node {
-    pub(super) id: String,
-    pub(super) event: String,
+pub(crate) struct Node {
+    pub(crate) id: String,
+    pub(crate) event: String,
     /// The messages that the broker still has: the event's own is the last one, the others replay it.
-    pub(super) message_ids: Vec<String>,
-    pub(super) published_at: Option<Timestamp>,
+    pub(crate) message_ids: Vec<String>,
+    pub(crate) published_at: Option<Timestamp>,
     /// When a timer publishes it.
-    pub(super) due: Option<Timestamp>,
-    pub(super) branches: Vec<Branch>,
+    pub(crate) due: Option<Timestamp>,
+    pub(crate) branches: Vec<Branch>,
 }
 
 /// What a subscriber did with an event.
-pub(super) struct Branch {
-    pub(super) service: String,
+pub(crate) struct Branch {
+    pub(crate) service: String,
     /// One word.
-    pub(super) result: &'static str,
-    pub(super) detail: Option<String>,
-    pub(super) handled_at: Option<Timestamp>,
+    pub(crate) result: &'static str,
+    pub(crate) detail: Option<String>,
+    pub(crate) handled_at: Option<Timestamp>,
     /// Until when nobody else may make the call.
-    pub(super) claimed_until: Option<Timestamp>,
+    pub(crate) claimed_until: Option<Timestamp>,
     /// If the broker still has the event.
-    pub(super) fate: Option<Fate>,
-    pub(super) events: Vec<Node>,
+    pub(crate) fate: Option<Fate>,
+    pub(crate) events: Vec<Node>,
 }
 
 /// An event as its message has it.
@@ -65,9 +64,16 @@ struct Told<'a> {
     due: Option<Timestamp>,
 }
 
+/// Where the receipts are.
+pub(crate) struct Sources<'a> {
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) names: &'a Names,
+    pub(crate) store: &'a dyn Store,
+    pub(crate) now: Timestamp,
+}
+
 struct Teller<'a> {
-    stack: &'a Stack,
-    store: &'a dyn Store,
+    sources: &'a Sources<'a>,
     /// By the event's identity, the newest first: a replay has the identity of its event.
     recent: BTreeMap<String, Vec<RecentEvent>>,
     seen: BTreeSet<String>,
@@ -78,8 +84,7 @@ struct Teller<'a> {
 /// # Errors
 /// The store fails.
 pub(super) async fn of_event(
-    stack: &Stack,
-    store: &dyn Store,
+    sources: &Sources<'_>,
     recent: &[RecentEvent],
     event: &RecentEvent,
 ) -> Result<Root, StoreError> {
@@ -88,15 +93,12 @@ pub(super) async fn of_event(
         let identity = identity(&event.message.attributes, &event.message.id());
         known.entry(identity).or_default().push(event.clone());
     }
-    let mut teller = Teller { stack, store, recent: known, seen: BTreeSet::new() };
+    let mut teller = Teller { sources, recent: known, seen: BTreeSet::new() };
     let attributes = &event.message.attributes;
     let root = attributes.get(attribute::CORRELATION_ID).cloned().unwrap_or_else(|| own_id(event));
-    if let Some((service, handling)) = teller.command(&root, attributes).await? {
-        let Handling { key, at, events, .. } = handling;
-        // The rest is the idempotency key, which may be the caller's secret.
-        let route = key.split(' ').take(2).collect::<Vec<_>>().join(" ");
-        let events = teller.caused(&events).await?;
-        return Ok(Root::Command { service, route, at, events });
+    let source = attributes.get(attribute::SOURCE).and_then(|source| source.rsplit('/').next());
+    if let Some(request) = teller.request(&root, source).await? {
+        return Ok(request);
     }
     let begins = teller.recent.values().flatten().find(|event| own_id(event) == root).cloned();
     let is_known = begins.is_some();
@@ -109,6 +111,30 @@ pub(super) async fn of_event(
         due: None,
     };
     Ok(Root::Event { node: teller.tell(told).await?, is_known })
+}
+
+/// The tree of an event of which only receipts are known. `key` is the `key` in the log line of a delivery: the source and
+/// the id of an event, or a subscription and a message id. It can also be the [`attribute::CORRELATION_ID`] of a story that
+/// a request began. None if there is no receipt.
+///
+/// # Errors
+/// The store fails.
+pub(crate) async fn of_key(sources: &Sources<'_>, key: &str) -> Result<Option<Root>, StoreError> {
+    let mut teller = Teller { sources, recent: BTreeMap::new(), seen: BTreeSet::new() };
+    if let Some(request) = teller.request(key, None).await? {
+        return Ok(Some(request));
+    }
+    let Some((first, id)) = key.trim().rsplit_once(' ') else { return Ok(None) };
+    let named = [(attribute::SOURCE, first), (attribute::ID, id)];
+    let event = named.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    for (attributes, message_id) in [(event, None), (BTreeMap::new(), Some(id))] {
+        let told = Told { message_id, attributes: &attributes, event: String::new(), due: None };
+        let node = teller.tell(told).await?;
+        if !node.branches.is_empty() {
+            return Ok(Some(Root::Event { node, is_known: false }));
+        }
+    }
+    Ok(None)
 }
 
 /// The id that other events of the story have as their cause.
@@ -126,19 +152,16 @@ fn identity(attributes: &BTreeMap<String, String>, message_id: &str) -> String {
 }
 
 impl Teller<'_> {
-    /// The command that begins a story. The service that published the event is the first guess.
-    async fn command(
-        &self,
-        root: &str,
-        attributes: &BTreeMap<String, String>,
-    ) -> Result<Option<(String, Handling)>, StoreError> {
-        let source = attributes.get(attribute::SOURCE).and_then(|source| source.rsplit('/').next());
-        let takes_commands = self.stack.catalog.services.iter().filter(|service| service.relays);
-        let names = source.into_iter().chain(takes_commands.map(|service| &*service.name));
-        for name in names {
-            if let Some(handling) = story::of_command(self.store, name, root).await? {
-                return Ok(Some((name.to_owned(), handling)));
-            }
+    /// The request that begins a story. `guess` is the service that probably answered it.
+    async fn request(&mut self, root: &str, guess: Option<&str>) -> Result<Option<Root>, StoreError> {
+        let takes_commands = self.sources.catalog.services.iter().filter(|service| service.relays);
+        for service in guess.into_iter().chain(takes_commands.map(|service| &*service.name)) {
+            let found = story::of_command(self.sources.store, service, root).await?;
+            let Some(Handling { key, at, events, .. }) = found else { continue };
+            // The rest is the idempotency key, which may be the caller's secret.
+            let route = key.split(' ').take(2).collect::<Vec<_>>().join(" ");
+            let events = self.caused(&events).await?;
+            return Ok(Some(Root::Command { service: service.to_owned(), route, at, events }));
         }
         Ok(None)
     }
@@ -163,8 +186,8 @@ impl Teller<'_> {
             let message_id = message_ids.last().cloned().or(message_id.map(str::to_owned));
             let mut branches = Vec::new();
             if self.seen.len() < MOST_NODES && self.seen.insert(key) {
-                let stack = self.stack;
-                for service in &stack.catalog.services {
+                let catalog = self.sources.catalog;
+                for service in &catalog.services {
                     let id = message_id.as_deref().unwrap_or_default();
                     branches.extend(self.branch(service, &event, id, attributes, &known).await?);
                 }
@@ -176,7 +199,8 @@ impl Teller<'_> {
         .boxed()
     }
 
-    /// What a service did with an event; none if it does not subscribe to it.
+    /// What a service did with an event; none if it does not subscribe to it. If the type is not known, only a receipt
+    /// tells.
     async fn branch(
         &mut self,
         service: &ServiceEntry,
@@ -186,13 +210,22 @@ impl Teller<'_> {
         known: &[RecentEvent],
     ) -> Result<Option<Branch>, StoreError> {
         let fate_at = |name: &str| known.iter().find_map(|known| known.deliveries.get(name)).cloned();
+        let Sources { names, store, now, .. } = *self.sources;
         let handles = |types: &[String]| types.iter().any(|handled| handled == event);
-        let mut owned = service.subscriptions.iter();
-        let found = owned.find(|owned| handles(&owned.handles) || fate_at(&owned.name).is_some());
-        let Some(subscription) = found else { return Ok(None) };
-        let fate = fate_at(&subscription.name);
-        let full = format!("projects/{}/subscriptions/{}", self.stack.extras.project, subscription.name);
-        let handling = story::of_message(self.store, &service.name, &full, message_id, attributes).await?;
+        let may_deliver = |owned: &&Subscription| {
+            event.is_empty() || handles(&owned.handles) || fate_at(&owned.name).is_some()
+        };
+        let mut found = None;
+        for subscription in service.subscriptions.iter().filter(may_deliver) {
+            let fate = fate_at(&subscription.name);
+            let full = names.subscription(&subscription.name);
+            let handling = story::of_message(store, &service.name, &full, message_id, attributes).await?;
+            if handling.is_some() || fate.is_some() || !event.is_empty() {
+                found = Some((handling, fate));
+                break;
+            }
+        }
+        let Some((handling, fate)) = found else { return Ok(None) };
         let (result, detail) = match (&handling, &fate) {
             (Some(handling), _) => match &handling.progress {
                 Progress::Done => ("handled", None),
@@ -212,7 +245,7 @@ impl Teller<'_> {
         let handled_at = handling.as_ref().map(|handling| handling.at);
         let claimed_for = handling.and_then(|handling| handling.claimed_for);
         let rest = claimed_for.and_then(|claimed_for| Timing::DEFAULT.lease.checked_sub(claimed_for));
-        let claimed_until = rest.and_then(|rest| self.stack.now().checked_add(rest).ok());
+        let claimed_until = rest.and_then(|rest| now.checked_add(rest).ok());
         let service = service.name.clone();
         Ok(Some(Branch { service, result, detail, handled_at, claimed_until, fate, events }))
     }

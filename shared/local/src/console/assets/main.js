@@ -1,7 +1,7 @@
 // The scripts of the console. Every page works without them; they keep it live.
 
 import { listen } from "./stream.js";
-import { refreshSoon } from "./parts.js";
+import { refresh, refreshSoon } from "./parts.js";
 import { installActions } from "./actions.js";
 import { installFilters } from "./filters.js";
 import { animate } from "./map.js";
@@ -12,3 +12,5 @@ listen(changes => {
     animate(changes);
     refreshSoon();
 });
+// Where there is no stream, the page looks itself while something runs.
+setInterval(() => document.querySelector("[data-busy]") && refresh(), 1000);

@@ -2,7 +2,7 @@
 // a lock, and tells the others. If it closes, another tab gets the lock, and continues after the last change.
 
 const button = document.querySelector("button[data-live]");
-const words = button.querySelector("[data-live-text]");
+const words = button?.querySelector("[data-live-text]");
 const channel = new BroadcastChannel("stream");
 
 let paused = false;
@@ -16,8 +16,10 @@ function show() {
     words.textContent = paused ? "Paused" : away ? "No connection" : "Live";
 }
 
-// Calls `changed` with each batch of changes. After a pause or a gap it gets an empty batch, to catch up.
+// Calls `changed` with each batch of changes. After a pause or a gap it gets an empty batch, to catch up. The page of a
+// deployment has no stream.
 export function listen(changed) {
+    if (!button) return;
     let last = document.body.dataset.sequence;
     let isLeader = false;
 

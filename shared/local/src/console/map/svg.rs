@@ -12,13 +12,16 @@ use crate::process::Running;
 pub(crate) struct Look<'a> {
     /// A service, to which everything else steps back.
     pub(crate) only: Option<&'a str>,
-    pub(crate) running: &'a dyn Fn(&str) -> Running,
+    /// Whether a service answers; none if nobody knows.
+    pub(crate) running: &'a dyn Fn(&str) -> Option<Running>,
     /// The messages that wait for a service.
     pub(crate) backlog: &'a dyn Fn(&str) -> Backlog,
     /// The delayed events of a type: how many, and in how long the first one is due.
     pub(crate) due: &'a dyn Fn(&str) -> Option<(usize, String)>,
     /// The link of a service.
     pub(crate) link: &'a dyn Fn(&str) -> String,
+    /// The link of a type of event, if it has one.
+    pub(crate) event_link: &'a dyn Fn(&str) -> Option<String>,
 }
 
 /// The messages that wait for a service.
@@ -135,13 +138,14 @@ fn draw_service(node: &Node, at: Rect, is_public: bool, look: &Look<'_>, away: &
     let Rect { x, y, width, height } = at;
     let name = &node.name;
     let (state, state_words) = match (look.running)(name) {
-        Running::Up => ("up", "up"),
-        Running::Stopped => ("stopped", "stopped"),
-        Running::Killed => ("killed", "killed"),
+        Some(Running::Up) => ("up", "up, "),
+        Some(Running::Stopped) => ("stopped", "stopped, "),
+        Some(Running::Killed) => ("killed", "killed, "),
+        None => ("", ""),
     };
     let Backlog { waiting, dead } = (look.backlog)(name);
     let only = if look.only == Some(name) { " only" } else { "" };
-    let label = format!("{name}: {state_words}, {waiting} waiting, {dead} dead letters");
+    let label = format!("{name}: {state_words}{waiting} waiting, {dead} dead letters");
     let middle = y + height / 2;
     html! {
         a class=(format!("node service {state}{only}{away}")) href=((look.link)(name)) aria-label=(label)
@@ -172,7 +176,7 @@ fn draw_event(node: &Node, at: Rect, topic: &str, look: &Look<'_>, away: &str) -
     let Rect { x, y, width, height } = at;
     let name = &node.name;
     html! {
-        a class=(format!("node event{away}")) href=(format!("/_local/events?type={name}"))
+        a class=(format!("node event{away}")) href=[(look.event_link)(name)]
             data-part=(format!("node {name}")) data-node=(name) {
             rect.box x=(x) y=(y) width=(width) height=(height) rx=(height / 2) {}
             text.name x=(x + width / 2) y=(y + 20) { (name) }

@@ -46,10 +46,11 @@ fn drawn(only: Option<&str>) -> String {
     let placed = Placed::of(&graph);
     let look = Look {
         only,
-        running: &|name| if name == "payment" { Running::Killed } else { Running::Up },
+        running: &|name| Some(if name == "payment" { Running::Killed } else { Running::Up }),
         backlog: &|name| if name == "payment" { Backlog { waiting: 3, dead: 1 } } else { Backlog::default() },
         due: &|name| (name == "order.expired").then(|| (2, "5 min 0 s".to_owned())),
         link: &|name| format!("/?service={name}"),
+        event_link: &|name| Some(format!("/_local/events?type={name}")),
     };
     draw("shop", &graph, &placed, &look).into_string().replace("><", ">\n<")
 }

@@ -1,0 +1,268 @@
+//! Tests of the console of a deployment over real HTTP: a local stack stands in for Pub/Sub, and a route for Cloud
+//! Monitoring.
+
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query},
+    http::StatusCode,
+    routing::get,
+};
+use catalog::Catalog;
+use events::UserCreated;
+use local::{Broker, DeliveryPolicy, Deployment, Stack};
+use pushbox::{Command, Context, Failure, Ports, Problem, PushAuth, Reply, Service, System, store::Memory};
+use redrive::{Monitoring, Names, Rest};
+use reqwest::{Client, header::ORIGIN};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// Signs users up, and keeps contacts unless it is broken.
+fn services(is_broken: &Arc<AtomicBool>) -> Vec<Service> {
+    async fn sign_up(command: Command<Value>) -> Result<Reply, Problem> {
+        let user: UserCreated = serde_json::from_value(command.body.clone()).map_err(Failure::from)?;
+        let publish = |user, cx: Context| async move {
+            cx.publish(&user);
+            Ok(Reply::accepted(&json!({})))
+        };
+        command.run(user, publish).await
+    }
+    let is_broken = is_broken.clone();
+    let keep = move |_: UserCreated, _: Context| {
+        let is_broken = is_broken.load(Ordering::Relaxed);
+        async move { if is_broken { Err(Failure::Reject("the mapping has no field".to_owned())) } else { Ok(()) } }
+    };
+    let users = Service::new("user-service", "signs users up").public().publishes::<UserCreated>();
+    vec![users.post("/users", sign_up), Service::new("crm-service", "keeps contacts").on(keep)]
+}
+
+/// A running stack, and the console of the same deployment.
+struct World {
+    stack: String,
+    console: String,
+    client: Client,
+    is_broken: Arc<AtomicBool>,
+}
+
+/// Cloud Monitoring's answer, in two pages, with a subscription of another deployment.
+async fn time_series(
+    Path(project): Path<String>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Result<Json<Value>, (StatusCode, Json<Value>)> {
+    if project == "forbidden" {
+        let error = json!({ "error": { "message": "Permission monitoring.timeSeries.list denied" } });
+        return Err((StatusCode::FORBIDDEN, Json(error)));
+    }
+    assert!(query["interval.startTime"] < query["interval.endTime"]);
+    let series = |name: &str, value: &str| {
+        let points = json!([{ "value": { "int64Value": value } }, { "value": { "int64Value": "999" } }]);
+        json!({ "resource": { "type": "pubsub_subscription", "labels": { "subscription_id": name } }, "points": points })
+    };
+    let is_age = query["filter"].contains("oldest_unacked_message_age");
+    let value = |messages: &'static str, age: &'static str| if is_age { age } else { messages };
+    Ok(Json(match query["pageToken"].as_str() {
+        "" => json!({
+            "timeSeries": [series("test-crm-service-user-events", value("41", "90")), series("other-crm-service-user-events", "7")],
+            "nextPageToken": "2",
+        }),
+        _ => json!({ "timeSeries": [series("test-crm-service-dead-letter", value("3", "7200"))] }),
+    }))
+}
+
+impl World {
+    /// `project` is the one that Cloud Monitoring is asked for.
+    async fn start(may_replay: bool, project: &str) -> Self {
+        let serve = async |app: Router| {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            tokio::spawn(axum::serve(listener, app).into_future());
+            format!("http://127.0.0.1:{port}")
+        };
+        let is_broken = Arc::<AtomicBool>::default();
+        let catalog = Catalog::of(&[System { name: "signup", services: services(&is_broken) }]);
+        let broker = Broker::new(&catalog, DeliveryPolicy::local()).unwrap();
+        let store = Arc::new(Memory::default());
+        let ports = Ports::new(store.clone(), Arc::new(broker.clone()));
+        let of_build = is_broken.clone();
+        let build = move |name: &str, ports: Ports| {
+            let service = services(&of_build).into_iter().find(|service| service.name() == name)?;
+            Some(service.app(ports, PushAuth::None))
+        };
+        let stack = Stack::on_broker(&catalog, broker, []).with_services(&ports, build);
+        let url = serve(stack.app()).await;
+        let port = url.rsplit(':').next().unwrap().parse().unwrap();
+        tokio::spawn(stack.run(port));
+
+        let monitoring =
+            serve(Router::new().route("/v3/projects/{project}/timeSeries", get(time_series))).await;
+        let names = Names { project: "local".to_owned(), prefix: String::new() };
+        let measured = Names { project: project.to_owned(), prefix: "test-".to_owned() };
+        let rest = Arc::new(Rest::local(&url, &names).unwrap());
+        let deployment = Deployment {
+            catalog,
+            names,
+            store,
+            subscriber: rest.clone(),
+            publisher: rest,
+            monitoring: Some(Monitoring::stand_in(&monitoring, &measured).unwrap()),
+            may_replay,
+        };
+        let console = serve(deployment.console(0)).await;
+        Self { stack: url, console, client: Client::builder().no_proxy().build().unwrap(), is_broken }
+    }
+
+    async fn sign_up(&self, id: &str) {
+        let user = json!({ "userId": id, "email": "ada@private.example", "name": "Ada" });
+        let request = self.client.post(format!("{}/user-service/users", self.stack)).json(&user);
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::ACCEPTED);
+    }
+
+    /// The newest event of the stack: its attributes and its result at crm-service.
+    async fn event(&self) -> (Value, Value) {
+        let state = self.client.get(format!("{}/_local/state", self.stack)).send().await.unwrap();
+        let event = state.json::<Value>().await.unwrap()["events"][0].clone();
+        (event["attributes"].clone(), event["deliveries"]["crm-service-user-events"]["outcome"].clone())
+    }
+
+    async fn page(&self, path: &str) -> String {
+        let response = self.client.get(format!("{}{path}", self.console)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        response.text().await.unwrap()
+    }
+
+    async fn act(&self, path: &str, fields: &[(&str, &str)]) -> (StatusCode, String) {
+        let request = self.client.post(format!("{}{path}", self.console)).form(fields);
+        let response = request.send().await.unwrap();
+        (response.status(), response.text().await.unwrap())
+    }
+
+    /// One dead letter of crm-service, and the page after a look.
+    async fn with_letter(&self) -> String {
+        self.is_broken.store(true, Ordering::Relaxed);
+        self.sign_up("user-1").await;
+        until("the event is rejected", async || (self.event().await.1 == "reject").then_some(())).await;
+        let (status, answer) = self.act("/_local/dead-letters/look", &[]).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        assert!(answer.contains("There are 1 dead letters."), "{answer}");
+        self.page("/_local/dead-letters").await
+    }
+}
+
+async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let waiting = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("timed out waiting: {what}"))
+}
+
+/// The part of a page from `from` on, at most as long as a table row.
+fn after<'a>(page: &'a str, from: &str) -> &'a str {
+    let begin = page.find(from).unwrap_or_else(|| panic!("{from} is missing in {page}"));
+    &page[begin..(begin + 200).min(page.len())]
+}
+
+#[tokio::test]
+async fn the_backlogs_are_those_of_cloud_monitoring() {
+    let world = World::start(false, "acme").await;
+    let page = world.page("/_local/services").await;
+    assert!(after(&page, "crm-service-user-events").contains("<td>41</td><td>1 min 30 s</td>"), "{page}");
+    assert!(after(&page, "crm-service-dead-letter").contains("<td>3</td><td>2 h 0 min</td>"), "{page}");
+    let map = world.page("/?service=crm-service").await;
+    assert!(map.contains("crm-service: 41 waiting, 3 dead letters") && map.contains("read-only"), "{map}");
+    assert!(!map.contains("data-sequence"), "it has no stream");
+
+    let world = World::start(false, "forbidden").await;
+    let page = world.page("/_local/services").await;
+    assert!(page.contains("What waits is unknown") && page.contains("timeSeries.list denied"), "{page}");
+    assert!(after(&page, "crm-service-user-events").contains("<td>–</td>"), "{page}");
+}
+
+#[tokio::test]
+async fn the_key_of_a_log_line_or_the_id_of_a_story_finds_the_causal_tree() {
+    let world = World::start(false, "acme").await;
+    world.sign_up("user-1").await;
+    let attributes = until("the event is handled", async || {
+        let (attributes, outcome) = world.event().await;
+        (outcome == "handled").then_some(attributes)
+    })
+    .await;
+    let text = |name: &str| attributes[name].as_str().unwrap().to_owned();
+    let find = async |key: &str| {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("key", key).finish();
+        world.page(&format!("/_local/events?{query}")).await
+    };
+    let page = find(&format!("{} {}", text("ce-source"), text("ce-id"))).await;
+    let tree = &page[page.find("class=\"tree\"").unwrap()..];
+    assert!(tree.contains("good\">handled</span> crm-service"), "{tree}");
+    let page = find(&text("ce-correlationid")).await;
+    let tree = &page[page.find("class=\"tree\"").unwrap()..];
+    assert!(tree.contains("POST /users") && tree.contains("good\">handled</span> crm-service"), "{tree}");
+    assert!(!page.contains("ada@private.example"));
+    assert!(find("//pushbox/user-service unknown").await.contains("No receipt"));
+    assert!(find("x").await.contains("No receipt"));
+}
+
+#[tokio::test]
+async fn letters_are_masked_until_a_person_asks_and_a_reader_cannot_replay_them() {
+    let world = World::start(false, "acme").await;
+    let page = world.with_letter().await;
+    assert!(page.contains("the mapping has no field") && page.contains("rejected"), "{page}");
+    assert!(
+        !page.contains("ada@private.example") && !page.contains("action=\"/_local/dead-letters/replay\""),
+        "{page}"
+    );
+    assert!(world.page("/_local/dead-letters?unmask=true").await.contains("ada@private.example"));
+    let replay = [("service", "crm-service"), ("letter", "1")];
+    let (status, answer) = world.act("/_local/dead-letters/replay", &replay).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
+    assert!(answer.contains("--allow-replay"), "{answer}");
+    let request = world.client.post(format!("{}/_local/dead-letters/look", world.console));
+    let answer = request.header(ORIGIN, "http://evil.example").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN, "another site cannot act");
+}
+
+#[tokio::test]
+async fn a_replayed_group_has_a_verdict() {
+    let world = World::start(true, "acme").await;
+    let page = world.with_letter().await;
+    let field = "name=\"group\" value=\"";
+    let group = &page[page.find(field).unwrap() + field.len()..][..6];
+    let fields = [("service", "crm-service"), ("group", group)];
+    let replays = async || {
+        let (status, answer) = world.act("/_local/dead-letters/replay", &fields).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        until("the replay has ended", async || {
+            let page = world.page("/_local/dead-letters").await;
+            (!page.contains("data-busy")).then(|| page[page.find("Replays").unwrap()..].to_owned())
+        })
+        .await
+    };
+    let page = replays().await;
+    assert!(page.contains("1 came back") && page.contains("the mapping has no field"), "{page}");
+    world.is_broken.store(false, Ordering::Relaxed);
+    let page = replays().await;
+    assert!(page.contains("good\">1 handled"), "{page}");
+    for wrong in
+        [&[("group", group)][..], &[("service", "crm-service")], &[("service", "crm-service"), ("all", "on")]]
+    {
+        let (status, answer) = world.act("/_local/dead-letters/replay", wrong).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+    }
+}
