@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{
     error::Unspecified,
-    hmac, rand,
+    hmac,
     signature::{Ed25519KeyPair, KeyPair},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -58,7 +58,8 @@ impl SigningKey {
     /// If the operating system has no random numbers.
     pub fn generate() -> Result<Self, String> {
         let mut seed = [0; 32];
-        rand::fill(&mut seed).map_err(|_| "there are no random numbers")?;
+        // The first use of the generator of aws-lc takes 40 ms, and each service makes a key when it starts.
+        getrandom::fill(&mut seed).map_err(|_| "there are no random numbers")?;
         Self::of(seed).map_err(|_| "the new key cannot be used".to_owned())
     }
 
