@@ -1,4 +1,5 @@
-# Operators repair dead letters with `functions dead-letters`. These are exactly the rights that it needs.
+# Operators repair dead letters with `functions dead-letters` and `functions console`. These are exactly the rights that
+# both need.
 
 locals {
   # The topics that dead letters come from
@@ -45,6 +46,17 @@ resource "google_project_iam_member" "operator_reads" {
     title      = "${local.prefix}documents"
     expression = "resource.name == \"projects/${var.project_id}/databases/${local.database}\""
   }
+
+  depends_on = [google_project_service.api]
+}
+
+# The number of waiting messages comes from Cloud Monitoring. It has no grants below a project.
+resource "google_project_iam_member" "operator_monitors" {
+  for_each = var.operators
+
+  project = var.project_id
+  role    = "roles/monitoring.viewer"
+  member  = each.value
 
   depends_on = [google_project_service.api]
 }

@@ -74,7 +74,7 @@ locals {
   ])
 
   # The configuration grants only these roles on the project, so a deployment may grant no others there.
-  granted_roles = ["roles/datastore.user", "roles/datastore.viewer", "roles/logging.logWriter"]
+  granted_roles = ["roles/datastore.user", "roles/datastore.viewer", "roles/logging.logWriter", "roles/monitoring.viewer"]
 
   # A plan without a refresh reads the state, and the names of the secrets that have a value.
   planner_roles = ["browser", "secretmanager.viewer"]

@@ -259,6 +259,10 @@ run "operators_may_call_private_routes" {
     ]
     error_message = "the operators may do more with the documents than read those of this copy"
   }
+  assert {
+    condition     = [for grant in google_project_iam_member.operator_monitors : "${grant.role} ${grant.member}"] == ["roles/monitoring.viewer group:shop@example.com"]
+    error_message = "the operators cannot see how many messages wait"
+  }
 }
 
 run "without_operators_nobody_may_repair_dead_letters" {
@@ -269,6 +273,7 @@ run "without_operators_nobody_may_repair_dead_letters" {
       length(google_pubsub_subscription_iam_member.operator) == 0
       && length(google_pubsub_topic_iam_member.operator) == 0
       && length(google_project_iam_member.operator_reads) == 0
+      && length(google_project_iam_member.operator_monitors) == 0
     )
     error_message = "somebody may repair dead letters who is not named"
   }

@@ -73,7 +73,7 @@ run "exactly_the_needed_roles" {
     error_message = "an account has a broad role"
   }
   assert {
-    condition     = google_project_iam_member.grants.condition[0].expression == "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/datastore.user', 'roles/datastore.viewer', 'roles/logging.logWriter'])"
+    condition     = google_project_iam_member.grants.condition[0].expression == "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/datastore.user', 'roles/datastore.viewer', 'roles/logging.logWriter', 'roles/monitoring.viewer'])"
     error_message = "a deployment may grant itself any role"
   }
   # A plan reads no documents, no logs and no values of secrets.

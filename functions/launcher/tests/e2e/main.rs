@@ -8,6 +8,7 @@ mod harness;
 mod outcome;
 mod world;
 
+mod console;
 mod crashes;
 mod dead_letters;
 mod duplicates;

@@ -159,6 +159,12 @@ impl World {
         command
     }
 
+    /// Starts another command of the binary on this project.
+    pub(crate) fn start_tool(&self, name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Process {
+        let mut command = self.functions(arguments);
+        Process::spawn(command.envs(variables.iter().copied()), self.logs.join(name))
+    }
+
     /// Sends SIGKILL.
     pub(crate) fn kill(&self, service: &str) {
         // Dropping the process kills it.

@@ -113,7 +113,7 @@ fn deliveries(stack: &Stack, event: &RecentEvent) -> Markup {
             h2 { "Deliveries" }
             @if event.deliveries.is_empty() { p.hint { "No subscription receives this event." } }
             @else {
-                div.scroll { table {
+                div.scroll tabindex="0" role="region" aria-label="Deliveries" { table {
                     thead { tr { th { "Subscriber" } th { "Attempt" } th { "Began" } th { "Took" } th { "Result" } } }
                     tbody {
                         @for (subscription, fate) in &event.deliveries {

@@ -73,6 +73,10 @@ pub(super) async fn show(State(stack): State<Stack>) -> Response {
                 Some(count) => p.numbers { span { b { (count) } " dead letters" } @if letters.len() < count { span { "The page shows the newest " (letters.len()) "." } } },
                 None => p.problem { "The total is unknown." },
             }
+            @if stack.broker().is_none() && !letters.is_empty() {
+                p.hint { "On the emulators, another console can replay them: " }
+                (command("PORT=8090 target/debug/functions console --allow-replay"))
+            }
             @for letters in groups.values() { (group_of(&stack, letters)) }
         }
         (replays(&stack))
@@ -148,7 +152,7 @@ fn replays(stack: &Stack) -> Markup {
         section data-part="replays" aria-label="Replays" {
             @if !found.is_empty() {
                 h2 { "Replays" }
-                div.scroll { table {
+                div.scroll tabindex="0" role="region" aria-label="Replays" { table {
                     thead { tr { th { "Replayed" } th { "Service" } th { "Result" } th { "Message" } } }
                     tbody {
                         @for event in found {

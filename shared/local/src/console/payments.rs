@@ -37,7 +37,7 @@ pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen
                 (empty("No charges yet", html! { a href="/" { "Sign somebody up or order a teapot" } ", and a charge follows." }))
             } @else {
                 p.numbers { span { b { (payments.len()) } " charges" } }
-                div.scroll { table {
+                div.scroll tabindex="0" role="region" aria-label="Payments" { table {
                     thead { tr { th { "Time" } th { "Amount" } th { "For" } th { "Method" } th { "Outcome" } th { "Asked" } th { "Key" } } }
                     tbody { @for payment in rows.of(&payments) { (row(payment)) } }
                 } }

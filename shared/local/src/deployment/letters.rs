@@ -203,7 +203,7 @@ fn replays(runs: &VecDeque<Run>) -> Markup {
         section data-part="replays" aria-label="Replays" {
             @if !runs.is_empty() {
                 h2 { "Replays" }
-                div.scroll { table {
+                div.scroll tabindex="0" role="region" aria-label="Replays" { table {
                     thead { tr { th { "Began" } th { "Replay" } th { "Service" } th { "Result" } } }
                     tbody {
                         @for Run { id, began, service, left_out, told, end } in runs {

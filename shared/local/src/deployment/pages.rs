@@ -105,7 +105,7 @@ fn service(console: &Console, entry: &ServiceEntry, backlogs: &Backlogs) -> Mark
             }
             @if subscriptions.is_empty() { p.hint { "It has no subscription." } }
             @else {
-                div.scroll { table {
+                div.scroll tabindex="0" role="region" aria-label=(format!("Subscriptions of {name}")) { table {
                     thead { tr { th { "Subscription" } th { "Handles" } th { "Waiting" } th { "Oldest" } } }
                     tbody {
                         @for subscription in subscriptions { (row(&format!("{prefix}{}", subscription.name), &subscription.handles.join(", "), backlog(backlogs, &subscription.name))) }
