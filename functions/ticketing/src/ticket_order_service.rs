@@ -23,7 +23,7 @@ use ticket_events::{
 /// `lock` is the time to pay an order. A paid order can be cancelled within the time `refundable`.
 pub fn service(lock: SignedDuration, refundable: SignedDuration) -> Service {
     let times = Times { lock, refundable };
-    Service::new("ticket-order-service", "takes orders of tickets and ends each of them once")
+    Service::new("ticket-order-service", "takes orders of tickets, and decides how each order ends")
         .public()
         .signed_in()
         .on(end_session)
