@@ -79,14 +79,14 @@ impl Order {
         Ok(())
     }
 
-    /// The order held its ticket for a whole `lock`. Timers may be late and clocks differ, so the time now does not
-    /// count.
     /// The news that the buyer has cancelled it. If this charge has paid it, it must be refunded.
     fn cancelled(&self, charge_id: Option<String>) -> TicketOrderCancelled {
         let (order_id, ticket_id, by) = (self.order_id.clone(), self.ticket_id.clone(), self.buyer.clone());
         TicketOrderCancelled { order_id, ticket_id, by, refund: charge_id.is_some(), charge_id }
     }
 
+    /// The order held its ticket for a whole `lock`. Timers may be late and clocks differ, so the time now does not
+    /// count.
     async fn expire(&mut self, lock: SignedDuration, cx: &Context) -> Result<(), Failure> {
         self.end(State::Expired, lock, cx).await?;
         let (order_id, ticket_id) = (self.order_id.clone(), self.ticket_id.clone());
