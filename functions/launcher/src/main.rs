@@ -26,7 +26,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs all services in one process, with a broker and a page (the default)
+    /// Runs all services in one process, with a broker and the console (the default)
     Local,
     /// Runs one service, as Cloud Run does
     Serve {

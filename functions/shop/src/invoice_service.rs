@@ -41,7 +41,7 @@ struct Year {
 
 async fn create_invoice(paid: PaymentSucceeded, cx: Context) -> Result<(), Failure> {
     let PaymentSucceeded { order_id, customer_email, lines, total, .. } = paid;
-    // Another event about the same order, for example published by hand: the invoice exists already.
+    // A duplicate of this event is not committed. This check is for another event about the same order.
     if cx.create(&Invoiced { order_id: order_id.clone() }).exists() {
         return Ok(());
     }

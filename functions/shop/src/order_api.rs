@@ -17,7 +17,7 @@ use facts::{Fact, Status, note};
 use view::order;
 
 pub fn service() -> Service {
-    Service::new("order-api", "takes orders and tells what became of them")
+    Service::new("order-api", "takes orders and shows their status")
         .public()
         .publishes::<OrderCreated>()
         .on(|OrderPersisted { order_id, .. }, cx| note(order_id, Fact::Persisted, cx))

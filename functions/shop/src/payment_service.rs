@@ -52,7 +52,7 @@ impl Effect for OrderCharge {
     async fn claim(&self, order: OrderPersisted, cx: Context) -> Result<Option<Charging>, Failure> {
         let charging = Charging { order, gateway: self.gateway.name().to_owned() };
         let pending = charging.charge(Status::Pending, cx.now());
-        // Another event about the same order, for example published by hand: the charge exists already.
+        // A duplicate of this event is not committed. This check is for another event about the same order.
         Ok(cx.create(&pending).is_new().then_some(charging))
     }
 

@@ -56,7 +56,7 @@ impl Effect for SignupCharge {
         let gateway = self.gateway.name().to_owned();
         let charging = Charging { user_id: user.user_id, gateway, payment };
         let pending = Charge::new(charging.clone(), Status::Pending, cx.now());
-        // Another event about the same user, for example published by hand: the charge exists already.
+        // A duplicate of this event is not committed. This check is for another event about the same user.
         Ok(cx.create(&pending).is_new().then_some(charging))
     }
 

@@ -32,7 +32,7 @@ pub fn service(settings: Auth) -> Service {
     let desk = Arc::new(Desk { hasher: Hasher::new(settings.hashing, settings.random.clone()), settings });
     let trusted_proxies = desk.settings.trusted_proxies;
     let [a, b, c, d, e, f] = std::array::from_fn(|_| Arc::clone(&desk));
-    Service::new("auth-service", "signs people up, in and out, and signs their access tokens")
+    Service::new("auth-service", "manages accounts and sessions, and issues access tokens")
         .public()
         .signed_in()
         .cookies()

@@ -9,7 +9,7 @@ use pushbox::{Context, Failure, Service};
 use crate::timing::GRACE;
 
 pub fn service() -> Service {
-    Service::new("expiration-service", "tells when the time to pay an order has passed")
+    Service::new("expiration-service", "sets a timer for each locked ticket")
         .on(set_timer)
         .on(|TicketOrderCancelled { order_id, .. }, cx| cancel_timer(order_id, cx))
         .on(|TicketOrderExpired { order_id, .. }, cx| cancel_timer(order_id, cx))

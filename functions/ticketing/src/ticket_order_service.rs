@@ -23,7 +23,7 @@ use ticket_events::{
 /// `lock` is the time to pay an order. A paid order can be cancelled within the time `refundable`.
 pub fn service(lock: SignedDuration, refundable: SignedDuration) -> Service {
     let times = Times { lock, refundable };
-    Service::new("ticket-order-service", "takes orders of tickets and ends each of them once")
+    Service::new("ticket-order-service", "takes orders of tickets, and decides how each order ends")
         .public()
         .signed_in()
         .on(end_session)
@@ -79,14 +79,14 @@ impl Order {
         Ok(())
     }
 
-    /// The order held its ticket for a whole `lock`. Timers may be late and clocks differ, so the time now does not
-    /// count.
     /// The news that the buyer has cancelled it. If this charge has paid it, it must be refunded.
     fn cancelled(&self, charge_id: Option<String>) -> TicketOrderCancelled {
         let (order_id, ticket_id, by) = (self.order_id.clone(), self.ticket_id.clone(), self.buyer.clone());
         TicketOrderCancelled { order_id, ticket_id, by, refund: charge_id.is_some(), charge_id }
     }
 
+    /// The order held its ticket for a whole `lock`. Timers may be late and clocks differ, so the time now does not
+    /// count.
     async fn expire(&mut self, lock: SignedDuration, cx: &Context) -> Result<(), Failure> {
         self.end(State::Expired, lock, cx).await?;
         let (order_id, ticket_id) = (self.order_id.clone(), self.ticket_id.clone());

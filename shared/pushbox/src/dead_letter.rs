@@ -33,7 +33,7 @@ pub(crate) async fn give_up(
         return outcome;
     };
     let reason = format!("gave up after {attempt} deliveries: {failure}");
-    let park = async {
+    let moved = async {
         // After the last delivery Pub/Sub moves the message in any case, so an unreadable receipt delays this no longer.
         let is_last = attempt >= runtime.timing().max_delivery_attempts;
         if !is_unhandled(runtime, key).await.or_else(|error| if is_last { Ok(true) } else { Err(error) })? {
@@ -44,7 +44,7 @@ pub(crate) async fn give_up(
         dead_letter(runtime, delivery, code::EXHAUSTED, &reason).await
     };
     // In a box, because almost no delivery needs it.
-    match guard(deadline, Box::pin(park)).await {
+    match guard(deadline, Box::pin(moved)).await {
         Guarded::Done(Ok(())) => Outcome::Rejected(reason),
         Guarded::Done(Err(Failure::Retry(error) | Failure::Reject(error))) => {
             tracing::warn!(error, "the message is not moved to the dead-letter topic");

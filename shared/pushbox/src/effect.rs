@@ -12,8 +12,8 @@ use crate::{Context, Event, Failure, service::decode};
 /// 2. [`perform`](Self::perform) makes the call.
 /// 3. [`complete`](Self::complete) runs in a transaction and records the outcome.
 ///
-/// After `perform` has returned an outcome, the call is not repeated: if `complete` fails, the claim keeps
-/// the outcome, and a later delivery completes. There are three exceptions:
+/// After `perform` has returned an outcome, the call is not repeated: if `complete` fails, the claim keeps the
+/// outcome, and a later delivery completes. The call can be repeated in three cases:
 /// - Before the outcome is stored, the process dies or cannot reach the store until the
 ///   [lease](crate::Timing::lease) has ended.
 /// - The process stalls between the claim and the call until the lease has ended.
@@ -22,14 +22,14 @@ use crate::{Context, Event, Failure, service::decode};
 /// Another delivery then takes the claim over and makes the same call with the same idempotency key. Each such
 /// failure adds at most one call.
 ///
-/// A duplicate finds the receipt, and what it does depends on the receipt:
-/// - The event is handled: it publishes the events once more and answers 204.
-/// - Another delivery holds the claim: it waits for the outcome, at most [`claim`](crate::Timing::claim),
-///   and then answers 503.
-/// - The claim keeps an outcome: it completes.
-/// - The lease has ended, or the holder has given up: it takes the claim over.
-/// - The call was refused: it becomes another dead letter with the same reason. A replay, which is a dead
-///   letter that a person publishes again, makes the call again.
+/// What a duplicate does depends on the receipt:
+/// - If the event is handled, the duplicate publishes the events once more and answers 204.
+/// - If another delivery holds the claim, the duplicate waits for the outcome, at most
+///   [`claim`](crate::Timing::claim), and then answers 503.
+/// - If the claim keeps an outcome, the duplicate completes.
+/// - If the lease has ended, or the holder has given up, the duplicate takes the claim over.
+/// - If the call was refused, the duplicate becomes another dead letter with the same reason. A replay, which
+///   is a dead letter that a person publishes again, makes the call again.
 pub trait Effect: Send + Sync + 'static {
     /// The event that it handles.
     type Event: Event;
@@ -72,8 +72,8 @@ pub trait Effect: Send + Sync + 'static {
         cx: Context,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Undoes the writes of `claim` after `perform` has rejected the call. It must not publish. The same
-    /// commit abandons the claim, so a replay of the dead letter begins with `claim`.
+    /// Undoes the writes of `claim` after `perform` has rejected the call. It must not publish. The commit of
+    /// `abandon` also ends the claim. A replay starts again at `claim`.
     ///
     /// `abandon` is not called if an earlier attempt may have made the call. The claim then stays and keeps
     /// its idempotency key for a replay.

@@ -1,25 +1,27 @@
 //! A runtime for services that handle Pub/Sub push messages: delivered at least once, handled once.
 //!
 //! A consumer is a function from an event and a [`Context`] to `Result<(), Failure>`. The runtime commits the
-//! function's staged writes in one commit. The same commit creates the *receipt* of the event. The receipt
-//! holds the events to publish. *Handled once* means that this commit is applied once, even if the function
-//! runs again.
+//! function's staged writes in one commit. The same commit creates the *receipt* of the event, which holds the
+//! events to publish. The function may run several times; its commit is applied once. That is what *handled
+//! once* means.
 //!
-//! A *duplicate* is a message with the same `ce-source` and `ce-id` (without them: the same subscription and
-//! message id). Another event about the same thing is not a duplicate. The function decides what that event
-//! does, usually with [`Context::create`].
+//! A *duplicate* is a message with the same `ce-source` and `ce-id`. If one of the two is missing, the
+//! subscription and the message id identify the message. Another event about the same thing is not a duplicate.
+//! The function decides what that event does, usually with [`Context::create`].
 //!
 //! A duplicate runs the function again, even while the first delivery is running. Only one commit can create
-//! the receipt, so the other is refused. The runtime then publishes the events of the receipt once more, with
-//! the same ids, and answers 204. If that publication fails, it answers 503, and Pub/Sub delivers the message
-//! again. A rejection by such a function leaves no receipt: a duplicate of a rejected event is handled like a
-//! new event, and may become a second dead letter.
+//! the receipt, so the store refuses the commit of the duplicate. The runtime then publishes the events of the
+//! receipt once more, with the same ids, and answers 204. If that publication fails, it answers 503, and
+//! Pub/Sub delivers the message again. If the function rejects the event, there is no receipt. A duplicate is
+//! then handled like a new event, and may become a second dead letter.
 //!
-//! A call to the outside, such as a mail, is an [`Effect`], whose documentation explains its duplicates.
+//! A call to the outside, such as a mail, is an [`Effect`]. A duplicate of its event does not repeat the call:
+//! it waits for the outcome. It takes over only if the first delivery has not finished after 20 s. See
+//! [`Effect`].
 //!
 //! A request that changes documents is a [`Command`]. If it is repeated with the same idempotency key, the
 //! caller gets the first reply. Only successful replies are stored. After an error, repeat the request with the
-//! same key: if the first commit went through after all, the caller gets its reply.
+//! same key: if the first commit succeeded, the caller gets its reply.
 //!
 //! | to | see |
 //! |---|---|

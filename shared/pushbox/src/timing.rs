@@ -61,9 +61,8 @@ pub struct Timing {
     /// The longest pause before Pub/Sub redelivers a message.
     pub max_backoff: Duration,
     /// After this many deliveries, Pub/Sub moves a message to the dead-letter topic. The default is the
-    /// maximum: with the default back-off it gives a consumer that is down about 16 hours. The runtime
-    /// does not wait for this where it rejects a message, and parks any other one
-    /// [a little earlier](Self::gives_up_at).
+    /// maximum: with the default back-off it gives a consumer that is down about 16 hours. A rejected message
+    /// is moved at once; a failing one at delivery [`gives_up_at`](Self::gives_up_at).
     pub max_delivery_attempts: u32,
     /// How long a topic and its subscriptions keep a message.
     pub retention: Duration,

@@ -18,7 +18,7 @@ impl Seen {
     fn tell(self) {
         let Self { letters, is_all } = self;
         let rest = if is_all { "" } else { ", and there may be more" };
-        eprintln!("saw {letters} letters{rest}; letters that somebody else holds do not show");
+        eprintln!("saw {letters} letters{rest}; letters that another process has leased are not listed");
         if !is_all {
             eprintln!("one command holds at most {MOST_LETTERS} letters: --service chooses");
         }

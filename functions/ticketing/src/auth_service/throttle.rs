@@ -1,7 +1,8 @@
 //! Throttling of guesses: by account and by network, with a delay that doubles.
 //!
 //! An attempt is counted before its password is checked. Otherwise many guesses at the same time would all
-//! find the same count. A success takes its attempt back, together with the delay that the attempt began.
+//! find the same count. A success deletes the account's count. It takes its attempt out of the network's count,
+//! together with the delay that the attempt began.
 //!
 //! Nobody is locked out for good: a count falls by one in each [`RECOVERY`], and it does not grow beyond the
 //! longest delay. A network from which an account was used is *familiar* to the account. There, the account has a

@@ -78,8 +78,9 @@ impl Effect for Refunding {
     }
 }
 
-/// Makes a dead letter of a refund that failed, so that an alert fires. The letter can be replayed when the charge
-/// is refunded: the event that asked for the refund, published once more by hand, begins the next attempt.
+/// Rejects the event, so that a dead letter and an alert exist. To try the refund again, publish
+/// `ticket-order.cancelled` (or `ticket-order.charge-refused`) once more with a new id. When the charge is refunded,
+/// replay this letter.
 pub(super) async fn report_failure(failed: TicketChargeRefundFailed, cx: Context) -> Result<(), Failure> {
     let TicketChargeRefundFailed { order_id, charge_id, code } = failed;
     match Account::existing(&order_id, &cx).await?.state {

@@ -24,7 +24,7 @@ fn failing() -> pushbox::Service {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shortly_before_the_last_delivery_the_runtime_parks_the_message_itself() {
+async fn shortly_before_the_last_delivery_the_runtime_moves_the_message_to_the_dead_letter_topic() {
     let world = World::new();
     let running = world.run(failing());
     let by_hand = Pushed {
@@ -49,7 +49,7 @@ async fn shortly_before_the_last_delivery_the_runtime_parks_the_message_itself()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_panics_every_time_is_parked_too() {
+async fn a_message_whose_handler_always_panics_moves_to_the_dead_letter_topic() {
     let world = World::new();
     let running = world.run(service().on(|_: Placed, _: Context| async { panic!("injected") }));
     assert_eq!(deliver(&running, &Pushed::order("a"), 94).await, outcome(500, "panic"));
@@ -71,7 +71,7 @@ async fn a_message_stays_if_the_dead_letter_cannot_be_published() {
 
 /// The event is handled, and only its own events wait.
 #[tokio::test(start_paused = true)]
-async fn a_handled_event_is_never_parked() {
+async fn a_handled_event_never_moves_to_the_dead_letter_topic() {
     let world = World::new();
     let running = world.run(service().publishes::<Shipped>().on(|placed: Placed, cx: Context| async move {
         cx.publish(&Shipped { order: placed.order });
@@ -87,7 +87,7 @@ async fn a_handled_event_is_never_parked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_another_delivery_is_handling_is_not_parked() {
+async fn an_event_that_another_delivery_is_handling_does_not_move() {
     let (world, outside) = (World::new(), Outside::default());
     let running = world.run(charging_each_order_once(&outside));
     outside.next(&[Answer::Never]);
@@ -102,7 +102,7 @@ async fn an_event_that_another_delivery_is_handling_is_not_parked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unreadable_receipt_delays_the_parking_to_the_last_delivery() {
+async fn an_unreadable_receipt_delays_the_move_to_the_last_delivery() {
     let world = World::new();
     let running = world.run(failing());
     for (attempt, expected) in
