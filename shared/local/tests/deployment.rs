@@ -18,10 +18,16 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
+use bytes::Bytes;
 use catalog::Catalog;
 use events::UserCreated;
+use jiff::{SignedDuration, Timestamp};
 use local::{Broker, DeliveryPolicy, Deployment, Stack};
-use pushbox::{Command, Context, Failure, Ports, Problem, PushAuth, Reply, Service, System, store::Memory};
+use pushbox::{
+    Command, Context, Failure, Ports, Problem, PushAuth, Reply, Service, System,
+    letters::identify,
+    store::{Change, Memory, Precondition, RECEIPTS, Store, Write},
+};
 use redrive::{Monitoring, Names, Rest};
 use reqwest::{Client, header::ORIGIN};
 use serde_json::{Value, json};
@@ -51,6 +57,7 @@ struct World {
     stack: String,
     console: String,
     client: Client,
+    store: Arc<Memory>,
     is_broken: Arc<AtomicBool>,
 }
 
@@ -111,14 +118,14 @@ impl World {
         let deployment = Deployment {
             catalog,
             names,
-            store,
+            store: store.clone(),
             subscriber: rest.clone(),
             publisher: rest,
             monitoring: Some(Monitoring::stand_in(&monitoring, &measured).unwrap()),
             may_replay,
         };
         let console = serve(deployment.console(0)).await;
-        Self { stack: url, console, client: Client::builder().no_proxy().build().unwrap(), is_broken }
+        Self { stack: url, console, client: Client::builder().no_proxy().build().unwrap(), store, is_broken }
     }
 
     async fn sign_up(&self, id: &str) {
@@ -146,6 +153,33 @@ impl World {
         (response.status(), response.text().await.unwrap())
     }
 
+    /// Replays a group of letters, and returns what the page says of it.
+    async fn replay(&self, group: &str) -> String {
+        let fields = [("service", "crm-service"), ("group", group)];
+        let (status, answer) = self.act("/_local/dead-letters/replay", &fields).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        until("the replay has ended", async || {
+            let page = self.page("/_local/dead-letters").await;
+            (!page.contains("data-busy")).then(|| page[page.find("Replays").unwrap()..].to_owned())
+        })
+        .await
+    }
+
+    /// As if crm-service had claimed a call for the newest event 25 hours ago, and died.
+    async fn claimed_long_ago(&self) {
+        let (attributes, _) = self.event().await;
+        let attributes: BTreeMap<String, String> = serde_json::from_value(attributes).unwrap();
+        let identity = identify(&attributes, &Bytes::new(), "1", "").unwrap();
+        let hours = |hours| (Timestamp::now() + SignedDuration::from_hours(hours)).to_string();
+        let claim = json!({ "token": "t", "key": "k", "call": "1", "phase": "performing" });
+        let receipt = json!({
+            "key": "k", "createdAt": hours(-25), "expireAt": hours(1), "state": "claimed", "claim": claim,
+        });
+        let path = pushbox::Path::new("crm-service", RECEIPTS, &identity.receipt);
+        let change = Change::Set(receipt.as_object().unwrap().clone());
+        self.store.commit(&[Write { path, change, only_if: Precondition::None }]).await.unwrap();
+    }
+
     /// One dead letter of crm-service, and the page after a look.
     async fn with_letter(&self) -> String {
         self.is_broken.store(true, Ordering::Relaxed);
@@ -170,6 +204,12 @@ async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), waiting)
         .await
         .unwrap_or_else(|_| panic!("timed out waiting: {what}"))
+}
+
+/// The id of the only group in a page of dead letters.
+fn group_in(page: &str) -> &str {
+    let field = "name=\"group\" value=\"";
+    &page[page.find(field).unwrap() + field.len()..][..6]
 }
 
 /// The part of a page from `from` on, at most as long as a table row.
@@ -242,22 +282,11 @@ async fn letters_are_masked_until_a_person_asks_and_a_reader_cannot_replay_them(
 async fn a_replayed_group_has_a_verdict() {
     let world = World::start(true, "acme").await;
     let page = world.with_letter().await;
-    let field = "name=\"group\" value=\"";
-    let group = &page[page.find(field).unwrap() + field.len()..][..6];
-    let fields = [("service", "crm-service"), ("group", group)];
-    let replays = async || {
-        let (status, answer) = world.act("/_local/dead-letters/replay", &fields).await;
-        assert_eq!(status, StatusCode::OK, "{answer}");
-        until("the replay has ended", async || {
-            let page = world.page("/_local/dead-letters").await;
-            (!page.contains("data-busy")).then(|| page[page.find("Replays").unwrap()..].to_owned())
-        })
-        .await
-    };
-    let page = replays().await;
+    let group = group_in(&page);
+    let page = world.replay(group).await;
     assert!(page.contains("1 came back") && page.contains("the mapping has no field"), "{page}");
     world.is_broken.store(false, Ordering::Relaxed);
-    let page = replays().await;
+    let page = world.replay(group).await;
     assert!(page.contains("good\">1 handled"), "{page}");
     for wrong in
         [&[("group", group)][..], &[("service", "crm-service")], &[("service", "crm-service"), ("all", "on")]]
@@ -265,4 +294,15 @@ async fn a_replayed_group_has_a_verdict() {
         let (status, answer) = world.act("/_local/dead-letters/replay", wrong).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
     }
+}
+
+#[tokio::test]
+async fn a_call_that_may_have_been_made_long_ago_is_left_to_the_command_line() {
+    let world = World::start(true, "acme").await;
+    let page = world.with_letter().await;
+    world.claimed_long_ago().await;
+    let page = world.replay(group_in(&page)).await;
+    assert!(page.contains("more than 24 hours ago") && page.contains("0 handled"), "{page}");
+    let (status, answer) = world.act("/_local/dead-letters/look", &[]).await;
+    assert!(answer.contains("There are 1 dead letters."), "{status} {answer}");
 }
