@@ -187,7 +187,7 @@ impl World {
         until("the event is rejected", async || (self.event().await.1 == "reject").then_some(())).await;
         let (status, answer) = self.act("/_local/dead-letters/look", &[]).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
-        assert!(answer.contains("There are 1 dead letters."), "{answer}");
+        assert!(answer.contains("There is one dead letter."), "{answer}");
         self.page("/_local/dead-letters").await
     }
 }
@@ -304,5 +304,5 @@ async fn a_call_that_may_have_been_made_long_ago_is_left_to_the_command_line() {
     let page = world.replay(group_in(&page)).await;
     assert!(page.contains("more than 24 hours ago") && page.contains("0 handled"), "{page}");
     let (status, answer) = world.act("/_local/dead-letters/look", &[]).await;
-    assert!(answer.contains("There are 1 dead letters."), "{status} {answer}");
+    assert!(answer.contains("There is one dead letter."), "{status} {answer}");
 }

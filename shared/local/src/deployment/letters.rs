@@ -62,8 +62,8 @@ struct Run {
     id: String,
     began: Timestamp,
     service: String,
-    /// Letters that are left out, and why.
-    left_out: Vec<String>,
+    /// How many letters are left out, by the reason.
+    left_out: BTreeMap<String, usize>,
     told: Option<Told>,
     /// None while it runs.
     end: Option<Result<Report, String>>,
@@ -158,7 +158,7 @@ fn group_of(console: &Console, group: &Group, letters: &[Letter], unmask: bool) 
                 }
                 @if console.deployment.may_replay { div.controls { (button(service, "group", id, if *count == 1 { "Replay" } else { "Replay all" })) } }
             }
-            p.reason { (reason) }
+            p.reason { (letters.first().map_or(reason, |letter| &letter.reason)) }
             @for letter in letters { (letter_of(console, letter, *count > 1, unmask)) }
             @if *count > letters.len() { p.hint { "And " (count - letters.len()) " more." } }
             (command(&console.command(&format!("replay --group {id}"))))
@@ -215,7 +215,7 @@ fn replays(runs: &VecDeque<Run>) -> Markup {
                                         Some(Ok(report)) => (verdict(report)),
                                         Some(Err(error)) => { span.badge.bad { "failed" } " " small { (error) } },
                                     }
-                                    @for why in left_out { " " small { (why) } }
+                                    @for (why, count) in left_out { p { (count) @if *count == 1 { " letter is" } @else { " letters are" } " left out: " (why) } }
                                 }
                             }
                         }
@@ -228,7 +228,11 @@ fn replays(runs: &VecDeque<Run>) -> Markup {
 
 fn verdict(report: &Report) -> Markup {
     let Report { handled, came_back, pending, unsent, stop, trouble, .. } = report;
-    let tone = if report.exit_code() == 0 { "good" } else { "bad" };
+    let tone = match (report.exit_code(), handled) {
+        (0, 0) => "plain",
+        (0, _) => "good",
+        _ => "bad",
+    };
     html! {
         span.badge.(tone) { (handled) " handled" }
         @if !came_back.is_empty() { " " span.badge.bad { (came_back.len()) " came back" } }
@@ -269,7 +273,11 @@ pub(super) async fn look(
         groups(&all).into_iter().map(with_letters).map(|(letters, group)| (group, letters)).collect();
     let count = all.len();
     console.letters.lock().looked = Some(Looked { at: Timestamp::now(), count, is_all, groups });
-    Ok(done(&headers, &format!("There are {count} dead letters.")))
+    let message = match count {
+        1 => "There is one dead letter.".to_owned(),
+        count => format!("There are {count} dead letters."),
+    };
+    Ok(done(&headers, &message))
 }
 
 /// Replays a group or a letter. The request ends when the replay has begun.
@@ -298,8 +306,14 @@ pub(super) async fn replay(
         ..Selection::default()
     };
     let id = new_id();
-    let run =
-        Run { id: id.clone(), began, service: service.clone(), left_out: Vec::new(), told: None, end: None };
+    let run = Run {
+        id: id.clone(),
+        began,
+        service: service.clone(),
+        left_out: BTreeMap::new(),
+        told: None,
+        end: None,
+    };
     {
         let mut known = console.letters.lock();
         known.runs.push_front(run);
@@ -343,19 +357,13 @@ fn sure(letters: Vec<Letter>, plan: &Plan) -> Vec<Letter> {
     letters.into_iter().filter(|letter| !is_unsure(&letter.id)).collect()
 }
 
-fn reasons(plan: &Plan) -> Vec<String> {
-    let mut reasons: Vec<String> = plan
-        .left_out
-        .iter()
-        .chain(&plan.unknown)
-        .map(|left| format!("{} is left out: {}.", left.letter, left.why))
-        .collect();
-    let calls = plan.may_call_twice.iter().map(|id| {
-        format!(
-            "{id} is left out: its call may have been made more than 24 hours ago. Look whether it was, for example in \
-             Stripe, and then use the command line."
-        )
-    });
-    reasons.extend(calls);
+fn reasons(plan: &Plan) -> BTreeMap<String, usize> {
+    let old_call = "its call may have been made more than 24 hours ago. Look whether it was, for example in Stripe, and then \
+                    use the command line.";
+    let mut reasons = BTreeMap::new();
+    let others = plan.left_out.iter().chain(&plan.unknown).map(|left| left.why.as_str());
+    for why in others.chain(plan.may_call_twice.iter().map(|_| old_call)) {
+        *reasons.entry(why.to_owned()).or_default() += 1;
+    }
     reasons
 }

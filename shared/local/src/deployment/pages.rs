@@ -97,7 +97,7 @@ fn service(console: &Console, entry: &ServiceEntry, backlogs: &Backlogs) -> Mark
     let ServiceEntry { name, about, subscriptions, publishes, dead_letter_topic, .. } = entry;
     let prefix = &console.deployment.names.prefix;
     html! {
-        article.service id=(name) {
+        article.listed id=(name) {
             div {
                 h3 { a href=(format!("/?service={name}")) { (name) } }
                 p { "It " (about) "." }
@@ -172,7 +172,7 @@ pub(super) async fn events(State(console): State<Console>, Query(Sought { key })
             button.primary { "Find" }
         }
         p.hint id="about-key" {
-            "The key of a delivery is in its log line, as " code { "key" } ". With the " code { "ce-correlationid" } " of an event, "
+            "The log line of a delivery has its " code { "key" } ". With the " code { "ce-correlationid" } " of an event, "
             "the tree begins with the request. Receipts are kept for 45 days."
         }
         section data-part="story" aria-label="Causal tree" {

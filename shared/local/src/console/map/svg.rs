@@ -152,7 +152,7 @@ fn draw_service(node: &Node, at: Rect, is_public: bool, look: &Look<'_>, away: &
             data-part=(format!("node {name}")) data-node=(name) {
             rect.box x=(x) y=(y) width=(width) height=(height) rx="10" {}
             @if is_public { rect.public x=(x + 4) y=(y + 4) width=(width - 8) height=(height - 8) rx="7" {} }
-            circle.state cx=(x + 17) cy=(middle) r="4" {}
+            @if !state.is_empty() { circle.state cx=(x + 17) cy=(middle) r="4" {} }
             text.name x=(x + 29) y=(middle + 4) { (name) }
             @if waiting > 0 { (pill(x, y, waiting, "waiting")) }
             @if dead > 0 { (pill(x + width - 6, y, dead, "dead")) }
