@@ -159,10 +159,11 @@ pub(super) fn plan(plan: &Plan, first: Option<&Letter>, now: Timestamp, as_json:
 pub(super) fn progress() -> impl FnMut(&Told) {
     let is_terminal = std::io::stderr().is_terminal();
     move |told| {
-        let Told { is_canary, size, published, handled, came_back } = *told;
+        let Told { is_canary, size, published, handled, republished, came_back } = *told;
         let name = if is_canary { "canary" } else { "ramp" };
-        let line = format!("{name:<7} {published:>3}/{size:<3} {handled} handled, {came_back} came back");
-        if handled + came_back == size {
+        let again = if republished > 0 { format!("{republished} republished, ") } else { String::new() };
+        let line = format!("{name:<7} {published:>3}/{size:<3} {handled} handled, {again}{came_back} came back");
+        if handled + republished + came_back == size {
             eprintln!("{}{line}", if is_terminal { "\r" } else { "" });
         } else if is_terminal {
             eprint!("\r{line}");
@@ -171,6 +172,12 @@ pub(super) fn progress() -> impl FnMut(&Told) {
 }
 
 pub(super) fn report(report: &Report, as_json: bool) {
+    if report.republished > 0 {
+        eprintln!(
+            "{} republished: the service had handled these events before, so the replay only publishes their events again",
+            report.republished
+        );
+    }
     if as_json {
         return print_json(report);
     }
@@ -193,9 +200,10 @@ pub(super) fn report(report: &Report, as_json: bool) {
         None => {}
     }
     println!(
-        "{}: {} handled, {} came back, {} pending, {} not sent",
+        "{}: {} handled, {} republished, {} came back, {} pending, {} not sent",
         report.replay,
         report.handled,
+        report.republished,
         report.came_back.len(),
         report.pending.len(),
         report.unsent
