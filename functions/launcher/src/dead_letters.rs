@@ -62,6 +62,9 @@ enum Command {
         /// Shows the data, which may hold personal data
         #[arg(long)]
         unmask: bool,
+        /// The letter's service, if another service has a letter with the same id
+        #[arg(long)]
+        service: Option<String>,
     },
     /// Publishes dead letters again, each to the service that failed on it
     Replay(Replay),
@@ -156,7 +159,9 @@ async fn act(options: &Options) -> Result<u8, String> {
     let started = Timestamp::now();
     let selection = match &options.command {
         Command::Groups { chosen } | Command::List { chosen, .. } => chosen.selection(&[]),
-        Command::Show { id, .. } => Selection { ids: BTreeSet::from([id.clone()]), ..Selection::default() },
+        Command::Show { id, service, .. } => {
+            Selection { ids: BTreeSet::from([id.clone()]), service: service.clone(), ..Selection::default() }
+        }
         Command::Drop { chosen, ids, .. } => chosen.selection(ids),
         Command::Replay(Replay { chosen, ids, before, .. }) => {
             Selection { before: Some(before.unwrap_or(started)), ..chosen.selection(ids) }
@@ -271,6 +276,10 @@ impl Options {
     async fn drop(
         &self,
         desk: &mut Desk,
+        if let Some((id, services)) = ambiguous(selection, &letters) {
+            eprintln!("functions: {services} have a letter {id} each: --service chooses");
+            return Ok(USAGE);
+        }
         letters: &[Letter],
         export: Option<&PathBuf>,
         is_meant: bool,
@@ -346,6 +355,15 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 fn rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).parse();
     let is_possible = |rate: &f64| (0.01..=1000.0).contains(rate);
+/// An id that letters of more than one service have, with these services. An id is unique within its holder only.
+fn ambiguous<'a>(selection: &'a Selection, letters: &[Letter]) -> Option<(&'a str, String)> {
+    selection.ids.iter().find_map(|id| {
+        let of_id = letters.iter().filter(|letter| letter.id == *id);
+        let services: BTreeSet<&str> = of_id.map(|letter| letter.service.as_str()).collect();
+        (services.len() > 1).then(|| (id.as_str(), services.into_iter().collect::<Vec<_>>().join(" and ")))
+    })
+}
+
     number.ok().filter(is_possible).ok_or_else(|| "not a rate from 0.01/s to 1000/s".to_owned())
 }
 
