@@ -100,7 +100,7 @@ async fn push(runtime: Runtime, budget: Arc<Semaphore>, mut request: Request) ->
             Guarded::Late => Outcome::Retry("the delivery's deadline passed".to_owned()),
             Guarded::Panicked(_) => Outcome::Panicked,
         };
-        let outcome = give_up(&runtime, &delivery, &key, outcome, deadline).await;
+        let outcome = give_up(&runtime, &delivery, &key, outcome, deadline + runtime.timing().give_up).await;
         log_delivery(&delivery, &key, &outcome, began);
         answer(&outcome)
     }
