@@ -296,11 +296,12 @@ async fn a_failed_publication_does_not_block_the_other_events() {
 
 #[tokio::test(start_paused = true)]
 async fn the_next_relay_clears_a_pending_mark_that_was_not_cleared() {
-    let (world, running) = start();
+    let ((world, running), logs) = (start(), Logs::collect());
     world.store.next([Fault::None, Fault::Lost]);
     assert_order_number(&place_order(&running, Some("k"), "a").await, 1);
     world.settle().await;
     assert_eq!((pending(&world).await, world.published.len()), (1, 1));
+    assert!(logs.of("WARN")[0].contains("published again"), "{:?}", logs.of("WARN"));
     tokio::time::advance(Duration::from_secs(11)).await;
     assert_eq!(relay(&running).await, (200, relayed(1, 0)));
     world.settle().await;
