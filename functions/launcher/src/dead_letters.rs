@@ -1,5 +1,6 @@
 //! `functions dead-letters`: a person sees why messages became dead letters, replays them, or drops them.
 
+mod expected;
 mod output;
 
 use std::{
@@ -12,11 +13,13 @@ use std::{
     time::Duration,
 };
 
+use catalog::Catalog;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use pushbox::{Clock, publisher::Publisher};
 use redrive::{
-    Desk, Letter, Names, Receipts, Rest, Selection, Subscriber, drop_letters, groups, new_id, plan, replay,
+    Desk, Letter, Monitoring, Names, Receipts, Rest, Selection, Subscriber, drop_letters, groups, new_id,
+    plan, replay,
 };
 
 use crate::{
@@ -59,6 +62,9 @@ enum Command {
     Show {
         /// The letter's id
         id: String,
+        /// The letter's service, if another service has a letter with the same id
+        #[arg(long)]
+        service: Option<String>,
         /// Shows the data, which may hold personal data
         #[arg(long)]
         unmask: bool,
@@ -156,7 +162,9 @@ async fn act(options: &Options) -> Result<u8, String> {
     let started = Timestamp::now();
     let selection = match &options.command {
         Command::Groups { chosen } | Command::List { chosen, .. } => chosen.selection(&[]),
-        Command::Show { id, .. } => Selection { ids: BTreeSet::from([id.clone()]), ..Selection::default() },
+        Command::Show { id, service, .. } => {
+            Selection { ids: BTreeSet::from([id.clone()]), service: service.clone(), ..Selection::default() }
+        }
         Command::Drop { chosen, ids, .. } => chosen.selection(ids),
         Command::Replay(Replay { chosen, ids, before, .. }) => {
             Selection { before: Some(before.unwrap_or(started)), ..chosen.selection(ids) }
@@ -173,57 +181,104 @@ async fn act(options: &Options) -> Result<u8, String> {
         );
         return Ok(USAGE);
     }
-    let mut desk = options.desk(selection.service.as_deref())?;
-    let done = options.with(&mut desk, &selection, started).await;
+    let catalog = catalog(selection.service.as_deref())?;
+    let place = options.place()?;
+    let mut desk = desk(&place, &catalog, selection.service.as_deref())?;
+    let done =
+        options.with(&mut desk, &selection, started, options.expected(&place, &catalog, &selection)).await;
     // In case of an error, too: otherwise the letters stay hidden for a minute.
     desk.close().await;
     done
 }
 
-impl Options {
-    /// A desk at the local stack, the emulators or the project.
-    fn desk(&self, service: Option<&str>) -> Result<Desk, String> {
-        let catalog = systems::catalog()?;
-        if let Some(unknown) =
-            service.filter(|name| catalog.services.iter().all(|entry| entry.name != **name))
-        {
-            return Err(format!("there is no service {unknown}"));
+/// The catalog. An error if it has no such service.
+fn catalog(service: Option<&str>) -> Result<Catalog, String> {
+    let catalog = systems::catalog()?;
+    match service.filter(|name| catalog.services.iter().all(|entry| entry.name != **name)) {
+        Some(unknown) => Err(format!("there is no service {unknown}")),
+        None => Ok(catalog),
+    }
+}
+
+/// Where the letters are.
+enum Place {
+    LocalStack(String),
+    Deployment(Cloud),
+}
+
+fn desk(place: &Place, catalog: &Catalog, service: Option<&str>) -> Result<Desk, String> {
+    let (names, rest, receipts) = match place {
+        Place::LocalStack(url) => {
+            let names = Names { project: "local".to_owned(), prefix: String::new() };
+            let receipts = Receipts::local_stack(url).map_err(|error| error.to_string())?;
+            (names.clone(), Rest::local(url, &names), receipts)
         }
+        Place::Deployment(cloud) => {
+            let names = cloud.names();
+            let rest = match &cloud.pubsub_emulator {
+                Some(host) => Rest::local(&format!("http://{host}"), &names),
+                None => Rest::cloud(&names),
+            };
+            (names, rest, Receipts::Store(Arc::new(cloud.firestore()), Clock::system()))
+        }
+    };
+    let rest = Arc::new(rest.map_err(|error| error.to_string())?);
+    let (subscriber, publisher): (Arc<dyn Subscriber>, Arc<dyn Publisher>) = (rest.clone(), rest);
+    Ok(Desk::new(catalog, service, names, subscriber, publisher, receipts, Clock::system()))
+}
+
+impl Options {
+    /// The local stack, the emulators or the project.
+    fn place(&self) -> Result<Place, String> {
         let url = match (&self.local, &self.project) {
             (Some(url), _) => Some(url.clone()),
             (None, Some(_)) => None,
             (None, None) => local_url()?,
         };
-        let (names, rest, receipts) = match url {
-            Some(url) => {
-                let names = Names { project: "local".to_owned(), prefix: String::new() };
-                let receipts = Receipts::local_stack(&url).map_err(|error| error.to_string())?;
-                (names.clone(), Rest::local(&url, &names), receipts)
-            }
-            None => {
-                let cloud = Cloud::of(self.project.as_deref())?;
-                let names = cloud.names();
-                let rest = match &cloud.pubsub_emulator {
-                    Some(host) => Rest::local(&format!("http://{host}"), &names),
-                    None => Rest::cloud(&names),
-                };
-                (names, rest, Receipts::Store(Arc::new(cloud.firestore()), Clock::system()))
-            }
-        };
-        let rest = Arc::new(rest.map_err(|error| error.to_string())?);
-        let (subscriber, publisher): (Arc<dyn Subscriber>, Arc<dyn Publisher>) = (rest.clone(), rest);
-        Ok(Desk::new(&catalog, service, names, subscriber, publisher, receipts, Clock::system()))
+        Ok(match url {
+            Some(url) => Place::LocalStack(url),
+            None => Place::Deployment(Cloud::of(self.project.as_deref())?),
+        })
     }
 
-    async fn with(&self, desk: &mut Desk, selection: &Selection, now: Timestamp) -> Result<u8, String> {
-        let gathered = desk.gather().await.map_err(|error| error.to_string())?;
-        let seen = output::Seen { letters: gathered.len(), is_all: !desk.is_full() };
+    /// How many letters there should be, if the command prints that and Cloud Monitoring knows it. The emulators have no
+    /// Cloud Monitoring.
+    async fn expected(&self, place: &Place, catalog: &Catalog, selection: &Selection) -> Option<u64> {
+        let prints_it = matches!(self.command, Command::Groups { .. } | Command::List { .. }) && !self.json;
+        let Place::Deployment(cloud @ Cloud { pubsub_emulator: None, .. }) = place else { return None };
+        if !prints_it {
+            return None;
+        }
+        let expected = async {
+            let monitoring = Monitoring::cloud(&cloud.names()).map_err(|error| error.to_string())?;
+            expected::expected(&monitoring, catalog, selection.service.as_deref()).await
+        };
+        expected.await.unwrap_or_else(|error| {
+            eprintln!("functions: it is unknown how many letters there should be: {error}");
+            None
+        })
+    }
+
+    async fn with(
+        &self,
+        desk: &mut Desk,
+        selection: &Selection,
+        now: Timestamp,
+        expected: impl Future<Output = Option<u64>>,
+    ) -> Result<u8, String> {
+        let (gathered, expected) = tokio::join!(desk.gather(), expected);
+        let gathered = gathered.map_err(|error| error.to_string())?;
+        let seen = output::Seen { letters: gathered.len(), expected, is_all: !desk.is_full() };
         let letters: Vec<Letter> = gathered.into_iter().filter(|letter| selection.picks(letter)).collect();
         if let Some(missing) = selection.ids.iter().find(|id| letters.iter().all(|letter| letter.id != **id))
         {
             return Err(format!(
                 "there is no such letter {missing}. Somebody else may hold it for a minute, or it came after --before"
             ));
+        }
+        if let Some((id, services)) = ambiguous(selection, &letters) {
+            eprintln!("functions: {services} have a letter {id} each: --service chooses");
+            return Ok(USAGE);
         }
         match &self.command {
             Command::Groups { .. } => output::groups(&groups(&letters), seen, now, self.json),
@@ -279,7 +334,7 @@ impl Options {
         if !is_meant || letters.is_empty() {
             output::groups(
                 &groups(letters),
-                output::Seen { letters: letters.len(), is_all: true },
+                output::Seen { letters: letters.len(), expected: None, is_all: true },
                 now,
                 self.json,
             );
@@ -298,6 +353,15 @@ impl Options {
         output::removal(&removal, &path, self.json);
         Ok(u8::from(removal.stop.is_some()))
     }
+}
+
+/// An id that letters of more than one service have, with these services. An id is unique within its holder only.
+fn ambiguous<'a>(selection: &'a Selection, letters: &[Letter]) -> Option<(&'a str, String)> {
+    selection.ids.iter().find_map(|id| {
+        let of_id = letters.iter().filter(|letter| letter.id == *id);
+        let services: BTreeSet<&str> = of_id.map(|letter| letter.service.as_str()).collect();
+        (services.len() > 1).then(|| (id.as_str(), services.into_iter().collect::<Vec<_>>().join(" and ")))
+    })
 }
 
 /// Asks on the terminal, and keeps the leases meanwhile.

@@ -55,7 +55,6 @@ const VIEWS: [View; 4] = [View::Map, View::Events, View::Services, View::Letters
 
 impl Deployment {
     /// The console, for this port of this machine. It refuses requests that another site makes a browser send.
-    #[must_use]
     pub fn console(self, port: u16) -> Router {
         let console = Console { deployment: Arc::new(self), letters: Letters::default() };
         Router::new()

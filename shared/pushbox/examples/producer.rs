@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pushbox::{
-    Command, Context, Document, Event, Message, Ports, Problem, PushAuth, Reply, Service,
+    Command, Context, Document, Event, Failure, Message, Ports, Problem, PushAuth, Reply, Service,
     publisher::{PublishError, Publisher},
     serve,
     store::Memory,
@@ -49,7 +49,8 @@ struct NewUser {
     name: String,
 }
 
-fn service() -> Service {
+/// The service: its events and its routes.
+pub fn service() -> Service {
     Service::new("user-service", "creates users").publishes::<UserCreated>().post("/users", create)
 }
 
@@ -58,9 +59,11 @@ async fn create(command: Command<NewUser>) -> Result<Reply, Problem> {
     command
         .run(user, |NewUser { name }, cx: Context| async move {
             let user = User { id: cx.new_id(), name };
-            cx.put(&user);
+            if cx.create(&user).exists() {
+                return Err(Failure::Retry("the new id exists already".to_owned()).into());
+            }
             cx.publish(&UserCreated { user_id: user.id.clone(), name: user.name.clone() });
-            Ok(Reply::created(&user).at(format!("/users/{}", user.id)))
+            Ok(Reply::created(&user).at(format!("users/{}", user.id)))
         })
         .await
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::{
     Context, Failure, Problem, Runtime, SignedIn,
     http::read_body,
-    json::read_object,
+    json::{describe, read_object},
     key::{Key, digest},
     message::Outbox,
     receipt::{self, Answer, Done, State},
@@ -44,6 +44,9 @@ pub struct Reply {
     location: Option<String>,
     /// JSON as text, because Firestore cannot store every JSON value.
     body: String,
+    /// Why the body is not JSON. No receipt holds such a reply.
+    #[serde(skip)]
+    mistake: Option<String>,
 }
 
 impl Reply {
@@ -78,13 +81,27 @@ impl Reply {
     }
 
     fn new(status: StatusCode, body: &impl Serialize) -> Self {
-        let body = serde_json::to_string(body).unwrap_or_default();
-        Self { status: status.as_u16(), location: None, body }
+        let (body, mistake) = match serde_json::to_string(body) {
+            Ok(body) => (body, None),
+            Err(error) => (String::new(), Some(format!("the reply is not JSON: {}", describe(&error)))),
+        };
+        Self { status: status.as_u16(), location: None, body, mistake }
+    }
+
+    /// An error if the body is not JSON.
+    fn checked(self) -> Result<Self, Problem> {
+        match self.mistake {
+            Some(mistake) => Err(Problem::mistake(mistake)),
+            None => Ok(self),
+        }
     }
 }
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
+        if let Some(mistake) = self.mistake {
+            return Problem::mistake(mistake).into_response();
+        }
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
         let location = self.location.map(|location| [(LOCATION, location)]);
         let body: Value = serde_json::from_str(&self.body).unwrap_or_default();
@@ -151,7 +168,8 @@ impl<T> Command<T> {
     /// published now. `POST /relay` publishes them later.
     ///
     /// # Errors
-    /// The handler's error, 422 if the idempotency key came with another request before, or 503.
+    /// The handler's error, 422 if the idempotency key came with another request before, 500 if the reply's body cannot be
+    /// JSON, or 503.
     pub async fn run<I, F, Fut>(self, input: I, handler: F) -> Result<Reply, Problem>
     where
         I: Clone,
@@ -164,7 +182,10 @@ impl<T> Command<T> {
             &runtime,
             &subject,
             Precondition::Absent,
-            |cx| handler(input.clone(), cx),
+            |cx| {
+                let handled = handler(input.clone(), cx);
+                async { handled.await.and_then(Reply::checked) }
+            },
             |reply, outbox: Outbox| {
                 let answer = Some(Answer { fingerprint: fingerprint.clone(), reply });
                 let pending = !outbox.is_empty();

@@ -40,11 +40,13 @@ pub enum Created {
 
 impl Created {
     /// Whether the document is staged.
+    #[must_use]
     pub fn is_new(self) -> bool {
         self == Self::New
     }
 
     /// Whether the document exists.
+    #[must_use]
     pub fn exists(self) -> bool {
         self == Self::Exists
     }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Moves a message that has failed too often to the dead-letter topic, shortly before Pub/Sub would. Any other outcome
-/// stays as it is.
+/// stays as it is. The deadline is later than the delivery's own, which may have passed.
 pub(crate) async fn give_up(
     runtime: &Runtime,
     delivery: &Delivery,
@@ -46,12 +46,15 @@ pub(crate) async fn give_up(
     // In a box, because almost no delivery needs it.
     match guard(deadline, Box::pin(moved)).await {
         Guarded::Done(Ok(())) => Outcome::Rejected(reason),
-        Guarded::Done(Err(Failure::Retry(error) | Failure::Reject(error))) => {
-            tracing::warn!(error, "the message is not moved to the dead-letter topic");
-            outcome
-        }
-        Guarded::Late | Guarded::Panicked(_) => outcome,
+        Guarded::Done(Err(Failure::Retry(error) | Failure::Reject(error))) => stays(outcome, &error),
+        Guarded::Late => stays(outcome, "this took too long"),
+        Guarded::Panicked(_) => stays(outcome, "this panicked"),
     }
+}
+
+fn stays(outcome: Outcome, error: &str) -> Outcome {
+    tracing::warn!(error, "the message is not moved to the dead-letter topic");
+    outcome
 }
 
 /// Whether no delivery has handled the event, and none is making its call. An event that is handled must not become a

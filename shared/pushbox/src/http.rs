@@ -66,7 +66,7 @@ pub(crate) fn router(runtime: Runtime, routes: Router<Runtime>) -> Router {
         .route(RELAY, post(relay))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .layer(from_fn_with_state(runtime.clone(), deadline))
-        .layer(CatchPanicLayer::custom(|_| panicked().into_response()))
+        .layer(CatchPanicLayer::custom(|_| Problem::panicked().into_response()))
         .layer(from_fn_with_state(runtime.clone(), log_request))
         .route("/healthz", get(|| async { "ok" }))
         .layer(from_fn(problem::for_every_error))
@@ -83,7 +83,7 @@ async fn push(runtime: Runtime, budget: Arc<Semaphore>, mut request: Request) ->
     let received = match guard(deadline, receive(&runtime, budget, &headers, request)).await {
         Guarded::Done(received) => received,
         Guarded::Late => Err(late()),
-        Guarded::Panicked(_) => Err(panicked()),
+        Guarded::Panicked(_) => Err(Problem::panicked()),
     };
     let (delivery, _in_flight) = match received {
         Ok(received) => received,
@@ -100,7 +100,7 @@ async fn push(runtime: Runtime, budget: Arc<Semaphore>, mut request: Request) ->
             Guarded::Late => Outcome::Retry("the delivery's deadline passed".to_owned()),
             Guarded::Panicked(_) => Outcome::Panicked,
         };
-        let outcome = give_up(&runtime, &delivery, &key, outcome, deadline).await;
+        let outcome = give_up(&runtime, &delivery, &key, outcome, deadline + runtime.timing().give_up).await;
         log_delivery(&delivery, &key, &outcome, began);
         answer(&outcome)
     }
@@ -229,10 +229,6 @@ async fn log_request(State(runtime): State<Runtime>, mut request: Request, next:
 async fn deadline(State(runtime): State<Runtime>, request: Request, next: Next) -> Response {
     let answer = timeout(runtime.timing().request, next.run(request));
     answer.await.unwrap_or_else(|_| late().into_response())
-}
-
-fn panicked() -> Problem {
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "This went wrong. It has been logged.")
 }
 
 fn late() -> Problem {

@@ -96,7 +96,7 @@ fn refuse(detail: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
-/// Whether a document can have this id. See
+/// Whether a stored document can have this id: its [`Path`] has escaped what Firestore refuses. See
 /// [Firestore's limits](https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
 fn is_document_id(id: &str) -> bool {
     let is_reserved = id.len() >= 4 && id.starts_with("__") && id.ends_with("__");
@@ -145,10 +145,11 @@ impl Documents {
     /// # Errors
     /// [`Failure::Retry`] if the store fails, or if a document is not a `D`.
     pub async fn get<D: Document>(&self, id: impl AsRef<str>) -> Result<Option<D>, Failure> {
-        if !is_document_id(id.as_ref()) {
+        let path = Path::new(self.runtime.name(), D::COLLECTION, id.as_ref());
+        // No document can have it, and Firestore answers with an error that looks like an outage.
+        if path.id().len() > LONGEST_VALUE {
             return Ok(None);
         }
-        let path = Path::new(self.runtime.name(), D::COLLECTION, id.as_ref());
         self.runtime.ports().store.get(&path).await?.map(document).transpose()
     }
 

@@ -75,6 +75,16 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.")
     }
 
+    /// 500: a programming error. The log names the cause, and the answer does not.
+    pub(crate) fn mistake(cause: String) -> Self {
+        Self { cause: Some(cause), ..Self::panicked() }
+    }
+
+    /// 500, and the cause is in the log already.
+    pub(crate) fn panicked() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "This went wrong. It has been logged.")
+    }
+
     pub(crate) fn field(status: StatusCode, pointer: &str, detail: impl fmt::Display) -> Self {
         let mut problem = Self::new(status, "The request body is not what this route takes.");
         problem.errors.push(FieldError { pointer: format!("#{pointer}"), detail: detail.to_string() });

@@ -80,7 +80,7 @@ impl Runtime {
             Ok(())
         };
         if let Err(Failure::Retry(error) | Failure::Reject(error)) = clear.await {
-            tracing::debug!(error, "the receipt stays pending");
+            tracing::warn!(error, "the receipt stays pending, so its events are published again");
         }
     }
 

@@ -2,6 +2,7 @@
 //! dependencies again.
 
 mod contract;
+mod examples;
 mod iam;
 mod intake;
 mod oidc;

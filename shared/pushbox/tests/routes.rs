@@ -147,6 +147,23 @@ async fn refuses_cursors_and_filter_values_that_no_document_can_have() {
 }
 
 #[tokio::test]
+async fn a_document_is_found_by_any_id_with_which_it_is_stored() {
+    let running = World::new().run(counts());
+    let longest = "x".repeat(1500);
+    for id in ["a", "a/b", "/", ".", "..", "__x__", "%2F", "%", &longest] {
+        let answer = running.post("/counts", &[], &json!({ "id": id, "n": "1" })).await;
+        assert_eq!(answer.status, 201, "{id}: {answer:?}");
+        let path = format!("/counts/{}", id.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>());
+        let answer = running.get(&path).await;
+        assert_eq!((answer.status, &answer.body), (200, &json!({ "id": id, "n": 1 })), "{path}");
+    }
+    // Firestore has a limit for the id that is stored.
+    for id in ["x".repeat(1501), "%2F".repeat(501)] {
+        running.get(&format!("/counts/{id}")).await.assert_problem(404);
+    }
+}
+
+#[tokio::test]
 async fn a_query_error_names_the_parameter_but_not_its_value() {
     let running = World::new().run(counts());
     for (query, detail) in [

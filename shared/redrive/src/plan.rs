@@ -1,13 +1,13 @@
 //! What a replay would do, and what a person should know before it.
 
-use futures::{StreamExt, stream};
+use futures::future::join_all;
 use pushbox::letters::Progress;
 use serde::Serialize;
 
 use crate::{Desk, Group, Letter, groups, receipts::may_call_twice};
 
 /// The number of receipts that are read at the same time.
-pub(crate) const READS_AT_ONCE: usize = 16;
+const READS_AT_ONCE: usize = 16;
 
 /// What a replay of some letters would do.
 #[derive(Clone, Debug, Serialize)]
@@ -62,27 +62,29 @@ pub async fn plan(desk: &mut Desk, letters: Vec<Letter>) -> (Vec<Letter>, Plan) 
             None => plan.targets.push((target.topic.clone(), letter.service.clone(), 1)),
         }
     }
-    for chunk in letters.chunks(READS_AT_ONCE) {
-        for (letter, progress) in chunk.iter().zip(progress_of(desk, chunk).await) {
-            match progress {
-                Ok(Progress::Handled) => plan.handled.push(letter.id.clone()),
-                Ok(progress) if may_call_twice(progress, desk.clock.now()) => {
-                    plan.may_call_twice.push(letter.id.clone());
-                }
-                Ok(_) => {}
-                Err(why) => plan.unknown.push(LeftOut { letter: letter.id.clone(), why }),
+    for (letter, progress) in letters.iter().zip(progress_of(desk, &letters).await) {
+        match progress {
+            Ok(Progress::Handled) => plan.handled.push(letter.id.clone()),
+            Ok(progress) if may_call_twice(progress, desk.clock.now()) => {
+                plan.may_call_twice.push(letter.id.clone());
             }
+            Ok(_) => {}
+            Err(why) => plan.unknown.push(LeftOut { letter: letter.id.clone(), why }),
         }
-        desk.tend().await;
     }
     (letters, plan)
 }
 
-/// Reads the receipts of letters, in order.
-pub(crate) async fn progress_of(desk: &Desk, letters: &[Letter]) -> Vec<Result<Progress, String>> {
-    let read = async |letter: &Letter| {
-        let target = letter.target.as_ref().map_err(ToString::to_string)?;
-        desk.receipts.progress(&letter.service, &target.receipt).await
-    };
-    stream::iter(letters).map(read).buffered(READS_AT_ONCE).collect().await
+/// Reads the receipts of letters, in order, and keeps the leases.
+pub(crate) async fn progress_of(desk: &mut Desk, letters: &[Letter]) -> Vec<Result<Progress, String>> {
+    let mut found = Vec::with_capacity(letters.len());
+    for chunk in letters.chunks(READS_AT_ONCE) {
+        let read = async |letter: &Letter| {
+            let target = letter.target.as_ref().map_err(ToString::to_string)?;
+            desk.receipts.progress(&letter.service, &target.receipt).await
+        };
+        found.extend(join_all(chunk.iter().map(read)).await);
+        desk.tend().await;
+    }
+    found
 }

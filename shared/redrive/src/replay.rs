@@ -9,13 +9,13 @@ use pushbox::letters::Progress;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::{
-    Desk, Letter,
-    plan::{READS_AT_ONCE, progress_of},
-};
+use crate::{Desk, Letter, plan::progress_of};
 
 /// The largest batch. The verdict on a batch comes before the next one.
 const LARGEST_BATCH: usize = 100;
+
+/// How long a batch waits for letters that its service had handled before. Only their return would tell anything.
+const RETURN_WAIT: Duration = Duration::from_secs(10);
 
 /// The longest pause between two looks at the verdicts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -41,6 +41,9 @@ pub struct Report {
     pub replay: String,
     /// The number of letters that the service has handled.
     pub handled: usize,
+    /// The number of letters whose event the service had handled before, and that have not come back so far. The replay
+    /// only publishes the events of the receipt again, and nothing tells whether this has worked.
+    pub republished: usize,
     /// Letters that are dead letters again.
     pub came_back: Vec<CameBack>,
     /// Letters without a verdict so far. Pub/Sub is still delivering them.
@@ -76,7 +79,7 @@ pub enum Stop {
     Canary,
     /// Too many letters came back or have no verdict.
     Failures,
-    /// A letter could not be published, or perhaps was. It is still there.
+    /// A letter could not be published, or perhaps was, or its receipt could not be read. It is still there.
     NotPublished(String),
 }
 
@@ -97,6 +100,8 @@ pub struct Told {
     pub published: usize,
     /// How many are handled.
     pub handled: usize,
+    /// How many had been handled before, and have not come back so far.
+    pub republished: usize,
     /// How many came back.
     pub came_back: usize,
 }
@@ -129,6 +134,7 @@ pub async fn replay(
     let mut run = Run {
         report: Report { replay: id.to_owned(), ..Report::default() },
         open: Vec::new(),
+        again: Vec::new(),
         services: BTreeSet::new(),
         came: BTreeMap::new(),
     };
@@ -137,21 +143,25 @@ pub async fn replay(
     let mut is_canary = true;
     while !rest.is_empty() && run.report.stop.is_none() {
         let batch: Vec<Letter> = rest.drain(..size.min(rest.len())).collect();
-        let before = (run.report.handled, run.report.came_back.len());
-        let mut now = Told { is_canary, size: batch.len(), published: 0, handled: 0, came_back: 0 };
-        for letter in batch {
+        let Report { handled, republished, .. } = run.report;
+        let came_back = run.report.came_back.len();
+        let mut now =
+            Told { is_canary, size: batch.len(), published: 0, handled: 0, republished: 0, came_back: 0 };
+        let progress = progress_of(desk, &batch).await;
+        for (letter, progress) in batch.into_iter().zip(progress) {
             if run.report.stop.is_some() {
                 run.report.unsent += 1;
                 continue;
             }
-            run.send(desk, letter).await;
+            run.send(desk, letter, progress).await;
             now.published += usize::from(run.report.stop.is_none());
             told(&now);
             desk.wait(options.pause).await;
         }
         run.decide(desk, options.wait, |report| {
-            now.handled = report.handled - before.0;
-            now.came_back = report.came_back.len() - before.1;
+            now.handled = report.handled - handled;
+            now.republished = report.republished - republished;
+            now.came_back = report.came_back.len() - came_back;
             told(&now);
         })
         .await;
@@ -178,6 +188,8 @@ struct Run {
     report: Report,
     /// Published letters without a verdict.
     open: Vec<Letter>,
+    /// Published letters whose service had handled them before, so their receipt is no verdict.
+    again: Vec<Letter>,
     /// The services that letters were replayed to.
     services: BTreeSet<String>,
     /// New letters of this replay: their ids and reasons, by service and receipt.
@@ -185,11 +197,22 @@ struct Run {
 }
 
 impl Run {
-    async fn send(&mut self, desk: &mut Desk, letter: Letter) {
+    /// Publishes a letter. `progress` is how far the service has come before.
+    async fn send(&mut self, desk: &mut Desk, letter: Letter, progress: Result<Progress, String>) {
         // `plan` has sorted out the others.
         let Some(message) = letter.replayed(&self.report.replay) else {
             self.report.unsent += 1;
             return;
+        };
+        let progress = match progress {
+            Ok(progress) => progress,
+            // Without it, a later look at the receipt would be no verdict.
+            Err(error) => {
+                self.report.unsent += 1;
+                let stop = format!("the receipt of letter {} cannot be read: {error}", letter.id);
+                self.report.stop = Some(Stop::NotPublished(stop));
+                return;
+            }
         };
         if let Err(error) = desk.publish(message).await {
             self.report.unsent += 1;
@@ -201,18 +224,27 @@ impl Run {
             self.report.not_removed.push(letter.id.clone());
         }
         self.services.insert(letter.service.clone());
-        self.open.push(letter);
+        match progress {
+            Progress::Handled => self.again.push(letter),
+            Progress::None | Progress::Claimed { .. } => self.open.push(letter),
+        }
     }
 
-    /// Waits until all published letters have a verdict, at most for this time.
+    /// Waits until all published letters have a verdict, at most for this time. Letters that were handled before have
+    /// none: the wait lets them come back.
     async fn decide(&mut self, desk: &mut Desk, wait: Duration, mut told: impl FnMut(&Report)) {
-        let until = Instant::now() + wait;
+        let began = Instant::now();
+        let (until, return_until) = (began + wait, began + wait.min(RETURN_WAIT));
         let mut pause = Duration::from_millis(100);
         loop {
             self.look(desk).await;
+            let now = Instant::now();
+            if now >= return_until {
+                self.report.republished += std::mem::take(&mut self.again).len();
+            }
             told(&self.report);
-            let left = until.saturating_duration_since(Instant::now());
-            if self.open.is_empty() || left.is_zero() {
+            let left = until.saturating_duration_since(now);
+            if self.open.is_empty() && self.again.is_empty() || left.is_zero() {
                 return;
             }
             desk.wait(pause.min(left)).await;
@@ -220,7 +252,8 @@ impl Run {
         }
     }
 
-    /// A receipt decides. A new letter decides only without one: the receipt is read after it.
+    /// A receipt decides, unless it was there before the replay. A new letter decides only without one: the receipt is
+    /// read after it.
     async fn look(&mut self, desk: &mut Desk) {
         for service in self.services.clone() {
             let mut arrivals = Vec::new();
@@ -234,31 +267,34 @@ impl Run {
                 }
             }
         }
-        let open = std::mem::take(&mut self.open);
-        for chunk in open.chunks(READS_AT_ONCE) {
-            let progress = progress_of(desk, chunk).await;
-            for (letter, progress) in chunk.iter().zip(progress) {
-                self.judge(letter, progress);
+        for letter in std::mem::take(&mut self.again) {
+            match self.came_back(&letter) {
+                Some(came_back) => self.report.came_back.push(came_back),
+                None => self.again.push(letter),
             }
-            desk.tend().await;
+        }
+        let open = std::mem::take(&mut self.open);
+        let progress = progress_of(desk, &open).await;
+        for (letter, progress) in open.into_iter().zip(progress) {
+            self.judge(letter, progress);
         }
     }
 
-    fn judge(&mut self, letter: &Letter, progress: Result<Progress, String>) {
-        let receipt = letter.target.as_ref().map(|target| target.receipt.clone()).unwrap_or_default();
-        let came = self.came.get(&(letter.service.clone(), receipt));
-        match (progress, came) {
+    fn judge(&mut self, letter: Letter, progress: Result<Progress, String>) {
+        match (progress, self.came_back(&letter)) {
             (Ok(Progress::Handled), _) => self.report.handled += 1,
-            (Ok(_), Some((as_letter, reason))) => self.report.came_back.push(CameBack {
-                letter: letter.id.clone(),
-                as_letter: as_letter.clone(),
-                reason: reason.clone(),
-            }),
-            (Ok(_), None) => self.open.push(letter.clone()),
+            (Ok(_), Some(came_back)) => self.report.came_back.push(came_back),
+            (Ok(_), None) => self.open.push(letter),
             (Err(error), _) => {
                 self.report.trouble = Some(error);
-                self.open.push(letter.clone());
+                self.open.push(letter);
             }
         }
+    }
+
+    fn came_back(&self, letter: &Letter) -> Option<CameBack> {
+        let receipt = letter.target.as_ref().ok()?.receipt.clone();
+        let (as_letter, reason) = self.came.get(&(letter.service.clone(), receipt))?.clone();
+        Some(CameBack { letter: letter.id.clone(), as_letter, reason })
     }
 }

@@ -59,6 +59,16 @@ impl Event for Billed {
     const TOPIC: &'static str = "bills";
 }
 
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+struct Sent {
+    order: u32,
+}
+
+impl Event for Sent {
+    const TYPE: &'static str = "sent";
+    const TOPIC: &'static str = "sendings";
+}
+
 /// What the services do, and what they have done.
 #[derive(Clone, Default)]
 struct Doings(Arc<Mutex<Inner>>);
@@ -67,11 +77,15 @@ struct Doings(Arc<Mutex<Inner>>);
 struct Inner {
     /// The shop rejects these orders.
     rejected: BTreeSet<u32>,
+    /// The topic of the shop's own events does not answer.
+    no_sendings: bool,
     /// These services get no answer.
     down: BTreeSet<&'static str>,
     /// The orders that each service has handled, by the order of their handling.
     shop: Vec<u32>,
     witness: Vec<u32>,
+    /// The number of the shop's own events.
+    sent: usize,
     /// The keys of the calls for bills.
     calls: Vec<String>,
     hangs: bool,
@@ -116,7 +130,7 @@ impl Effect for Bill {
 fn services(doings: &Doings) -> Vec<Service> {
     let (shop, witness) = (doings.clone(), doings.clone());
     vec![
-        Service::new("shop", "takes orders").on(move |ordered: Ordered, _: Context| {
+        Service::new("shop", "takes orders").publishes::<Sent>().on(move |ordered: Ordered, cx: Context| {
             let is_rejected = shop.with(|doings| {
                 let is_rejected = doings.rejected.contains(&ordered.order);
                 doings.shop.extend((!is_rejected).then_some(ordered.order));
@@ -126,6 +140,7 @@ fn services(doings: &Doings) -> Vec<Service> {
                 if is_rejected {
                     Err(reject(format_args!("order {} is unknown", ordered.order)))
                 } else {
+                    cx.publish(&Sent { order: ordered.order });
                     Ok(())
                 }
             }
@@ -150,16 +165,40 @@ struct World {
     pushing: JoinHandle<()>,
 }
 
+/// The services' publisher.
+struct Outlet {
+    broker: Broker,
+    doings: Doings,
+}
+
+#[async_trait]
+impl Publisher for Outlet {
+    async fn publish(&self, message: Message) -> Result<String, PublishError> {
+        if message.topic == Sent::TOPIC {
+            if self.doings.with(|doings| doings.no_sendings) {
+                return Err(PublishError { topic: message.topic, reason: "injected".to_owned() });
+            }
+            self.doings.with(|doings| doings.sent += 1);
+        }
+        self.broker.publish(message).await
+    }
+}
+
 impl World {
     async fn new() -> Self {
+        Self::with(DeliveryPolicy::local()).await
+    }
+
+    async fn with(policy: DeliveryPolicy) -> Self {
         let doings = Doings::default();
         let catalog = Catalog::of(&[System { name: "test", services: services(&doings) }]);
         let clock = Clock::following_tokio("2026-11-20T12:00:00Z".parse().expect("a time"));
         let now = clock.clone();
-        let policy = DeliveryPolicy { max_delivery_attempts: 5, ..DeliveryPolicy::local() };
+        let policy = DeliveryPolicy { max_delivery_attempts: 5, ..policy };
         let broker = Broker::with_clock(&catalog, policy, move || now.now()).expect("filters");
         let store = Arc::new(Memory::new(clock.clone()));
-        let mut ports = Ports::new(store.clone(), Arc::new(broker.clone()));
+        let outlet = Outlet { broker: broker.clone(), doings: doings.clone() };
+        let mut ports = Ports::new(store.clone(), Arc::new(outlet));
         ports.clock = clock.clone();
         let app = |service: Service| (service.name().to_owned(), service.app(ports.clone(), PushAuth::None));
         let apps: Arc<BTreeMap<String, Router>> = Arc::new(services(&doings).into_iter().map(app).collect());
@@ -169,8 +208,11 @@ impl World {
     }
 
     fn desk(&self) -> Desk {
+        self.desk_with(Receipts::Store(self.store.clone(), self.clock.clone()))
+    }
+
+    fn desk_with(&self, receipts: Receipts) -> Desk {
         let names = Names { project: "local".to_owned(), prefix: String::new() };
-        let receipts = Receipts::Store(self.store.clone(), self.clock.clone());
         let (subscriber, publisher) = (self.faults.clone(), self.faults.clone());
         Desk::new(&self.catalog, None, names, subscriber, publisher, receipts, self.clock.clone())
     }
@@ -217,6 +259,15 @@ impl World {
         self.pushing.abort();
         sleep(Duration::from_secs(24 * 60 * 60)).await;
         self.pushing = tokio::spawn(push_all(self.broker.clone(), self.apps.clone(), self.doings.clone()));
+    }
+
+    /// Lets the shop handle these orders without a way to publish its own events, until Pub/Sub gives up.
+    async fn handled_in_vain(&self, orders: impl IntoIterator<Item = u32>) {
+        self.doings.with(|doings| doings.no_sendings = true);
+        for order in orders {
+            self.order(order).await;
+        }
+        self.quiet().await;
     }
 
     fn mend(&self) {
@@ -349,7 +400,10 @@ const OPTIONS: Options =
 
 /// Replays everything with a new desk, and gives the rest back.
 async fn replay_all(world: &World, options: Options) -> Report {
-    let mut desk = world.desk();
+    replay_from(world.desk(), options).await
+}
+
+async fn replay_from(mut desk: Desk, options: Options) -> Report {
     let letters = desk.gather().await.expect("letters");
     let report = replay(&mut desk, letters, "r-1", options, |_| {}).await;
     desk.close().await;
@@ -396,6 +450,49 @@ async fn a_canary_that_comes_back_stops_the_replay() {
     assert_eq!(groups(&letters)[0].came_back, 1);
 }
 
+/// The receipt is there before the replay, so it is no verdict.
+#[tokio::test(start_paused = true)]
+async fn an_event_that_was_handled_before_is_published_again_without_a_verdict() {
+    // The fifth delivery comes after four seconds.
+    let policy = DeliveryPolicy { max_backoff: Duration::from_secs(1), ..DeliveryPolicy::local() };
+    let world = World::with(policy).await;
+    world.handled_in_vain(1..=12).await;
+    assert_eq!(world.letters(), 12);
+
+    let report = replay_all(&world, OPTIONS).await;
+    assert_eq!((report.stop.clone(), report.exit_code(), report.unsent), (Some(Stop::Canary), 3, 11));
+    assert_eq!((report.handled, report.republished, report.came_back.len()), (0, 0, 1), "{report:?}");
+    assert_eq!((world.letters(), world.doings.with(|doings| doings.sent)), (12, 0));
+
+    world.doings.with(|doings| doings.no_sendings = false);
+    let mut batches = Vec::new();
+    let began = Instant::now();
+    let mut desk = world.desk();
+    let letters = desk.gather().await.expect("letters");
+    let report = replay(&mut desk, letters, "r-2", OPTIONS, |told: &Told| {
+        if told.republished == told.size {
+            batches.push((told.size, began.elapsed().as_secs()));
+        }
+    })
+    .await;
+    assert_eq!((report.handled, report.republished, report.exit_code()), (0, 12, 0), "{report:?}");
+    assert_eq!((world.letters(), world.doings.with(|doings| doings.sent)), (0, 12));
+    let sizes: Vec<usize> = batches.iter().map(|(size, _)| *size).collect();
+    assert_eq!(sizes, [1, 10, 1]);
+    assert!(batches[0].1 >= 10 && batches[2].1 < 40, "a batch waits about 10 s: {batches:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_whose_receipt_cannot_be_read_is_not_published() {
+    let world = World::new().await;
+    world.rejected(1..=3).await;
+    world.mend();
+    let receipts = Receipts::local_stack("http://127.0.0.1:1").expect("a client");
+    let report = replay_from(world.desk_with(receipts), OPTIONS).await;
+    assert!(matches!(&report.stop, Some(Stop::NotPublished(why)) if why.contains("receipt")), "{report:?}");
+    assert_eq!((report.exit_code(), report.unsent, world.letters(), world.shop().len()), (1, 3, 3, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_replay_stops_when_too_many_letters_come_back() {
     let world = World::new().await;
@@ -432,8 +529,10 @@ async fn a_letter_that_is_perhaps_not_published_stays() {
         assert_eq!((report.exit_code(), report.unsent, world.letters()), (1, 3, 3));
         world.quiet().await;
         let report = replay_all(&world, OPTIONS).await;
-        assert_eq!((report.handled, world.letters()), (3, 0));
+        let is_published = usize::from(fault == Fault::PublishAnswer);
+        assert_eq!((report.handled, report.republished), (3 - is_published, is_published), "{report:?}");
         world.quiet().await;
+        assert_eq!(world.letters(), 0);
         let receipts = world.store_receipts("shop").await;
         assert_eq!(receipts, 3, "the second replay of an order is dropped");
     }
@@ -453,7 +552,7 @@ async fn a_letter_that_is_not_removed_comes_again_and_its_replay_is_dropped() {
     let (letters, plan) = plan(&mut desk, letters).await;
     assert_eq!(plan.handled.len(), 1, "the person sees that it is handled");
     let report = replay(&mut desk, letters, "r-2", OPTIONS, |_| {}).await;
-    assert_eq!((report.handled, world.letters()), (1, 0));
+    assert_eq!((report.republished, world.letters()), (1, 0));
     world.quiet().await;
     assert_eq!(world.store_receipts("shop").await, 1);
 }
@@ -481,7 +580,7 @@ async fn all_replays_of_a_letter_that_pubsub_moved_are_the_same_event() {
     world.faults.next(Fault::Acknowledge);
     assert_eq!(replay_all(&world, OPTIONS).await.handled, 1);
     sleep(Duration::from_secs(61)).await;
-    assert_eq!(replay_all(&world, OPTIONS).await.handled, 1);
+    assert_eq!(replay_all(&world, OPTIONS).await.republished, 1);
     world.quiet().await;
     assert_eq!((world.letters(), world.store_receipts("shop").await), (0, 1));
     assert_eq!(world.doings.with(|doings| doings.witness.clone()), [7]);

@@ -11,17 +11,24 @@ use serde_json::{Value, json};
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
     pub(super) letters: usize,
+    /// How many there should be, if that is known.
+    pub(super) expected: Option<u64>,
     pub(super) is_all: bool,
 }
 
 impl Seen {
     fn tell(self) {
-        let Self { letters, is_all } = self;
-        let rest = if is_all { "" } else { ", and there may be more" };
-        eprintln!("saw {letters} letters{rest}; letters that another process has leased are not listed");
-        if !is_all {
+        eprintln!("{}", self.line());
+        if !self.is_all {
             eprintln!("one command holds at most {MOST_LETTERS} letters: --service chooses");
         }
+    }
+
+    fn line(self) -> String {
+        let Self { letters, expected, is_all } = self;
+        let all = expected.map(|expected| format!(" of ~{expected}")).unwrap_or_default();
+        let rest = if is_all { "" } else { ", and there may be more" };
+        format!("saw {letters}{all} letters{rest}; letters that another process has leased are not listed")
     }
 }
 
@@ -159,10 +166,12 @@ pub(super) fn plan(plan: &Plan, first: Option<&Letter>, now: Timestamp, as_json:
 pub(super) fn progress() -> impl FnMut(&Told) {
     let is_terminal = std::io::stderr().is_terminal();
     move |told| {
-        let Told { is_canary, size, published, handled, came_back } = *told;
+        let Told { is_canary, size, published, handled, republished, came_back } = *told;
         let name = if is_canary { "canary" } else { "ramp" };
-        let line = format!("{name:<7} {published:>3}/{size:<3} {handled} handled, {came_back} came back");
-        if handled + came_back == size {
+        let again = if republished > 0 { format!("{republished} republished, ") } else { String::new() };
+        let line =
+            format!("{name:<7} {published:>3}/{size:<3} {handled} handled, {again}{came_back} came back");
+        if handled + republished + came_back == size {
             eprintln!("{}{line}", if is_terminal { "\r" } else { "" });
         } else if is_terminal {
             eprint!("\r{line}");
@@ -171,6 +180,12 @@ pub(super) fn progress() -> impl FnMut(&Told) {
 }
 
 pub(super) fn report(report: &Report, as_json: bool) {
+    if report.republished > 0 {
+        eprintln!(
+            "{} republished: the service had handled these events before, so the replay only publishes their events again",
+            report.republished
+        );
+    }
     if as_json {
         return print_json(report);
     }
@@ -193,9 +208,10 @@ pub(super) fn report(report: &Report, as_json: bool) {
         None => {}
     }
     println!(
-        "{}: {} handled, {} came back, {} pending, {} not sent",
+        "{}: {} handled, {} republished, {} came back, {} pending, {} not sent",
         report.replay,
         report.handled,
+        report.republished,
         report.came_back.len(),
         report.pending.len(),
         report.unsent
@@ -245,6 +261,21 @@ fn age(time: Timestamp, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn says_how_many_letters_there_should_be() {
+        for (expected, is_all, line) in [
+            (None, true, "saw 41 letters; letters that another process has leased are not listed"),
+            (Some(43), true, "saw 41 of ~43 letters; letters that another process has leased are not listed"),
+            (
+                None,
+                false,
+                "saw 41 letters, and there may be more; letters that another process has leased are not listed",
+            ),
+        ] {
+            assert_eq!(Seen { letters: 41, expected, is_all }.line(), line);
+        }
+    }
 
     #[test]
     fn ages_have_one_unit() {

@@ -2,9 +2,11 @@
 
 use std::{fs, process::Command};
 
+use axum::{Json, Router, extract::Path, routing::post};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::Client;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::harness::{FUNCTIONS, eventually, expect, start_local_stack};
 
@@ -132,4 +134,43 @@ async fn the_exit_code_tells_how_a_replay_ended() {
     rejected(&url, "ann").await;
     assert_eq!(drop(&["--yes"]).0, Some(1), "it overwrites no export");
     assert_eq!(json_of(&url, &["groups"])[0]["count"], 1);
+}
+
+/// Pub/Sub with two dead letters that have the same id: it is unique within a topic only.
+async fn two_letters_with_the_same_id() -> String {
+    let answer = async |Path(call): Path<String>| {
+        let has_letter =
+            ["crm-service-dead-letter:pull", "email-service-dead-letter:pull"].contains(&call.as_str());
+        let message = json!({
+            "ackId": "1",
+            "message": {
+                "messageId": "7",
+                "publishTime": "2026-11-20T12:00:00Z",
+                "attributes": { "ce-id": "1", "ce-source": "//test", "ce-type": "user.created" },
+            },
+        });
+        Json(json!({ "receivedMessages": if has_letter { vec![message] } else { vec![] } }))
+    };
+    let app = Router::new().route("/v1/projects/local/subscriptions/{call}", post(answer));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(axum::serve(listener, app).into_future());
+    url
+}
+
+// The command blocks a thread, and the stand-in needs another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_two_services_have_needs_the_service() {
+    let url = two_letters_with_the_same_id().await;
+    for command in [&["show"][..], &["replay"], &["drop"]] {
+        let (code, printed, errors) = dead_letters(&url, &[command, &["7"]].concat());
+        assert_eq!((code, printed.as_str()), (Some(2), ""), "{command:?}: {errors}");
+        let expected = "crm-service and email-service have a letter 7 each: --service chooses";
+        assert!(errors.contains(expected), "{command:?}: {errors}");
+        let (code, printed, errors) =
+            dead_letters(&url, &[command, &["7", "--service", "crm-service"]].concat());
+        assert_eq!(code, Some(0), "{command:?}: {errors}");
+        let told = printed + &errors;
+        assert!(told.contains("crm-service") && !told.contains("email-service"), "{command:?}: {told}");
+    }
 }

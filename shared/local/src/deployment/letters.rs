@@ -227,7 +227,7 @@ fn replays(runs: &VecDeque<Run>) -> Markup {
 }
 
 fn verdict(report: &Report) -> Markup {
-    let Report { handled, came_back, pending, unsent, stop, trouble, .. } = report;
+    let Report { handled, republished, came_back, pending, unsent, stop, trouble, .. } = report;
     let tone = match (report.exit_code(), handled) {
         (0, 0) => "plain",
         (0, _) => "good",
@@ -235,6 +235,10 @@ fn verdict(report: &Report) -> Markup {
     };
     html! {
         span.badge.(tone) { (handled) " handled" }
+        @if *republished > 0 {
+            " " span.badge.warn { (republished) " republished" }
+            " " small { "The service had handled these events before. The replay only publishes their events again." }
+        }
         @if !came_back.is_empty() { " " span.badge.bad { (came_back.len()) " came back" } }
         @for back in came_back.iter().take(3) { " " small { (back.reason) } }
         @if !pending.is_empty() { " " span.badge.warn { (pending.len()) " without a verdict" } }

@@ -1,10 +1,12 @@
 //! Runs a service and sends requests to it.
 
 mod faulty;
+mod logs;
 mod recorder;
 mod timers;
 
 pub use faulty::*;
+pub use logs::*;
 pub use recorder::*;
 pub use timers::*;
 

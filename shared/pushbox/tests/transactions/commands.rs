@@ -1,6 +1,6 @@
 //! Commands: idempotency keys and pending events.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::FutureExt;
 use pushbox::{Command, Context, Problem, Reply, Service};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::set_count;
 use crate::suite::{
-    Answer, Count, Fault, Log, Refusal, Running, Shipped, World, concurrently, count, counts, service,
+    Answer, Count, Fault, Log, Logs, Refusal, Running, Shipped, World, concurrently, count, counts, service,
 };
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -134,6 +134,38 @@ async fn refuses_a_malformed_idempotency_key() {
     let twice = [("idempotency-key", "k"), ("idempotency-key", "k")];
     running.post("/orders", &twice, &json!({ "order": "a" })).await.assert_problem(400);
     assert_eq!(world.counts().await, placed);
+}
+
+/// JSON has no such keys.
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_is_not_json_commits_nothing() {
+    fn body() -> BTreeMap<(u8, u8), u8> {
+        BTreeMap::from([((1, 2), 3)])
+    }
+    async fn place(command: Command<NewOrder>) -> Result<Reply, Problem> {
+        let order = command.body.order.clone();
+        let placed = command.run(order, |order, cx: Context| async move {
+            cx.put(&count(&order, 1));
+            cx.publish(&Shipped { order });
+            Ok(Reply::created(&body()))
+        });
+        placed.await
+    }
+    async fn uncommitted(_: Command<NewOrder>) -> Reply {
+        Reply::ok(&body())
+    }
+    let (world, logs) = (World::new(), Logs::collect());
+    let service = service().publishes::<Shipped>().post("/orders", place).post("/others", uncommitted);
+    let running = world.run(service);
+    for path in ["/orders", "/orders", "/others"] {
+        let answer = running.post(path, &[("idempotency-key", "k")], &json!({ "order": "a" })).await;
+        answer.assert_problem(500);
+    }
+    world.settle().await;
+    assert_eq!((world.documents("receipts").await.len(), world.counts().await.len()), (0, 0));
+    assert_eq!(world.published.len(), 0);
+    let causes = logs.of("ERROR").iter().filter(|line| line.contains("the reply is not JSON")).count();
+    assert_eq!(causes, 3, "{:?}", logs.of("ERROR"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,11 +296,12 @@ async fn a_failed_publication_does_not_block_the_other_events() {
 
 #[tokio::test(start_paused = true)]
 async fn the_next_relay_clears_a_pending_mark_that_was_not_cleared() {
-    let (world, running) = start();
+    let ((world, running), logs) = (start(), Logs::collect());
     world.store.next([Fault::None, Fault::Lost]);
     assert_order_number(&place_order(&running, Some("k"), "a").await, 1);
     world.settle().await;
     assert_eq!((pending(&world).await, world.published.len()), (1, 1));
+    assert!(logs.of("WARN")[0].contains("published again"), "{:?}", logs.of("WARN"));
     tokio::time::advance(Duration::from_secs(11)).await;
     assert_eq!(relay(&running).await, (200, relayed(1, 0)));
     world.settle().await;

@@ -140,6 +140,15 @@ async fn create_reports_an_existing_document_when_the_handler_runs_again() {
     assert_eq!(world.counts().await, counts(&[("a", 1), ("b", 7), ("taken", 1)]));
 }
 
+/// The compiler warns if a handler asks whether a document exists, and ignores the answer.
+#[test]
+fn the_answer_of_create_must_be_used() {
+    #[expect(unused_must_use, reason = "it warns")]
+    Created::New.is_new();
+    #[expect(unused_must_use, reason = "it warns")]
+    Created::New.exists();
+}
+
 #[tokio::test(start_paused = true)]
 async fn twenty_concurrent_creators_create_a_document_once() {
     let world = World::new();

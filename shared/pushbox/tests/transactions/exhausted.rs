@@ -5,7 +5,7 @@ use std::time::Duration;
 use pushbox::{Context, Failure, wire::attribute};
 
 use super::{Answer, Outside, charging_each_order_once};
-use crate::suite::{Placed, Pushed, Refusal, Running, Shipped, World, push_request, service};
+use crate::suite::{Logs, Placed, Pushed, Refusal, Running, Shipped, World, push_request, service};
 
 /// Pushes the message as its delivery with this number, and returns the status and the outcome.
 async fn deliver(running: &Running, message: &Pushed, attempt: u32) -> (u16, String) {
@@ -110,5 +110,25 @@ async fn an_unreadable_receipt_delays_the_move_to_the_last_delivery() {
     {
         world.store.fail_reads(true);
         assert_eq!(deliver(&running, &Pushed::order("a"), attempt).await, expected, "{attempt}");
+    }
+}
+
+/// The dead letter's own publication hangs until the delivery's deadline.
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_ends_at_its_deadline_is_parked_before_the_ack_deadline() {
+    for (second, expected, letters) in
+        [(Refusal::None, outcome(204, "reject"), 1), (Refusal::Hangs, outcome(503, "retry"), 0)]
+    {
+        let (world, logs) = (World::new(), Logs::collect());
+        let running = world.run(
+            service().on(|_: Placed, _: Context| async { Err(pushbox::reject("the order is unknown")) }),
+        );
+        world.published.next(&[Refusal::Hangs, second]);
+        let began = tokio::time::Instant::now();
+        assert_eq!(deliver(&running, &Pushed::order("a"), 95).await, expected, "{second:?}");
+        assert!(began.elapsed() < Duration::from_secs(30), "{second:?}: {:?}", began.elapsed());
+        assert_eq!(world.published.len(), letters, "{second:?}");
+        let stays = logs.of("WARN").iter().any(|line| line.contains("not moved to the dead-letter topic"));
+        assert_eq!(stays, letters == 0, "{second:?}: {:?}", logs.of("WARN"));
     }
 }
