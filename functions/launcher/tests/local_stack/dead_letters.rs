@@ -94,6 +94,13 @@ async fn a_person_groups_shows_and_replays_letters() {
         Ok(())
     })
     .await;
+
+    // crm-service has handled the event, so its receipt is no verdict on another replay.
+    rejected(&url, "ann").await;
+    let (code, printed, errors) = dead_letters(&url, &["replay", "--all", "--yes", "--wait", "1s"]);
+    assert_eq!(code, Some(0), "{errors}");
+    assert!(printed.contains("0 handled, 1 republished, 0 came back"), "{printed}");
+    assert!(errors.contains("1 republished: the service had handled these events before"), "{errors}");
 }
 
 #[tokio::test]

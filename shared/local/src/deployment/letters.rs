@@ -371,3 +371,21 @@ fn reasons(plan: &Plan) -> BTreeMap<String, usize> {
     }
     reasons
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_tells_handled_letters_from_republished_ones() {
+        let only = |handled, republished| Report { handled, republished, ..Report::default() };
+        for (report, expected, is_explained) in [
+            (only(2, 0), &[r#"good">2 handled"#][..], false),
+            (only(1, 3), &[r#"good">1 handled"#, r#"warn">3 republished"#], true),
+        ] {
+            let page = verdict(&report).into_string();
+            assert!(expected.iter().all(|badge| page.contains(badge)), "{page}");
+            assert_eq!(page.contains("only publishes their events again"), is_explained, "{page}");
+        }
+    }
+}
