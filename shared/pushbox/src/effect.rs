@@ -12,8 +12,8 @@ use crate::{Context, Event, Failure, service::decode};
 /// 2. [`perform`](Self::perform) makes the call.
 /// 3. [`complete`](Self::complete) runs in a transaction and records the outcome.
 ///
-/// After `perform` has returned an outcome, the call is not repeated: if `complete` fails, the claim keeps the
-/// outcome, and a later delivery completes. The call can be repeated in three cases:
+/// A call with a known outcome is not repeated: if `complete` fails, the claim keeps the outcome, and a later
+/// delivery completes. There are three exceptions:
 /// - Before the outcome is stored, the process dies or cannot reach the store until the
 ///   [lease](crate::Timing::lease) has ended.
 /// - The process stalls between the claim and the call until the lease has ended.
@@ -23,6 +23,7 @@ use crate::{Context, Event, Failure, service::decode};
 /// failure adds at most one call.
 ///
 /// What a duplicate does depends on the receipt:
+/// - If there is none, because `claim` has rejected the event, `claim` runs again.
 /// - If the event is handled, the duplicate publishes the events once more and answers 204.
 /// - If another delivery holds the claim, the duplicate waits for the outcome, at most
 ///   [`claim`](crate::Timing::claim), and then answers 503.
@@ -38,7 +39,7 @@ pub trait Effect: Send + Sync + 'static {
     const SECRETS: &'static [&'static str];
     /// The call. The claim stores it, so it must fit into a document.
     type Call: Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// The outcome of the call. If a second call could do harm, an unknown outcome is a value of this type.
+    /// The outcome of the call. If a second call could do harm, this type has a value for an unknown outcome.
     type Outcome: Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Returns the call, or `None` if no call is needed. Its staged writes are committed together with the

@@ -15,13 +15,12 @@
 //! Pub/Sub delivers the message again. If the function rejects the event, there is no receipt. A duplicate is
 //! then handled like a new event, and may become a second dead letter.
 //!
-//! A call to the outside, such as a mail, is an [`Effect`]. A duplicate of its event does not repeat the call:
-//! it waits for the outcome. It takes over only if the first delivery has not finished after 20 s. See
-//! [`Effect`].
+//! A call to the outside, such as a mail, is an [`Effect`]. A duplicate of its event waits for the outcome. It
+//! makes the call only if the first delivery has given up, or has stored no outcome after 20 s. See [`Effect`].
 //!
-//! A request that changes documents is a [`Command`]. If it is repeated with the same idempotency key, the
-//! caller gets the first reply. Only successful replies are stored. After an error, repeat the request with the
-//! same key: if the first commit succeeded, the caller gets its reply.
+//! A request that changes documents is a [`Command`]. A repeat with the same idempotency key gets the first
+//! reply. Without a key, it is a new request. Only successful replies are stored. After an error, repeat the
+//! request with the same key: if the first commit succeeded, the caller gets its reply.
 //!
 //! | to | see |
 //! |---|---|
