@@ -172,7 +172,7 @@ variable "protect_data" {
 }
 
 variable "storage_regions" {
-  description = "The regions where Pub/Sub may store messages. Default: Google chooses."
+  description = "The regions where Pub/Sub may store messages. Default: Google chooses. Once set, it can change, but not become empty: Pub/Sub would keep the regions of its topics."
   type        = set(string)
   default     = []
 }
