@@ -160,7 +160,7 @@ resource "google_monitoring_alert_policy" "budget_burn" {
       ${local.prefix}${each.value.service} fails too often with 5xx. At this rate, it uses up ${each.value.used}. Its goal is that
       ${100 * var.availability_goal} % of the requests succeed over 28 days. If a deployment caused it:
 
-          scripts/deploy ${var.project_id} --rollback
+          ${local.deploy_command} --rollback
     EOT
   }
 }

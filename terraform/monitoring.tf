@@ -108,9 +108,11 @@ resource "google_monitoring_notification_channel" "email" {
 }
 
 locals {
-  # Its environment selects this copy.
+  # The commands in the alerts select this copy.
+  copy_environment = local.prefix == "" ? [] : ["NAMES_PREFIX=${local.prefix}", "FIRESTORE_DATABASE=${local.database}"]
+  deploy_command   = join(" ", concat(local.prefix == "" ? [] : ["TF_VAR_names_prefix=${local.prefix}"], ["scripts/deploy ${var.project_id}"]))
   dead_letters_command = join(" ", concat(
-    local.prefix == "" ? [] : ["NAMES_PREFIX=${local.prefix}", "FIRESTORE_DATABASE=${local.database}"],
+    local.copy_environment,
     ["functions dead-letters --project ${var.project_id}"],
   ))
 

@@ -177,9 +177,11 @@ resource "google_cloud_run_v2_service" "service" {
     }
   }
 
-  # Without access to its secrets or documents, a revision would fail at its start or at its first delivery.
+  # Without access to its secrets or documents, a revision would fail at its start or at its first delivery. With a domain,
+  # customers reach a public service only through the load balancer, so it closes its other URL when that exists.
   depends_on = [
     google_cloud_tasks_queue_iam_member.timers,
+    google_compute_global_forwarding_rule.https,
     google_firestore_database.documents,
     google_project_iam_member.documents,
     google_project_service_identity.agent,

@@ -123,7 +123,7 @@ resource "google_monitoring_alert_policy" "timers" {
       minutes late. Events are late, but no decision depends on them. Read the log of the queue. A missing grant of the
       service's account is the likely cause. Tasks are kept for 31 days. If tasks are lost, create them again:
 
-          functions timers reconcile SERVICE
+          ${join("\n    ", local.reconcile_commands)}
     EOT
   }
 
@@ -131,5 +131,14 @@ resource "google_monitoring_alert_policy" "timers" {
 }
 
 locals {
+  reconcile_commands = [
+    for name, queue in google_cloud_tasks_queue.timers : join(" ", concat(local.copy_environment, [
+      "GOOGLE_CLOUD_PROJECT=${var.project_id}",
+      "TIMER_QUEUE=${queue.id}",
+      "TIMER_SERVICE_ACCOUNT=${local.service_emails[name]}",
+      "functions timers reconcile ${name}",
+    ]))
+  ]
+
   timer_queues = "resource.labels.queue_id = one_of(${join(", ", [for queue in google_cloud_tasks_queue.timers : "\"${queue.name}\""])})"
 }

@@ -95,7 +95,7 @@ resource "google_monitoring_alert_policy" "uptime" {
       JSON counts, except a server error. Look at the logs of the service, then at its newest revision. To return to the revision
       before:
 
-          scripts/deploy ${var.project_id} --rollback
+          ${local.deploy_command} --rollback
     EOT
   }
 }

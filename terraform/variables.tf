@@ -172,7 +172,7 @@ variable "protect_data" {
 }
 
 variable "storage_regions" {
-  description = "The regions where Pub/Sub may store messages. Default: Google chooses."
+  description = "The regions where Pub/Sub may store messages. Default: Google chooses. Once set, it can change, but not become empty: Pub/Sub would keep the regions of its topics."
   type        = set(string)
   default     = []
 }
@@ -241,6 +241,13 @@ variable "memory" {
       >= lookup({ "4" = 2048, "6" = 4096, "8" = 4096 }, var.cpu, 0)
     )
     error_message = "Cloud Run needs at least 2Gi of memory for cpu = \"4\", and 4Gi for \"6\" and \"8\"."
+  }
+  validation {
+    condition = (
+      try(tonumber(regex("^[0-9]+", var.memory)), 0) * (endswith(var.memory, "Gi") ? 1024 : 1)
+      <= lookup({ "1" = 4096, "2" = 8192, "4" = 16384, "6" = 24576 }, var.cpu, 32768)
+    )
+    error_message = "Cloud Run allows at most 4Gi of memory for cpu = \"1\", 8Gi for \"2\", 16Gi for \"4\", 24Gi for \"6\" and 32Gi for \"8\"."
   }
 }
 

@@ -137,6 +137,24 @@ run "with_prefix" {
     condition     = alltrue([for grant in google_project_iam_member.documents : endswith(grant.condition[0].expression, "/databases/staging-data\"")])
     error_message = "a copy may use the documents of another copy"
   }
+  assert {
+    condition = alltrue([
+      for policy in concat(values(google_monitoring_alert_policy.uptime), values(google_monitoring_alert_policy.budget_burn)) :
+      strcontains(policy.documentation[0].content, "    TF_VAR_names_prefix=staging- scripts/deploy demo-project --rollback\n")
+    ])
+    error_message = "an alert of a copy tells the reader to roll back another copy"
+  }
+  assert {
+    condition = alltrue([
+      for name, queue in google_cloud_tasks_queue.timers : alltrue([
+        for setting in concat(
+          ["functions timers reconcile ${name}", "GOOGLE_CLOUD_PROJECT=demo-project"],
+          [for env in google_cloud_run_v2_service.service[name].template[0].containers[0].env : "${env.name}=${env.value}" if contains(["NAMES_PREFIX", "FIRESTORE_DATABASE", "TIMER_QUEUE", "TIMER_SERVICE_ACCOUNT"], env.name)],
+        ) : strcontains(google_monitoring_alert_policy.timers[0].documentation[0].content, setting)
+      ])
+    ])
+    error_message = "the alert for timers lacks a part of the environment of functions timers reconcile"
+  }
 }
 
 run "monitoring" {
@@ -168,6 +186,13 @@ run "monitoring" {
       strcontains(google_monitoring_alert_policy.backlog[0].conditions[0].condition_threshold[0].filter, "\"${push.name}\"")
     ])
     error_message = "the alert for the backlog does not watch every subscription"
+  }
+  assert {
+    condition = alltrue([
+      for policy in concat(values(google_monitoring_alert_policy.uptime), values(google_monitoring_alert_policy.budget_burn)) :
+      strcontains(policy.documentation[0].content, "\n    scripts/deploy demo-project --rollback\n")
+    ])
+    error_message = "an alert does not name the command that returns to the revision before"
   }
   assert {
     condition     = google_monitoring_alert_policy.dead_letters[0].conditions[0].condition_threshold[0].threshold_value == 0

@@ -115,10 +115,35 @@ run "rejects_values_against_a_third_rule" {
   ]
 }
 
+run "rejects_too_much_memory_for_one_cpu" {
+  command = plan
+  variables {
+    memory = "4097Mi"
+  }
+  expect_failures = [var.memory]
+}
+
+run "rejects_more_memory_than_any_instance_has" {
+  command = plan
+  variables {
+    cpu    = "8"
+    memory = "33Gi"
+  }
+  expect_failures = [var.memory]
+}
+
 run "accepts_eight_cpus_with_4Gi" {
   command = plan
   variables {
     cpu    = "8"
     memory = "4Gi"
+  }
+}
+
+run "accepts_eight_cpus_with_32Gi" {
+  command = plan
+  variables {
+    cpu    = "8"
+    memory = "32Gi"
   }
 }

@@ -33,3 +33,7 @@ mock_resource "google_monitoring_slo" {
 mock_data "google_project" {
   defaults = { number = "123456789012" }
 }
+
+mock_resource "google_cloud_tasks_queue" {
+  defaults = { id = "projects/demo-project/locations/us-central1/queues/timers" }
+}
