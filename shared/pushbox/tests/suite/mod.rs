@@ -1,12 +1,11 @@
 //! Runs a service and sends requests to it.
 
 mod faulty;
-mod logs;
+pub mod logs;
 mod recorder;
 mod timers;
 
 pub use faulty::*;
-pub use logs::*;
 pub use recorder::*;
 pub use timers::*;
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::set_count;
 use crate::suite::{
-    Answer, Count, Fault, Log, Logs, Refusal, Running, Shipped, World, concurrently, count, counts, service,
+    Answer, Count, Fault, Log, Refusal, Running, Shipped, World, concurrently, count, counts, logs::Logs,
+    service,
 };
 
 #[derive(Clone, Deserialize, Serialize)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pushbox::{Context, Failure, wire::attribute};
 
 use super::{Answer, Outside, charging_each_order_once};
-use crate::suite::{Logs, Placed, Pushed, Refusal, Running, Shipped, World, push_request, service};
+use crate::suite::{Placed, Pushed, Refusal, Running, Shipped, World, logs::Logs, push_request, service};
 
 /// Pushes the message as its delivery with this number, and returns the status and the outcome.
 async fn deliver(running: &Running, message: &Pushed, attempt: u32) -> (u16, String) {
