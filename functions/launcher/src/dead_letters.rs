@@ -65,7 +65,7 @@ enum Command {
         /// The letter's service, if another service has a letter with the same id
         #[arg(long)]
         service: Option<String>,
-        /// Shows the data, which may hold personal data
+        /// Shows the values of the data, the attributes and the reason, which may be personal
         #[arg(long)]
         unmask: bool,
     },

@@ -74,7 +74,7 @@ impl Letter {
 }
 
 /// The reason with `…` in place of quoted texts, numbers and ids.
-fn without_values(reason: &str) -> String {
+pub(crate) fn without_values(reason: &str) -> String {
     let mut blanked = String::new();
     let mut rest = reason;
     while let Some(first) = rest.chars().next() {

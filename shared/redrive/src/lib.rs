@@ -3,6 +3,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `letter` | a dead letter, its code and reason, and the message that replays it |
+//! | `masking` | what a letter shows without its values |
 //! | `groups` | letters that have the same cause, and the choice of letters |
 //! | `desk` | the leases on the letters of all services |
 //! | `plan` | what a replay would do, and what a person should know before it |
@@ -18,6 +19,7 @@ mod backlog;
 mod desk;
 mod groups;
 mod letter;
+mod masking;
 mod plan;
 mod receipts;
 mod removal;

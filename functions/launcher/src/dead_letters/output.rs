@@ -57,7 +57,7 @@ pub(super) fn groups(groups: &[Group], seen: Seen, now: Timestamp, as_json: bool
 pub(super) fn list(letters: &[Letter], limit: usize, seen: Seen, now: Timestamp, as_json: bool) {
     let listed = &letters[..limit.min(letters.len())];
     if as_json {
-        return print_json(&listed.iter().map(summary).collect::<Vec<_>>());
+        return print_json(&listed.iter().map(|letter| summary(letter, false)).collect::<Vec<_>>());
     }
     let head = ["LETTER", "GROUP", "SERVICE", "TYPE", "CODE", "AGE", "CAME BACK", "REASON"];
     let row = |letter: &Letter| {
@@ -69,7 +69,7 @@ pub(super) fn list(letters: &[Letter], limit: usize, seen: Seen, now: Timestamp,
             letter.code.clone(),
             age(letter.parked_at, now),
             times(letter.came_back),
-            letter.reason.clone(),
+            letter.shown_reason(false),
         ]
     };
     table(head, listed.iter().map(row));
@@ -80,8 +80,8 @@ pub(super) fn list(letters: &[Letter], limit: usize, seen: Seen, now: Timestamp,
 }
 
 pub(super) fn show(letter: &Letter, unmask: bool, as_json: bool) {
-    let mut fields = summary(letter);
-    fields["attributes"] = json!(letter.attributes);
+    let mut fields = summary(letter, unmask);
+    fields["attributes"] = json!(letter.shown_attributes(unmask));
     fields["data"] = letter.payload(unmask).into();
     if as_json {
         return print_json(&fields);
@@ -96,7 +96,7 @@ pub(super) fn show(letter: &Letter, unmask: bool, as_json: bool) {
     }
 }
 
-fn summary(letter: &Letter) -> Value {
+fn summary(letter: &Letter, unmask: bool) -> Value {
     let target = letter.target.as_ref();
     json!({
         "letter": letter.id,
@@ -104,7 +104,7 @@ fn summary(letter: &Letter) -> Value {
         "service": letter.service,
         "type": letter.event_type,
         "code": letter.code,
-        "reason": letter.reason,
+        "reason": letter.shown_reason(unmask),
         "parkedAt": letter.parked_at,
         "cameBack": letter.came_back,
         "replay": letter.replay,
