@@ -26,7 +26,9 @@ use crate::{
     block_on,
     environment::{Cloud, local_url},
     systems,
+    terminal::{self, visible},
 };
+use output::Page;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -152,7 +154,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     match result {
         Ok(()) => ExitCode::from(code),
         Err(message) => {
-            eprintln!("functions: {message}");
+            terminal::tell(&format!("functions: {}\n", visible(&message)));
             ExitCode::FAILURE
         }
     }
@@ -176,8 +178,8 @@ async fn act(options: &Options) -> Result<u8, String> {
         _ => false,
     };
     if is_vague {
-        eprintln!(
-            "functions: choose letters by their ids, by a group or by flags; replay also takes --all alone"
+        terminal::tell(
+            "functions: choose letters by their ids, by a group or by flags; replay also takes --all alone\n",
         );
         return Ok(USAGE);
     }
@@ -186,9 +188,23 @@ async fn act(options: &Options) -> Result<u8, String> {
     let mut desk = desk(&place, &catalog, selection.service.as_deref())?;
     let done =
         options.with(&mut desk, &selection, started, options.expected(&place, &catalog, &selection)).await;
-    // In case of an error, too: otherwise the letters stay hidden for a minute.
+    // Before anything is printed, and in case of an error, too: otherwise the letters stay hidden for a minute.
     desk.close().await;
-    done
+    let Done { page, code } = done?;
+    page.print()?;
+    Ok(code)
+}
+
+/// What a command has to print, and its exit code.
+struct Done {
+    page: Page,
+    code: u8,
+}
+
+impl Done {
+    fn well(page: Page) -> Result<Self, String> {
+        Ok(Self { page, code: 0 })
+    }
 }
 
 /// The catalog. An error if it has no such service.
@@ -254,7 +270,8 @@ impl Options {
             expected::expected(&monitoring, catalog, selection.service.as_deref()).await
         };
         expected.await.unwrap_or_else(|error| {
-            eprintln!("functions: it is unknown how many letters there should be: {error}");
+            let error = visible(&error);
+            terminal::tell(&format!("functions: it is unknown how many letters there should be: {error}\n"));
             None
         })
     }
@@ -265,33 +282,33 @@ impl Options {
         selection: &Selection,
         now: Timestamp,
         expected: impl Future<Output = Option<u64>>,
-    ) -> Result<u8, String> {
+    ) -> Result<Done, String> {
         let (gathered, expected) = tokio::join!(desk.gather(), expected);
         let gathered = gathered.map_err(|error| error.to_string())?;
-        let seen = output::Seen { letters: gathered.len(), expected, is_all: !desk.is_full() };
+        let seen = output::Seen {
+            letters: gathered.len(),
+            expected: expected.and_then(|count| count.try_into().ok()),
+            is_all: !desk.is_full(),
+        };
         let letters: Vec<Letter> = gathered.into_iter().filter(|letter| selection.picks(letter)).collect();
-        if let Some(missing) = selection.ids.iter().find(|id| letters.iter().all(|letter| letter.id != **id))
-        {
-            return Err(format!(
-                "there is no such letter {missing}. Somebody else may hold it for a minute, or it came after --before"
-            ));
+        if let Some(id) = selection.ids.iter().find(|id| letters.iter().all(|letter| letter.id != **id)) {
+            return Err(missing(id));
         }
         if let Some((id, services)) = ambiguous(selection, &letters) {
-            eprintln!("functions: {services} have a letter {id} each: --service chooses");
-            return Ok(USAGE);
+            let mut page = Page::default();
+            page.note(format_args!("functions: {services} have a letter {id} each: --service chooses"));
+            return Ok(Done { page, code: USAGE });
         }
         match &self.command {
-            Command::Groups { .. } => output::groups(&groups(&letters), seen, now, self.json),
-            Command::List { limit, .. } => output::list(&letters, *limit, seen, now, self.json),
-            Command::Show { unmask, .. } => {
-                letters.iter().for_each(|letter| output::show(letter, *unmask, self.json))
+            Command::Groups { .. } => Done::well(output::groups(&groups(&letters), seen, now, self.json)),
+            Command::List { limit, .. } => Done::well(output::list(&letters, *limit, seen, now, self.json)),
+            Command::Show { id, unmask, .. } => {
+                let letter = letters.first().ok_or_else(|| missing(id))?;
+                Done::well(output::show(letter, *unmask, self.json))
             }
-            Command::Replay(replay) => return self.replay(replay, desk, letters, now).await,
-            Command::Drop { export, yes, .. } => {
-                return self.drop(desk, &letters, export.as_ref(), *yes, now).await;
-            }
+            Command::Replay(replay) => self.replay(replay, desk, letters, now).await,
+            Command::Drop { export, yes, .. } => self.drop(desk, &letters, export.as_ref(), *yes, now).await,
         }
-        Ok(0)
     }
 
     async fn replay(
@@ -300,17 +317,18 @@ impl Options {
         desk: &mut Desk,
         mut letters: Vec<Letter>,
         now: Timestamp,
-    ) -> Result<u8, String> {
+    ) -> Result<Done, String> {
         letters.truncate(options.max.unwrap_or(usize::MAX));
         let (letters, plan) = plan(desk, letters).await;
         let is_dry = options.dry_run || !(options.yes || io::stdin().is_terminal());
-        output::plan(&plan, letters.first(), now, self.json && is_dry);
+        let page = output::plan(&plan, letters.first(), now, self.json && is_dry);
         if is_dry || letters.is_empty() {
-            return Ok(0);
+            return Done::well(page);
         }
+        page.print()?;
         // The answer may take longer than a lease.
         if !options.yes && !confirmed(desk, letters.len()).await? {
-            return Ok(0);
+            return Done::well(Page::default());
         }
         let settings = redrive::Options {
             canary: options.canary,
@@ -319,8 +337,7 @@ impl Options {
             wait: options.wait,
         };
         let report = replay(desk, letters, &new_id(), settings, output::progress()).await;
-        output::report(&report, self.json);
-        Ok(report.exit_code())
+        Ok(Done { page: output::report(&report, self.json), code: report.exit_code() })
     }
 
     async fn drop(
@@ -330,16 +347,20 @@ impl Options {
         export: Option<&PathBuf>,
         is_meant: bool,
         now: Timestamp,
-    ) -> Result<u8, String> {
+    ) -> Result<Done, String> {
         if !is_meant || letters.is_empty() {
-            output::groups(
+            let mut page = output::groups(
                 &groups(letters),
                 output::Seen { letters: letters.len(), expected: None, is_all: true },
                 now,
                 self.json,
             );
-            eprintln!("nothing is dropped{}", if is_meant { "" } else { ": --yes drops these letters" });
-            return Ok(0);
+            page.note(if is_meant {
+                "nothing is dropped"
+            } else {
+                "nothing is dropped: --yes drops these letters"
+            });
+            return Done::well(page);
         }
         let path = export.cloned().unwrap_or_else(|| {
             PathBuf::from(format!("dead-letters-{}.jsonl", now.strftime("%Y%m%dT%H%M%SZ")))
@@ -350,9 +371,12 @@ impl Options {
             file.sync_all()
         });
         let removal = removal.await;
-        output::removal(&removal, &path, self.json);
-        Ok(u8::from(removal.stop.is_some()))
+        Ok(Done { page: output::removal(&removal, &path, self.json), code: u8::from(removal.stop.is_some()) })
     }
+}
+
+fn missing(id: &str) -> String {
+    format!("there is no such letter {id}. Somebody else may hold it for a minute, or it came after --before")
 }
 
 /// An id that letters of more than one service have, with these services. An id is unique within its holder only.
@@ -366,7 +390,7 @@ fn ambiguous<'a>(selection: &'a Selection, letters: &[Letter]) -> Option<(&'a st
 
 /// Asks on the terminal, and keeps the leases meanwhile.
 async fn confirmed(desk: &mut Desk, letters: usize) -> Result<bool, String> {
-    eprint!("Replay {letters} letters? [y/N] ");
+    terminal::tell(&format!("Replay {}? [y/N] ", output::letters(letters)));
     let mut answer = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         io::stdin().read_line(&mut line).map(|_| line)

@@ -1,6 +1,6 @@
 //! `functions dead-letters` against a local stack in another process.
 
-use std::{fs, process::Command};
+use std::{fs, io, process::Command};
 
 use axum::{Json, Router, extract::Path, routing::post};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -10,11 +10,16 @@ use tokio::net::TcpListener;
 
 use crate::harness::{FUNCTIONS, eventually, expect, start_local_stack};
 
-/// Runs the command, and returns its exit code, its output and its errors.
-fn dead_letters(url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+fn command(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(FUNCTIONS);
     command.arg("dead-letters").args(arguments).env_clear().env("LOCAL_URL", url);
-    let output = command.current_dir(env!("CARGO_TARGET_TMPDIR")).output().expect("it runs");
+    command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command
+}
+
+/// Runs the command, and returns its exit code, its output and its errors.
+fn dead_letters(url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = command(url, arguments).output().expect("it runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -141,6 +146,54 @@ async fn the_exit_code_tells_how_a_replay_ended() {
     rejected(&url, "ann").await;
     assert_eq!(drop(&["--yes"]).0, Some(1), "it overwrites no export");
     assert_eq!(json_of(&url, &["groups"])[0]["count"], 1);
+}
+
+/// `head` closes the pipe as soon as it has enough lines.
+#[tokio::test]
+async fn a_reader_that_goes_away_hides_no_letters() {
+    let (url, _stack) = start_local_stack("dead-letter-pipes", &[]).await;
+    rejected(&url, "ann").await;
+    for arguments in [&["groups"][..], &["list", "--json"], &["replay", "--all"]] {
+        let (reader, closed) = io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = command(&url, arguments);
+        command.stdout(closed.try_clone().expect("a pipe")).stderr(closed);
+        let ended = command.status().expect("it runs");
+        assert_eq!(ended.code(), Some(0), "{arguments:?}");
+        let list = json_of(&url, &["list"]);
+        assert_eq!(list.as_array().map(Vec::len), Some(1), "after {arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_letter_cannot_write_to_the_terminal() {
+    let (url, _stack) = start_local_stack("dead-letter-terminal", &[]).await;
+    let hostile = "\u{1b}[2J\u{9b}31m\r\nforged\u{202e}";
+    let mut attributes = json!({ "ce-id": "1", "ce-source": "//test", "dead-letter-code": "rejected" });
+    for name in ["ce-type", "dead-letter-reason", "dead-letter-subscription"] {
+        attributes[name] = hostile.into();
+    }
+    publish(&url, "crm-service-dead-letter", hostile, attributes).await;
+    let list = json_of(&url, &["list"]);
+    let letter = list[0]["letter"].as_str().expect("a letter");
+    assert_eq!(list[0]["type"], hostile, "JSON has the same text");
+    for arguments in [
+        &["groups"][..],
+        &["list"],
+        &["list", "--json"],
+        &["show", letter],
+        &["show", letter, "--unmask"],
+        &["replay", letter],
+        &["replay", letter, "--yes", "--wait", "1s"],
+    ] {
+        let (_, printed, errors) = dead_letters(&url, arguments);
+        let told = printed + &errors;
+        assert!(told.contains("forged"), "{arguments:?}: {told}");
+        let is_harmless = |line: &str| {
+            !line.starts_with("forged") && !line.chars().any(|each| each.is_control() || each == '\u{202e}')
+        };
+        assert!(told.lines().all(is_harmless), "{arguments:?}: {told:?}");
+    }
 }
 
 /// Pub/Sub with two dead letters that have the same id: it is unique within a topic only.
