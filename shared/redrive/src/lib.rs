@@ -10,6 +10,7 @@
 //! | `replay` | the replay: canary, ramp, verdict |
 //! | `removal` | the removal of letters after an export |
 //! | `receipts` | how far a service has come with an event |
+//! | `local_stack` | the time and the receipts of a local stack |
 //! | `subscriber`, `rest` | the port to the holders, and Pub/Sub's REST API |
 //! | `backlog` | how many messages wait, by Cloud Monitoring |
 //! | `api` | calls of Google's REST APIs |
@@ -19,6 +20,7 @@ mod backlog;
 mod desk;
 mod groups;
 mod letter;
+mod local_stack;
 mod masking;
 mod plan;
 mod receipts;
@@ -34,6 +36,7 @@ pub use backlog::{Backlog, Monitoring};
 pub use desk::{Desk, MOST_LETTERS, Names};
 pub use groups::{Group, Selection, groups};
 pub use letter::{Letter, Target, Unreplayable};
+pub use local_stack::LocalStack;
 pub use plan::{LeftOut, Plan, plan};
 pub use receipts::Receipts;
 pub use removal::{Removal, drop_letters};

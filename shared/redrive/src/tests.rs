@@ -35,8 +35,8 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::{
-    CallError, Desk, Letter, Names, Options, Pulled, Receipts, Report, Selection, Stop, Subscriber, Told,
-    Unreplayable, drop_letters, groups, plan, replay,
+    CallError, Desk, Letter, LocalStack, Names, Options, Pulled, Receipts, Report, Selection, Stop,
+    Subscriber, Told, Unreplayable, drop_letters, groups, plan, replay,
 };
 
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
@@ -337,7 +337,7 @@ impl Faults {
 }
 
 fn failed() -> CallError {
-    CallError { call: "a call".to_owned(), reason: "injected".to_owned(), is_missing: false }
+    CallError { reason: "injected".to_owned(), is_missing: false }
 }
 
 fn deliveries(ack_ids: &[String]) -> Vec<DeliveryId> {
@@ -487,7 +487,7 @@ async fn a_letter_whose_receipt_cannot_be_read_is_not_published() {
     let world = World::new().await;
     world.rejected(1..=3).await;
     world.mend();
-    let receipts = Receipts::local_stack("http://127.0.0.1:1").expect("a client");
+    let receipts = Receipts::LocalStack(LocalStack::at("http://127.0.0.1:1").expect("a client"));
     let report = replay_from(world.desk_with(receipts), OPTIONS).await;
     assert!(matches!(&report.stop, Some(Stop::NotPublished(why)) if why.contains("receipt")), "{report:?}");
     assert_eq!((report.exit_code(), report.unsent, world.letters(), world.shop().len()), (1, 3, 3, 0));

@@ -2,7 +2,11 @@
 
 use std::{fs, io, process::Command};
 
-use axum::{Json, Router, extract::Path, routing::post};
+use axum::{
+    Json, Router,
+    extract::Path,
+    routing::{get, post},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -126,6 +130,9 @@ async fn the_exit_code_tells_how_a_replay_ended() {
         (&["--yes"][..], 2),
         (&["--all", "--service", "crm-service"], 2),
         (&["--all", "--rate", "0"], 2),
+        (&["--all", "--max", "0"], 2),
+        (&["--group", "no-such-group"], 1),
+        (&["--all", "--since", "1h"], 0),
         (&["no-such-letter"], 1),
         (&["--service", "no-such-service"], 1),
     ] {
@@ -196,6 +203,67 @@ async fn a_letter_cannot_write_to_the_terminal() {
     }
 }
 
+/// The story of the README moves the clock of the local stack.
+#[tokio::test]
+async fn letters_have_the_time_of_the_local_stack() {
+    let (url, _stack) = start_local_stack("dead-letter-clock", &[]).await;
+    rejected(&url, "ann").await;
+    let advance = Client::new().post(format!("{url}/_local/clock/advance"));
+    let answer = advance.form(&[("seconds", "60")]).send().await.expect("an answer");
+    assert!(answer.status().is_success(), "{answer:?}");
+    rejected(&url, "ben").await;
+    for (arguments, code, expected) in [
+        (&["--all"][..], 0, "2 letters to crm-service only"),
+        (&["--all", "--since", "30s"], 0, "1 letter to crm-service only"),
+        (&["--all", "--before", "30s"], 0, "1 letter left out: newer than"),
+        (&["--all", "--before", "2h"], 1, "there is no letter to replay: 2 letters left out: newer than"),
+        (&["--all", "--yes", "--rate", "100/s"], 0, "2 handled"),
+    ] {
+        let (ended, printed, errors) = dead_letters(&url, &[&["replay"], arguments].concat());
+        let told = printed + &errors;
+        assert!(ended == Some(code) && told.contains(expected), "{arguments:?}: {ended:?} {told}");
+    }
+}
+
+/// An address where something else than Pub/Sub answers.
+async fn another_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let host = listener.local_addr().expect("an address").to_string();
+    tokio::spawn(axum::serve(listener, Router::new()).into_future());
+    host
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_says_what_does_not_answer() {
+    let another = another_server().await;
+    let no_pubsub = "functions: Pub/Sub does not answer at 127.0.0.1:1. Does the emulator";
+    for (arguments, pubsub, code, expected) in [
+        (&["groups"][..], "127.0.0.1:1", 1, no_pubsub),
+        (&["groups"], &another, 1, "answers 404 Not Found, but not as Pub/Sub does. Is the address right?"),
+        (
+            &["groups", "--local", "http://127.0.0.1:1"],
+            "127.0.0.1:1",
+            1,
+            "functions: the local stack does not answer at 127.0.0.1:1. Does it run?",
+        ),
+        (
+            &["groups", "--local", &format!("http://{another}")],
+            "127.0.0.1:1",
+            1,
+            "functions: the local stack at 127.0.0.1:",
+        ),
+        (&["groups", "--local", "nohost"], "127.0.0.1:1", 2, "not a URL such as http://localhost:8080"),
+        (&["groups", "--since", "99999999999h"], "127.0.0.1:1", 2, "at most 36500d"),
+    ] {
+        let mut command = command("", arguments);
+        command.env("GOOGLE_CLOUD_PROJECT", "acme").env("PUBSUB_EMULATOR_HOST", pubsub);
+        let output = command.env("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1").output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+        assert!(errors.contains(expected), "{arguments:?}: {errors}");
+    }
+}
+
 /// Pub/Sub with two dead letters that have the same id: it is unique within a topic only.
 async fn two_letters_with_the_same_id() -> String {
     let answer = async |Path(call): Path<String>| {
@@ -211,7 +279,10 @@ async fn two_letters_with_the_same_id() -> String {
         });
         Json(json!({ "receivedMessages": if has_letter { vec![message] } else { vec![] } }))
     };
-    let app = Router::new().route("/v1/projects/local/subscriptions/{call}", post(answer));
+    let now = get(|| async { Json(json!({ "now": "2026-11-21T12:00:00Z" })) });
+    let app = Router::new()
+        .route("/v1/projects/local/subscriptions/{call}", post(answer))
+        .route("/_local/clock", now);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     tokio::spawn(axum::serve(listener, app).into_future());
