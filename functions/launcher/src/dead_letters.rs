@@ -16,11 +16,12 @@ use std::{
 use catalog::Catalog;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use pushbox::{Clock, Offset, publisher::Publisher};
+use pushbox::{Clock, Offset, publisher::Publisher, told_to_stop};
 use redrive::{
     Desk, Letter, LocalStack, Monitoring, Names, Receipts, Rest, Selection, Subscriber, drop_letters, groups,
     new_id, plan, replay,
 };
+use tokio::sync::oneshot;
 
 use crate::{
     block_on,
@@ -145,6 +146,9 @@ struct Replay {
 /// The command is used in a wrong way.
 const USAGE: u8 = 2;
 
+/// The command was told to stop. Shells use 128 and the number of the signal; it is the same code for SIGTERM.
+const INTERRUPTED: u8 = 130;
+
 pub(crate) fn run(options: &Options) -> ExitCode {
     let mut code = 0;
     let result = block_on(async {
@@ -170,7 +174,8 @@ async fn act(options: &Options) -> Result<u8, String> {
     let started = clock.now();
     let selection = options.selection(started);
     let catalog = catalog(selection.service.as_deref())?;
-    let mut desk = desk(&place, &catalog, selection.service.as_deref(), clock)?;
+    let desk = desk(&place, &catalog, selection.service.as_deref(), clock)?;
+    let mut desk = desk.until(told_once());
     let done =
         options.with(&mut desk, &selection, started, options.expected(&place, &catalog, &selection)).await;
     // Before anything is printed, and in case of an error, too: otherwise the letters stay hidden for a minute.
@@ -178,6 +183,25 @@ async fn act(options: &Options) -> Result<u8, String> {
     let Done { page, code } = done?;
     page.print()?;
     Ok(code)
+}
+
+/// Ends at the first signal to stop. At the second one, the process ends at once.
+fn told_once() -> impl Future<Output = ()> + Send + 'static {
+    let (told, stop) = oneshot::channel();
+    tokio::spawn(async move {
+        // If it cannot listen for signals, they end the process.
+        if told_to_stop().await.is_err() {
+            return std::future::pending().await;
+        }
+        terminal::tell(
+            "\nstopping; another signal ends the command at once, and hides its letters for a minute\n",
+        );
+        let _ = told.send(());
+        if told_to_stop().await.is_ok() {
+            std::process::exit(INTERRUPTED.into());
+        }
+    });
+    async { drop(stop.await) }
 }
 
 /// What a command has to print, and its exit code.
@@ -189,6 +213,10 @@ struct Done {
 impl Done {
     fn well(page: Page) -> Result<Self, String> {
         Ok(Self { page, code: 0 })
+    }
+
+    fn interrupted() -> Result<Self, String> {
+        Ok(Self { page: Page::default(), code: INTERRUPTED })
     }
 }
 
@@ -315,6 +343,9 @@ impl Options {
     ) -> Result<Done, String> {
         let (gathered, expected) = tokio::join!(desk.gather(), expected);
         let gathered = gathered.map_err(|error| error.to_string())?;
+        if desk.is_stopped() {
+            return Done::interrupted();
+        }
         let seen = output::Seen {
             letters: gathered.len(),
             expected: expected.and_then(|count| count.try_into().ok()),
@@ -364,7 +395,11 @@ impl Options {
         now: Timestamp,
     ) -> Result<Done, String> {
         letters.truncate(options.max.unwrap_or(usize::MAX));
-        let (letters, plan) = plan(desk, letters).await;
+        let stopped = desk.stopped();
+        let (letters, plan) = tokio::select! {
+            planned = plan(desk, letters) => planned,
+            () = stopped => return Done::interrupted(),
+        };
         let is_dry = options.dry_run || !(options.yes || io::stdin().is_terminal());
         let mut page = output::plan(&plan, letters.first(), now, self.json && is_dry);
         late.into_iter().for_each(|late| page.note(late));
@@ -374,7 +409,7 @@ impl Options {
         page.print()?;
         // The answer may take longer than a lease.
         if !options.yes && !confirmed(desk, letters.len()).await? {
-            return Done::well(Page::default());
+            return if desk.is_stopped() { Done::interrupted() } else { Done::well(Page::default()) };
         }
         let settings = redrive::Options {
             canary: options.canary,
@@ -439,12 +474,16 @@ fn ambiguous<'a>(selection: &'a Selection, letters: &[Letter]) -> Option<(&'a st
 /// Asks on the terminal, and keeps the leases meanwhile.
 async fn confirmed(desk: &mut Desk, letters: usize) -> Result<bool, String> {
     terminal::tell(&format!("Replay {}? [y/N] ", output::letters(letters)));
-    let mut answer = tokio::task::spawn_blocking(|| {
+    let (told, answer) = oneshot::channel();
+    // The runtime waits for its own threads, and this one waits for a person.
+    std::thread::spawn(move || {
         let mut line = String::new();
-        io::stdin().read_line(&mut line).map(|_| line)
+        told.send(io::stdin().read_line(&mut line).map(|_| line))
     });
+    let stopped = desk.stopped();
     let line = tokio::select! {
-        line = &mut answer => line,
+        line = answer => line,
+        () = stopped => return Ok(false),
         never = desk.keep() => match never {},
     };
     let line = line.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;

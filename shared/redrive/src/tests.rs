@@ -14,6 +14,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use catalog::Catalog;
+use futures::FutureExt;
 use jiff::Timestamp;
 use local::{
     Broker, DeliveryPolicy,
@@ -29,6 +30,7 @@ use pushbox::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::{
+    sync::oneshot,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -448,6 +450,29 @@ async fn a_canary_that_comes_back_stops_the_replay() {
     assert_eq!((again.came_back, again.replay.as_deref()), (1, Some("r-1")));
     assert_eq!(groups(&letters).len(), 1, "the numbers in a reason make no group");
     assert_eq!(groups(&letters)[0].came_back, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_is_told_to_stop_gives_back_what_it_has_not_sent() {
+    let world = World::new().await;
+    world.rejected(1..=13).await;
+    world.mend();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut stop = Some(stop);
+    let mut desk = world.desk().until(stopped.map(drop));
+    let letters = desk.gather().await.expect("letters");
+    let report = replay(&mut desk, letters, "r-1", OPTIONS, |told: &Told| {
+        if !told.is_canary && told.published == 2 {
+            drop(stop.take());
+        }
+    })
+    .await;
+    assert_eq!((report.stop.clone(), report.exit_code()), (Some(Stop::Interrupted), 130), "{report:?}");
+    assert_eq!((report.handled + report.pending.len(), report.unsent), (3, 10), "{report:?}");
+    let removal = drop_letters(&mut desk, &world.desk().gather().await.expect("letters"), |_| Ok(())).await;
+    assert_eq!(removal.dropped, 0);
+    desk.close().await;
+    assert_eq!(world.desk().gather().await.expect("letters").len(), 10);
 }
 
 /// The receipt is there before the replay, so it is no verdict.

@@ -260,6 +260,7 @@ pub(super) fn report(report: &Report, as_json: bool) -> Page {
     match &report.stop {
         Some(Stop::Canary) => page.note("stopped: the first batch came back"),
         Some(Stop::Failures) => page.note("stopped: too many letters came back or have no verdict"),
+        Some(Stop::Interrupted) => page.note("stopped: the command was told to stop"),
         Some(Stop::NotPublished(error)) => page.note(format_args!("stopped: {error}")),
         None => {}
     }
@@ -312,7 +313,7 @@ fn ids(letters: &[String]) -> String {
     let shown = letters.iter().take(MOST_IDS).map(String::as_str).collect::<Vec<_>>().join(", ");
     match letters.len().saturating_sub(MOST_IDS) {
         0 => shown,
-        more => format!("{shown} and {more} more, which --json lists"),
+        more => format!("{shown} and {more} more, which --dry-run --json lists"),
     }
 }
 

@@ -12,7 +12,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::harness::{FUNCTIONS, eventually, expect, start_local_stack};
+use crate::harness::{FUNCTIONS, Process, eventually, expect, start_local_stack};
 
 fn command(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(FUNCTIONS);
@@ -261,6 +261,33 @@ async fn an_error_says_what_does_not_answer() {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
         assert!(errors.contains(expected), "{arguments:?}: {errors}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_stops_a_replay_and_gives_the_letters_back() {
+    let (url, _stack) = start_local_stack("dead-letter-signals", &[]).await;
+    for (signal, user) in [("INT", "ann"), ("TERM", "ben")] {
+        for number in 0..8 {
+            rejected(&url, &format!("{user}-{number}")).await;
+        }
+        let before = json_of(&url, &["list"]).as_array().map_or(0, Vec::len);
+        let mut command = command(&url, &["replay", "--all", "--yes", "--rate", "0.5/s", "--json"]);
+        let output = format!("{}/replay-{signal}-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+        let _ = fs::remove_file(&output);
+        let replay = Process::spawn(&mut command, output.clone().into());
+        eventually("the first letter is handled", async || {
+            if replay.output().contains("canary") { Ok(()) } else { Err(replay.output()) }
+        })
+        .await;
+        replay.signal(signal);
+        assert_eq!(replay.ended().await.code(), Some(130), "{signal}");
+        let told = fs::read_to_string(&output).expect("its output");
+        let report: Value = serde_json::from_str(&told[told.find("\n{").expect("a report")..]).expect("JSON");
+        assert_eq!(report["stop"], "interrupted", "{told}");
+        let unsent = report["unsent"].as_u64().and_then(|unsent| usize::try_from(unsent).ok());
+        assert!(unsent.is_some_and(|unsent| (1..before).contains(&unsent)), "{told}");
+        assert_eq!(json_of(&url, &["list"]).as_array().map(Vec::len), unsent, "after {signal}: {told}");
     }
 }
 
