@@ -192,7 +192,7 @@ pub(super) fn plan(plan: &Plan, first: Option<&Letter>, now: Timestamp, as_json:
     }
     if !handled.is_empty() {
         page.note(format_args!(
-            "{} of them are handled already: a replay only publishes their events again: {}",
+            "{} of them are handled already, so a replay only publishes their events again: letters {}",
             handled.len(),
             ids(handled)
         ));
@@ -200,7 +200,7 @@ pub(super) fn plan(plan: &Plan, first: Option<&Letter>, now: Timestamp, as_json:
     if !may_call_twice.is_empty() {
         page.note(format_args!(
             "WARNING: {} of them may have made their call, such as a charge, more than 24 hours ago. Stripe has forgotten \
-             the idempotency key, so a replay can charge twice. First look for the charge: {}",
+             the idempotency key, so a replay can charge twice. First look for the charge: letters {}",
             may_call_twice.len(),
             ids(may_call_twice)
         ));
@@ -335,16 +335,31 @@ mod tests {
 
     #[test]
     fn says_how_many_letters_there_should_be() {
-        for (expected, is_all, line) in [
-            (None, true, "saw 41 letters; letters that another process has leased are not listed"),
-            (Some(43), true, "saw 41 of ~43 letters; letters that another process has leased are not listed"),
+        for (seen, expected, is_all, line) in [
+            (41, None, true, "saw 41 letters; letters that another process has leased are not listed"),
+            (1, None, true, "saw 1 letter; letters that another process has leased are not listed"),
             (
+                41,
+                Some(43),
+                true,
+                "saw 41 of ~43 letters; letters that another process has leased are not listed",
+            ),
+            (
+                41,
                 None,
                 false,
                 "saw 41 letters, and there may be more; letters that another process has leased are not listed",
             ),
         ] {
-            assert_eq!(Seen { letters: 41, expected, is_all }.line(), line);
+            assert_eq!(Seen { letters: seen, expected, is_all }.line(), line);
+        }
+    }
+
+    #[test]
+    fn a_warning_lists_ten_letters() {
+        for (count, end) in [(1, "0"), (10, "8, 9"), (12, "8, 9 and 2 more, which --dry-run --json lists")] {
+            let listed = ids(&(0..count).map(|id| id.to_string()).collect::<Vec<_>>());
+            assert!(listed.starts_with('0') && listed.ends_with(end), "{listed}");
         }
     }
 
