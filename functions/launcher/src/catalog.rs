@@ -4,7 +4,7 @@ use std::fs;
 
 use clap::Args;
 
-use crate::systems;
+use crate::{systems, terminal::print};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -19,8 +19,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let catalog = systems::catalog()?;
     if !options.write && !options.check {
-        print!("{}", catalog::json(&catalog)?);
-        return Ok(());
+        return print(&catalog::json(&catalog)?);
     }
     let mut drifted = Vec::new();
     for (path, content) in catalog::files(&catalog)? {
@@ -35,10 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         (false, false) => {
             Err(format!("{} drifted from the code; run: functions catalog --write", drifted.join(", ")))
         }
-        (true, false) => {
-            println!("wrote {}", drifted.join(", "));
-            Ok(())
-        }
+        (true, false) => print(&format!("wrote {}\n", drifted.join(", "))),
         (_, true) => Ok(()),
     }
 }

@@ -16,17 +16,20 @@ use std::{
 use catalog::Catalog;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use pushbox::{Clock, publisher::Publisher};
+use pushbox::{Clock, Offset, publisher::Publisher, told_to_stop};
 use redrive::{
-    Desk, Letter, Monitoring, Names, Receipts, Rest, Selection, Subscriber, drop_letters, groups, new_id,
-    plan, replay,
+    Desk, Letter, LocalStack, Monitoring, Names, Receipts, Rest, Selection, Subscriber, drop_letters, groups,
+    new_id, plan, replay,
 };
+use tokio::sync::oneshot;
 
 use crate::{
     block_on,
-    environment::{Cloud, local_url},
+    environment::{Cloud, http_url, local_url},
     systems,
+    terminal::{self, visible},
 };
+use output::Page;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -36,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "PROJECT")]
     project: Option<String>,
     /// The URL of a local stack
-    #[arg(long, global = true, value_name = "URL", conflicts_with = "project")]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "project", value_parser = http_url)]
     local: Option<String>,
     /// Prints JSON
     #[arg(long, global = true)]
@@ -65,7 +68,7 @@ enum Command {
         /// The letter's service, if another service has a letter with the same id
         #[arg(long)]
         service: Option<String>,
-        /// Shows the data, which may hold personal data
+        /// Shows the values of the data, the attributes and the reason, which may be personal
         #[arg(long)]
         unmask: bool,
     },
@@ -102,7 +105,7 @@ struct Chosen {
     group: Option<String>,
     /// Only letters from this time on, such as 2026-11-20T12:00:00Z, or from the last time span, such as 2h
     #[arg(long, value_name = "TIME", value_parser = time)]
-    since: Option<Timestamp>,
+    since: Option<When>,
 }
 
 #[derive(Args)]
@@ -111,12 +114,12 @@ struct Replay {
     chosen: Chosen,
     /// The letters' ids
     ids: Vec<String>,
-    /// Replays all letters
+    /// Replays the letters of all services, groups, types and codes
     #[arg(long)]
     all: bool,
     /// Only letters from before this time. Default: the start of the command, so that a letter that comes back stays
     #[arg(long, value_name = "TIME", value_parser = time)]
-    before: Option<Timestamp>,
+    before: Option<When>,
     /// The number of letters in the first batch. The next ones have 10 times as many, at most 100
     #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     canary: usize,
@@ -124,7 +127,7 @@ struct Replay {
     #[arg(long, default_value = "10/s", value_parser = rate)]
     rate: f64,
     /// The most letters to replay, the oldest first
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     max: Option<usize>,
     /// Stops when more letters than this have come back, or have no verdict
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -143,6 +146,9 @@ struct Replay {
 /// The command is used in a wrong way.
 const USAGE: u8 = 2;
 
+/// The command was told to stop. Shells use 128 and the number of the signal; it is the same code for SIGTERM.
+const INTERRUPTED: u8 = 130;
+
 pub(crate) fn run(options: &Options) -> ExitCode {
     let mut code = 0;
     let result = block_on(async {
@@ -152,43 +158,66 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     match result {
         Ok(()) => ExitCode::from(code),
         Err(message) => {
-            eprintln!("functions: {message}");
+            terminal::tell(&format!("functions: {}\n", visible(&message)));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn act(options: &Options) -> Result<u8, String> {
-    let started = Timestamp::now();
-    let selection = match &options.command {
-        Command::Groups { chosen } | Command::List { chosen, .. } => chosen.selection(&[]),
-        Command::Show { id, service, .. } => {
-            Selection { ids: BTreeSet::from([id.clone()]), service: service.clone(), ..Selection::default() }
-        }
-        Command::Drop { chosen, ids, .. } => chosen.selection(ids),
-        Command::Replay(Replay { chosen, ids, before, .. }) => {
-            Selection { before: Some(before.unwrap_or(started)), ..chosen.selection(ids) }
-        }
-    };
-    let is_vague = match &options.command {
-        Command::Replay(replay) => selection.is_everything() != replay.all,
-        Command::Drop { .. } => selection.is_everything(),
-        _ => false,
-    };
-    if is_vague {
-        eprintln!(
-            "functions: choose letters by their ids, by a group or by flags; replay also takes --all alone"
-        );
+    if let Some(refusal) = options.refusal() {
+        terminal::tell(&format!("functions: {refusal}\n"));
         return Ok(USAGE);
     }
-    let catalog = catalog(selection.service.as_deref())?;
     let place = options.place()?;
-    let mut desk = desk(&place, &catalog, selection.service.as_deref())?;
+    let clock = place.clock().await?;
+    let started = clock.now();
+    let selection = options.selection(started);
+    let catalog = catalog(selection.service.as_deref())?;
+    let desk = desk(&place, &catalog, selection.service.as_deref(), clock)?;
+    let mut desk = desk.until(told_once());
     let done =
         options.with(&mut desk, &selection, started, options.expected(&place, &catalog, &selection)).await;
-    // In case of an error, too: otherwise the letters stay hidden for a minute.
+    // Before anything is printed, and in case of an error, too: otherwise the letters stay hidden for a minute.
     desk.close().await;
-    done
+    let Done { page, code } = done?;
+    page.print()?;
+    Ok(code)
+}
+
+/// Ends at the first signal to stop. At the second one, the process ends at once.
+fn told_once() -> impl Future<Output = ()> + Send + 'static {
+    let (told, stop) = oneshot::channel();
+    tokio::spawn(async move {
+        // If it cannot listen for signals, they end the process.
+        if told_to_stop().await.is_err() {
+            return std::future::pending().await;
+        }
+        terminal::tell(
+            "\nstopping; another signal ends the command at once, and hides its letters for a minute\n",
+        );
+        let _ = told.send(());
+        if told_to_stop().await.is_ok() {
+            std::process::exit(INTERRUPTED.into());
+        }
+    });
+    async { drop(stop.await) }
+}
+
+/// What a command has to print, and its exit code.
+struct Done {
+    page: Page,
+    code: u8,
+}
+
+impl Done {
+    fn well(page: Page) -> Result<Self, String> {
+        Ok(Self { page, code: 0 })
+    }
+
+    fn interrupted() -> Result<Self, String> {
+        Ok(Self { page: Page::default(), code: INTERRUPTED })
+    }
 }
 
 /// The catalog. An error if it has no such service.
@@ -206,12 +235,23 @@ enum Place {
     Deployment(Cloud),
 }
 
-fn desk(place: &Place, catalog: &Catalog, service: Option<&str>) -> Result<Desk, String> {
+impl Place {
+    /// The clock that the letters' times are from.
+    async fn clock(&self) -> Result<Clock, String> {
+        let Self::LocalStack(url) = self else { return Ok(Clock::system()) };
+        let stack = LocalStack::at(url).map_err(|error| error.to_string())?;
+        let offset = Offset::default();
+        offset.set(stack.now().await?.duration_since(Timestamp::now()));
+        Ok(Clock::moved_by(offset))
+    }
+}
+
+fn desk(place: &Place, catalog: &Catalog, service: Option<&str>, clock: Clock) -> Result<Desk, String> {
     let (names, rest, receipts) = match place {
         Place::LocalStack(url) => {
             let names = Names { project: "local".to_owned(), prefix: String::new() };
-            let receipts = Receipts::local_stack(url).map_err(|error| error.to_string())?;
-            (names.clone(), Rest::local(url, &names), receipts)
+            let stack = LocalStack::at(url).map_err(|error| error.to_string())?;
+            (names.clone(), Rest::local(url, &names), Receipts::LocalStack(stack))
         }
         Place::Deployment(cloud) => {
             let names = cloud.names();
@@ -219,15 +259,49 @@ fn desk(place: &Place, catalog: &Catalog, service: Option<&str>) -> Result<Desk,
                 Some(host) => Rest::local(&format!("http://{host}"), &names),
                 None => Rest::cloud(&names),
             };
-            (names, rest, Receipts::Store(Arc::new(cloud.firestore()), Clock::system()))
+            (names, rest, Receipts::Store(Arc::new(cloud.firestore()), clock.clone()))
         }
     };
     let rest = Arc::new(rest.map_err(|error| error.to_string())?);
     let (subscriber, publisher): (Arc<dyn Subscriber>, Arc<dyn Publisher>) = (rest.clone(), rest);
-    Ok(Desk::new(catalog, service, names, subscriber, publisher, receipts, Clock::system()))
+    Ok(Desk::new(catalog, service, names, subscriber, publisher, receipts, clock))
 }
 
 impl Options {
+    /// Why these arguments choose no letters, or contradict each other.
+    fn refusal(&self) -> Option<&'static str> {
+        let (chosen, ids, all) = match &self.command {
+            Command::Replay(Replay { chosen, ids, all, .. }) => (chosen, ids, *all),
+            Command::Drop { chosen, ids, .. } => (chosen, ids, false),
+            _ => return None,
+        };
+        let Chosen { service, r#type, code, group, since } = chosen;
+        let names_some = !ids.is_empty() || [service, r#type, code, group].iter().any(|name| name.is_some());
+        match (all, names_some) {
+            (true, true) => Some("with --all, only --since and --before choose letters"),
+            (false, false) if since.is_none() => Some(
+                "choose letters: by ids, --service, --group, --type, --code or --since; replay has --all",
+            ),
+            _ => None,
+        }
+    }
+
+    fn selection(&self, now: Timestamp) -> Selection {
+        match &self.command {
+            Command::Groups { chosen } | Command::List { chosen, .. } => chosen.selection(&[], now),
+            Command::Show { id, service, .. } => Selection {
+                ids: BTreeSet::from([id.clone()]),
+                service: service.clone(),
+                ..Selection::default()
+            },
+            Command::Drop { chosen, ids, .. } => chosen.selection(ids, now),
+            Command::Replay(Replay { chosen, ids, before, .. }) => {
+                let before = before.map_or(now, |before| before.seen_from(now));
+                Selection { before: Some(before), ..chosen.selection(ids, now) }
+            }
+        }
+    }
+
     /// The local stack, the emulators or the project.
     fn place(&self) -> Result<Place, String> {
         let url = match (&self.local, &self.project) {
@@ -254,7 +328,8 @@ impl Options {
             expected::expected(&monitoring, catalog, selection.service.as_deref()).await
         };
         expected.await.unwrap_or_else(|error| {
-            eprintln!("functions: it is unknown how many letters there should be: {error}");
+            let error = visible(&error);
+            terminal::tell(&format!("functions: it is unknown how many letters there should be: {error}\n"));
             None
         })
     }
@@ -265,33 +340,50 @@ impl Options {
         selection: &Selection,
         now: Timestamp,
         expected: impl Future<Output = Option<u64>>,
-    ) -> Result<u8, String> {
+    ) -> Result<Done, String> {
         let (gathered, expected) = tokio::join!(desk.gather(), expected);
         let gathered = gathered.map_err(|error| error.to_string())?;
-        let seen = output::Seen { letters: gathered.len(), expected, is_all: !desk.is_full() };
-        let letters: Vec<Letter> = gathered.into_iter().filter(|letter| selection.picks(letter)).collect();
-        if let Some(missing) = selection.ids.iter().find(|id| letters.iter().all(|letter| letter.id != **id))
+        if desk.is_stopped() {
+            return Done::interrupted();
+        }
+        let seen = output::Seen {
+            letters: gathered.len(),
+            expected: expected.and_then(|count| count.try_into().ok()),
+            is_all: !desk.is_full(),
+        };
+        if let Some(group) = &selection.group
+            && gathered.iter().all(|letter| letter.group() != *group)
         {
-            return Err(format!(
-                "there is no such letter {missing}. Somebody else may hold it for a minute, or it came after --before"
-            ));
+            return Err(format!("there is no group {group}. {SOMEBODY_ELSE}"));
+        }
+        let at_any_time = Selection { before: None, ..selection.clone() };
+        let is_late = |letter: &&Letter| at_any_time.picks(letter) && !selection.picks(letter);
+        let late = gathered.iter().filter(is_late).count();
+        let letters: Vec<Letter> = gathered.into_iter().filter(|letter| selection.picks(letter)).collect();
+        let late = selection.before.filter(|_| late > 0).map(|before| {
+            format!("{} left out: newer than {before}. --before chooses", output::letters(late))
+        });
+        if let Some(late) = late.as_ref().filter(|_| letters.is_empty()) {
+            return Err(format!("there is no letter to replay: {late}"));
+        }
+        if let Some(id) = selection.ids.iter().find(|id| letters.iter().all(|letter| letter.id != **id)) {
+            return Err(missing(id));
         }
         if let Some((id, services)) = ambiguous(selection, &letters) {
-            eprintln!("functions: {services} have a letter {id} each: --service chooses");
-            return Ok(USAGE);
+            let mut page = Page::default();
+            page.note(format_args!("functions: {services} have a letter {id} each: --service chooses"));
+            return Ok(Done { page, code: USAGE });
         }
         match &self.command {
-            Command::Groups { .. } => output::groups(&groups(&letters), seen, now, self.json),
-            Command::List { limit, .. } => output::list(&letters, *limit, seen, now, self.json),
-            Command::Show { unmask, .. } => {
-                letters.iter().for_each(|letter| output::show(letter, *unmask, self.json))
+            Command::Groups { .. } => Done::well(output::groups(&groups(&letters), seen, now, self.json)),
+            Command::List { limit, .. } => Done::well(output::list(&letters, *limit, seen, now, self.json)),
+            Command::Show { id, unmask, .. } => {
+                let letter = letters.first().ok_or_else(|| missing(id))?;
+                Done::well(output::show(letter, *unmask, self.json))
             }
-            Command::Replay(replay) => return self.replay(replay, desk, letters, now).await,
-            Command::Drop { export, yes, .. } => {
-                return self.drop(desk, &letters, export.as_ref(), *yes, now).await;
-            }
+            Command::Replay(replay) => self.replay(replay, desk, letters, late, now).await,
+            Command::Drop { export, yes, .. } => self.drop(desk, &letters, export.as_ref(), *yes, now).await,
         }
-        Ok(0)
     }
 
     async fn replay(
@@ -299,18 +391,25 @@ impl Options {
         options: &Replay,
         desk: &mut Desk,
         mut letters: Vec<Letter>,
+        late: Option<String>,
         now: Timestamp,
-    ) -> Result<u8, String> {
+    ) -> Result<Done, String> {
         letters.truncate(options.max.unwrap_or(usize::MAX));
-        let (letters, plan) = plan(desk, letters).await;
+        let stopped = desk.stopped();
+        let (letters, plan) = tokio::select! {
+            planned = plan(desk, letters) => planned,
+            () = stopped => return Done::interrupted(),
+        };
         let is_dry = options.dry_run || !(options.yes || io::stdin().is_terminal());
-        output::plan(&plan, letters.first(), now, self.json && is_dry);
+        let mut page = output::plan(&plan, letters.first(), now, self.json && is_dry);
+        late.into_iter().for_each(|late| page.note(late));
         if is_dry || letters.is_empty() {
-            return Ok(0);
+            return Done::well(page);
         }
+        page.print()?;
         // The answer may take longer than a lease.
         if !options.yes && !confirmed(desk, letters.len()).await? {
-            return Ok(0);
+            return if desk.is_stopped() { Done::interrupted() } else { Done::well(Page::default()) };
         }
         let settings = redrive::Options {
             canary: options.canary,
@@ -319,8 +418,7 @@ impl Options {
             wait: options.wait,
         };
         let report = replay(desk, letters, &new_id(), settings, output::progress()).await;
-        output::report(&report, self.json);
-        Ok(report.exit_code())
+        Ok(Done { page: output::report(&report, self.json), code: report.exit_code() })
     }
 
     async fn drop(
@@ -330,16 +428,20 @@ impl Options {
         export: Option<&PathBuf>,
         is_meant: bool,
         now: Timestamp,
-    ) -> Result<u8, String> {
+    ) -> Result<Done, String> {
         if !is_meant || letters.is_empty() {
-            output::groups(
+            let mut page = output::groups(
                 &groups(letters),
                 output::Seen { letters: letters.len(), expected: None, is_all: true },
                 now,
                 self.json,
             );
-            eprintln!("nothing is dropped{}", if is_meant { "" } else { ": --yes drops these letters" });
-            return Ok(0);
+            page.note(if is_meant {
+                "nothing is dropped"
+            } else {
+                "nothing is dropped: --yes drops these letters"
+            });
+            return Done::well(page);
         }
         let path = export.cloned().unwrap_or_else(|| {
             PathBuf::from(format!("dead-letters-{}.jsonl", now.strftime("%Y%m%dT%H%M%SZ")))
@@ -350,9 +452,14 @@ impl Options {
             file.sync_all()
         });
         let removal = removal.await;
-        output::removal(&removal, &path, self.json);
-        Ok(u8::from(removal.stop.is_some()))
+        Ok(Done { page: output::removal(&removal, &path, self.json), code: u8::from(removal.stop.is_some()) })
     }
+}
+
+const SOMEBODY_ELSE: &str = "Perhaps somebody else holds it, for up to a minute";
+
+fn missing(id: &str) -> String {
+    format!("there is no such letter {id}. {SOMEBODY_ELSE}")
 }
 
 /// An id that letters of more than one service have, with these services. An id is unique within its holder only.
@@ -366,13 +473,17 @@ fn ambiguous<'a>(selection: &'a Selection, letters: &[Letter]) -> Option<(&'a st
 
 /// Asks on the terminal, and keeps the leases meanwhile.
 async fn confirmed(desk: &mut Desk, letters: usize) -> Result<bool, String> {
-    eprint!("Replay {letters} letters? [y/N] ");
-    let mut answer = tokio::task::spawn_blocking(|| {
+    terminal::tell(&format!("Replay {}? [y/N] ", output::letters(letters)));
+    let (told, answer) = oneshot::channel();
+    // The runtime waits for its own threads, and this one waits for a person.
+    std::thread::spawn(move || {
         let mut line = String::new();
-        io::stdin().read_line(&mut line).map(|_| line)
+        told.send(io::stdin().read_line(&mut line).map(|_| line))
     });
+    let stopped = desk.stopped();
     let line = tokio::select! {
-        line = &mut answer => line,
+        line = answer => line,
+        () = stopped => return Ok(false),
         never = desk.keep() => match never {},
     };
     let line = line.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
@@ -389,14 +500,14 @@ fn create(path: &PathBuf) -> io::Result<File> {
 }
 
 impl Chosen {
-    fn selection(&self, ids: &[String]) -> Selection {
+    fn selection(&self, ids: &[String], now: Timestamp) -> Selection {
         Selection {
             ids: ids.iter().cloned().collect(),
             group: self.group.clone(),
             service: self.service.clone(),
             event_type: self.r#type.clone(),
             code: self.code.clone(),
-            since: self.since,
+            since: self.since.map(|since| since.seen_from(now)),
             before: None,
         }
     }
@@ -415,23 +526,39 @@ fn rate(text: &str) -> Result<f64, String> {
 
 /// Such as `60s`, `10m`, `2h` or `3d`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "not a time span such as 60s, 10m, 2h or 3d".to_owned();
+    let wrong = || "not a time span such as 60s, 10m, 2h or 3d, at most 36500d".to_owned();
     let (unit, seconds) = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)]
         .into_iter()
         .find(|(unit, _)| text.ends_with(*unit))
         .ok_or_else(wrong)?;
     let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| wrong())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+    let seconds = number.checked_mul(seconds).filter(|seconds| *seconds <= LONGEST_SPAN);
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
 
-/// A time, or the beginning of a time span that ends now.
-fn time(text: &str) -> Result<Timestamp, String> {
-    if let Ok(time) = text.parse() {
-        return Ok(time);
+/// 100 years, in seconds. No calculation with it overflows.
+const LONGEST_SPAN: u64 = 36_500 * 86_400;
+
+/// A time, or the beginning of a time span that ends now. On a local stack, only the stack knows when that is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum When {
+    At(Timestamp),
+    Ago(Duration),
+}
+
+impl When {
+    fn seen_from(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::Ago(span) => now.checked_sub(span).unwrap_or(Timestamp::MIN),
+        }
     }
+}
+
+fn time(text: &str) -> Result<When, String> {
     let span =
-        duration(text).map_err(|error| format!("not a time such as 2026-11-20T12:00:00Z, and {error}"))?;
-    Timestamp::now().checked_sub(span).map_err(|error| error.to_string())
+        || duration(text).map_err(|error| format!("not a time such as 2026-11-20T12:00:00Z, and {error}"));
+    text.parse().map(When::At).or_else(|_| span().map(When::Ago))
 }
 
 #[cfg(test)]
@@ -442,7 +569,7 @@ mod tests {
     fn spans_and_rates_have_units() {
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
-        for wrong in ["", "2", "h", "2x", "-2h", "99999999999999999999d", "18446744073709551615d"] {
+        for wrong in ["", "2", "h", "2x", "-2h", "99999999999999999999d", "18446744073709551615d", "36501d"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert_eq!((rate("10/s"), rate("0.5")), (Ok(10.0), Ok(0.5)));

@@ -4,7 +4,10 @@ use std::{fs, io, path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use crate::systems;
+use crate::{
+    systems,
+    terminal::{print, tell},
+};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -20,20 +23,19 @@ pub(crate) struct Options {
 
 /// The exit code is 0 without findings, 1 with findings, and 2 if the input cannot be read.
 pub(crate) fn run(options: &Options) -> ExitCode {
-    if options.list {
-        doctor::checks().for_each(|(name, description)| println!("{name:24}{description}"));
-        return ExitCode::SUCCESS;
-    }
-    match examine(options) {
-        Ok(report) => {
-            print!("{report}");
-            if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(message) => {
-            eprintln!("functions: {message}");
-            ExitCode::from(2)
-        }
-    }
+    let printed = if options.list {
+        let lines = doctor::checks().map(|(name, description)| format!("{name:24}{description}\n"));
+        print(&lines.collect::<String>()).map(|()| ExitCode::SUCCESS)
+    } else {
+        examine(options).and_then(|report| {
+            print(&report.to_string())?;
+            Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        })
+    };
+    printed.unwrap_or_else(|message| {
+        tell(&format!("functions: {message}\n"));
+        ExitCode::from(2)
+    })
 }
 
 fn examine(options: &Options) -> Result<doctor::Report, String> {

@@ -14,7 +14,7 @@ use pushbox::{Oidc, Origins, Ports, PushAuth, publisher::PubSub, store, timers::
 use redrive::Names;
 
 pub(crate) use sign_in::SignIn;
-use variable::{Variable, is_address, is_database, is_names_prefix, is_one_word, is_project};
+use variable::{Variable, is_address, is_database, is_http_url, is_names_prefix, is_one_word, is_project};
 
 /// Where documents and events go: a project in the cloud, or emulators.
 pub(crate) struct Cloud {
@@ -157,7 +157,13 @@ impl Serving {
 /// The URL of a local stack.
 pub(crate) fn local_url() -> Result<Option<String>, String> {
     let variable = Variable("LOCAL_URL", "the URL of the local stack", "http://localhost:8080");
-    variable.checked(|text| text.starts_with("http://") || text.starts_with("https://"))
+    variable.checked(is_http_url)
+}
+
+/// Reads the URL of an argument.
+pub(crate) fn http_url(text: &str) -> Result<String, String> {
+    let url = is_http_url(text).then(|| text.to_owned());
+    url.ok_or_else(|| "not a URL such as http://localhost:8080".to_owned())
 }
 
 pub(crate) fn port() -> Result<u16, String> {

@@ -5,6 +5,8 @@ use pushbox::AccessTokens;
 use serde_json::Value;
 use ticketing::SigningKey;
 
+use crate::terminal::print;
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Prints a new pair: AUTH_SIGNING_KEY, which is a secret, and AUTH_JWKS
@@ -23,9 +25,8 @@ pub(crate) fn run(command: &Command) -> Result<(), String> {
         None => Vec::new(),
     };
     keys.push(key.public_key());
-    println!("AUTH_SIGNING_KEY='{}'", key.private_key());
-    println!("AUTH_JWKS='{}'", serde_json::json!({ "keys": keys }));
-    Ok(())
+    let public = serde_json::json!({ "keys": keys });
+    print(&format!("AUTH_SIGNING_KEY='{}'\nAUTH_JWKS='{public}'\n", key.private_key()))
 }
 
 /// The keys of a set that every service accepts.

@@ -28,6 +28,7 @@ use crate::{
     console,
     environment::{self, Cloud, SignIn, start_logging},
     systems,
+    terminal::print,
 };
 
 /// The most bytes of documents in memory.
@@ -98,7 +99,7 @@ pub(crate) async fn run() -> Result<(), String> {
     let stack = console::furnish(host(stack, ports, port)?, &store, &cloud.project, port);
     seed(&stack.app()).await;
 
-    print!("{}", screen(&catalog, &cloud, port));
+    print(&screen(&catalog, &cloud, port))?;
     let pushing = tokio::spawn(stack.clone().run(port));
     let streaming = stack.clone();
     tokio::spawn(async move {

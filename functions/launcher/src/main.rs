@@ -10,6 +10,7 @@ mod keys;
 mod local_stack;
 mod serve;
 mod systems;
+mod terminal;
 mod timers;
 
 use std::process::ExitCode;
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("functions: {message}");
+            terminal::tell(&format!("functions: {message}\n"));
             ExitCode::FAILURE
         }
     }

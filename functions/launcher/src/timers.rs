@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     environment::{Cloud, start_logging},
     systems,
+    terminal::print,
 };
 
 #[derive(Subcommand)]
@@ -60,7 +61,7 @@ pub(crate) async fn run(command: Command) -> Result<(), String> {
             }
         }
     }
-    println!("{service}: {all} timers in the receipts, {restored} restored, {failed} failed");
+    print(&format!("{service}: {all} timers in the receipts, {restored} restored, {failed} failed\n"))?;
     if failed == 0 { Ok(()) } else { Err("some timers are not restored; run the command again".to_owned()) }
 }
 

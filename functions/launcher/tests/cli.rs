@@ -1,8 +1,9 @@
 //! The command line. A missing or malformed variable stops the start, and the message names it.
 
 use std::{
+    io,
     net::{Ipv4Addr, TcpListener},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use serde_json::Value;
@@ -329,4 +330,18 @@ fn the_exit_code_of_the_doctor_tells_findings_from_unreadable_input() {
     let list = functions(&["doctor", "--list"], &[]);
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
     assert!(list.lines().any(|line| line.starts_with("grant-publish ")), "{list}");
+}
+
+/// `head` closes the pipe as soon as it has enough lines.
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    for arguments in [&["catalog"][..], &["doctor"], &["doctor", "--list"], &["keys", "new"]] {
+        let (reader, closed) = io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_functions"));
+        let output = command.args(arguments).env_clear().stdout(closed).stderr(Stdio::piped()).spawn();
+        let output = output.expect("the binary runs").wait_with_output().expect("its output");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*errors), (Some(0), ""), "{arguments:?}");
+    }
 }

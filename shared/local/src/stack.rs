@@ -13,12 +13,11 @@ use axum::{
 };
 use catalog::Catalog;
 use futures::{FutureExt, future::BoxFuture, future::join3};
-use jiff::Timestamp;
 use pushbox::{
     Ports, Problem, Route, ServiceName,
     letters::{Progress, progress},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
@@ -161,6 +160,7 @@ impl Stack {
         Router::new()
             .merge(console::routes())
             .route("/_local/state", get(show_state))
+            .route("/_local/clock", get(show_clock))
             .route("/_local/receipts/{service}/{receipt}", get(show_receipt))
             .merge(mails::routes(self.mailbox.clone()))
             .fallback(dispatch)
@@ -283,6 +283,11 @@ async fn show_state(State(stack): State<Stack>) -> Json<state::State> {
     Json(state::State::of(&stack.catalog, &stack.transport, is_up, mails, stack.journal.last()).await)
 }
 
+/// Tells `functions dead-letters` the time, which can be ahead of the machine's.
+async fn show_clock(State(stack): State<Stack>) -> Json<Value> {
+    Json(json!({ "now": stack.now() }))
+}
+
 /// Tells `functions dead-letters` how far a service has come with an event. A store in memory can be read only here.
 async fn show_receipt(
     State(stack): State<Stack>,
@@ -290,7 +295,7 @@ async fn show_receipt(
 ) -> Result<Json<Progress>, Problem> {
     let unknown = || Problem::not_found(format_args!("service: {service}"));
     let store = stack.extras.store.as_ref().filter(|_| stack.services.contains_key(&service));
-    let progress = progress(&**store.ok_or_else(unknown)?, &service, &receipt, Timestamp::now()).await;
+    let progress = progress(&**store.ok_or_else(unknown)?, &service, &receipt, stack.now()).await;
     Ok(Json(progress.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error))?))
 }
 

@@ -41,7 +41,7 @@ impl Monitoring {
     /// If there are no credentials.
     pub fn cloud(names: &Names) -> Result<Self, NoClient> {
         let url = "https://monitoring.googleapis.com".to_owned();
-        Ok(Self { url, names: names.clone(), api: Api::cloud(SCOPE)? })
+        Ok(Self { url, names: names.clone(), api: Api::cloud("Cloud Monitoring", SCOPE)? })
     }
 
     /// A stand-in at this URL, for tests.
@@ -49,7 +49,7 @@ impl Monitoring {
     /// # Errors
     /// If the HTTP client cannot be built.
     pub fn stand_in(url: &str, names: &Names) -> Result<Self, NoClient> {
-        Ok(Self { url: url.to_owned(), names: names.clone(), api: Api::local()? })
+        Ok(Self { url: url.to_owned(), names: names.clone(), api: Api::local("Cloud Monitoring")? })
     }
 
     /// The backlogs of the deployment's subscriptions, by their short names. A subscription without a figure is left out.

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use catalog::{Catalog, ServiceEntry};
-use futures::future::join_all;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared, join_all, pending},
+};
 use pushbox::{Clock, Message, publisher::PublishError, publisher::Publisher};
 use tokio::time::{Instant, sleep};
 
@@ -46,6 +49,7 @@ pub struct Desk {
     leases: BTreeMap<LetterId, Lease>,
     bytes: usize,
     renewed: Instant,
+    stop: Shared<BoxFuture<'static, ()>>,
 }
 
 /// The holder and the message id.
@@ -103,7 +107,26 @@ impl Desk {
             leases: BTreeMap::new(),
             bytes: 0,
             renewed: Instant::now(),
+            stop: pending().boxed().shared(),
         }
+    }
+
+    /// The same desk. When the future ends, whatever the desk does stops early, and the letters stay on the desk.
+    #[must_use]
+    pub fn until(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.stop = stop.boxed().shared();
+        self
+    }
+
+    /// Ends when the desk is told to stop.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.stop.clone()
+    }
+
+    /// Whether the desk is told to stop.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped().now_or_never().is_some()
     }
 
     /// Leases all letters that nobody else has, and returns them, the oldest first.
@@ -144,7 +167,7 @@ impl Desk {
         let mut open: Vec<(ServiceEntry, u32)> = services.into_iter().map(|service| (service, 0)).collect();
         loop {
             for turn in open.chunks_mut(PULLS_AT_ONCE) {
-                if self.is_full() {
+                if self.is_full() || self.is_stopped() {
                     return Ok(());
                 }
                 self.tend().await;
@@ -234,11 +257,12 @@ impl Desk {
     /// Keeps the leases for as long as the future is polled.
     pub async fn keep(&mut self) -> std::convert::Infallible {
         loop {
-            self.wait(RENEW_EVERY).await;
+            self.tend().await;
+            sleep(RENEW_EVERY).await;
         }
     }
 
-    /// Waits, and keeps the leases.
+    /// Waits, and keeps the leases. It ends at once when the desk is told to stop.
     pub(crate) async fn wait(&mut self, time: Duration) {
         let until = Instant::now() + time;
         loop {
@@ -247,7 +271,10 @@ impl Desk {
             if left.is_zero() {
                 return;
             }
-            sleep(left.min(RENEW_EVERY)).await;
+            tokio::select! {
+                () = sleep(left.min(RENEW_EVERY)) => {}
+                () = self.stopped() => return,
+            }
         }
     }
 

@@ -74,7 +74,7 @@ impl Letter {
 }
 
 /// The reason with `…` in place of quoted texts, numbers and ids.
-fn without_values(reason: &str) -> String {
+pub(crate) fn without_values(reason: &str) -> String {
     let mut blanked = String::new();
     let mut rest = reason;
     while let Some(first) = rest.chars().next() {
@@ -116,14 +116,6 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether nothing is chosen, so that all letters match.
-    #[must_use]
-    pub fn is_everything(&self) -> bool {
-        let Self { ids, group, service, event_type, code, since, before: _ } = self;
-        let texts = [group, service, event_type, code];
-        ids.is_empty() && texts.iter().all(|text| text.is_none()) && since.is_none()
-    }
-
     /// Whether the letter is chosen.
     #[must_use]
     pub fn picks(&self, letter: &Letter) -> bool {

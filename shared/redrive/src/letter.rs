@@ -10,9 +10,8 @@ use pushbox::{
     letters::identify,
     wire::{attribute, code, limit},
 };
-use serde_json::Value;
 
-use crate::{Names, Pulled};
+use crate::{Names, Pulled, masking::is_name};
 
 /// The code of a message that Pub/Sub moved: the service has not answered, or has answered too late.
 const UNANSWERED: &str = "unanswered";
@@ -111,7 +110,9 @@ impl Letter {
     fn locate(&mut self, service: &ServiceEntry, names: &Names) {
         let replayed = self.replayed_attributes("");
         let identify = |subscription: &str| identify(&replayed, &self.data, &self.id, subscription);
-        self.event_type = identify("").and_then(|identity| identity.event_type);
+        // In data without a type, the field `event` can be anything.
+        let is_type = |text: &String| self.attributes.contains_key(attribute::TYPE) || is_name(text);
+        self.event_type = identify("").and_then(|identity| identity.event_type).filter(is_type);
         let named = subscription(&self.attributes);
         let short = named.as_deref().map(|full| names.short(full));
         let by_name = service.subscriptions.iter().find(|wired| Some(wired.name.as_str()) == short);
@@ -165,17 +166,6 @@ impl Letter {
         attributes.extend(added.map(|(name, value)| (name.to_owned(), value.to_owned())));
         attributes
     }
-
-    /// The data as text. Unless `unmasked`, it has the structure of the JSON, but no text and no number of it.
-    #[must_use]
-    pub fn payload(&self, unmasked: bool) -> String {
-        let json = || serde_json::from_slice::<Value>(&self.data).ok();
-        match (unmasked, json()) {
-            (true, _) => String::from_utf8_lossy(&self.data).into_owned(),
-            (false, Some(json)) => masked(json).to_string(),
-            (false, None) => format!("{} bytes that are not JSON", self.data.len()),
-        }
-    }
 }
 
 /// The code and the reason.
@@ -199,20 +189,4 @@ fn subscription(attributes: &BTreeMap<String, String>) -> Option<String> {
             (value(attribute::PUBSUB_SUBSCRIPTION_PROJECT)?, value(attribute::PUBSUB_SUBSCRIPTION)?);
         Some(format!("projects/{project}/subscriptions/{name}"))
     })
-}
-
-/// The same JSON with `…` in place of each text and number. The field `event` stays.
-fn masked(json: Value) -> Value {
-    match json {
-        Value::Object(fields) => {
-            let mask = |(name, value): (String, Value)| {
-                let value = if name == "event" { value } else { masked(value) };
-                (name, value)
-            };
-            Value::Object(fields.into_iter().map(mask).collect())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(masked).collect()),
-        Value::String(_) | Value::Number(_) => "…".into(),
-        other @ (Value::Null | Value::Bool(_)) => other,
-    }
 }

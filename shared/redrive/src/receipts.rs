@@ -8,48 +8,26 @@ use pushbox::{
     letters::{Progress, progress},
     store::Store,
 };
-use reqwest::Client;
 
-use crate::NoClient;
-
-const DEADLINE: Duration = Duration::from_secs(10);
+use crate::LocalStack;
 
 /// Where receipts are read.
 #[derive(Clone)]
 pub enum Receipts {
     /// The store of a project or of the emulator.
     Store(Arc<dyn Store>, Clock),
-    /// A local stack, whose store may be in its process: see [`local_stack`](Self::local_stack).
-    LocalStack {
-        /// The stack's URL.
-        url: String,
-        /// The client for its route.
-        client: Client,
-    },
+    /// A local stack, whose store may be in its process.
+    LocalStack(LocalStack),
 }
 
 impl Receipts {
-    /// The receipts of the local stack at `url`.
-    ///
-    /// # Errors
-    /// If the HTTP client cannot be built.
-    pub fn local_stack(url: &str) -> Result<Self, NoClient> {
-        let client = Client::builder().no_proxy().tls_certs_only([]).timeout(DEADLINE).build();
-        let client = client.map_err(|error| NoClient(error.to_string()))?;
-        Ok(Self::LocalStack { url: url.trim_end_matches('/').to_owned(), client })
-    }
-
     /// Reads the receipt with this id.
     pub(crate) async fn progress(&self, service: &str, receipt: &str) -> Result<Progress, String> {
         match self {
             Self::Store(store, clock) => {
                 progress(&**store, service, receipt, clock.now()).await.map_err(|error| error.to_string())
             }
-            Self::LocalStack { url, client } => {
-                let request = client.get(format!("{url}/_local/receipts/{service}/{receipt}"));
-                let answer = async { request.send().await?.error_for_status()?.json().await };
-                answer.await.map_err(|error: reqwest::Error| error.to_string())
-            }
+            Self::LocalStack(stack) => stack.progress(service, receipt).await,
         }
     }
 }

@@ -34,6 +34,10 @@ pub async fn drop_letters(
     by_holder.sort_by(|a, b| a.holder.cmp(&b.holder));
     let mut removal = Removal::default();
     for of_one in by_holder.chunk_by(|a, b| a.holder == b.holder).flat_map(|letters| letters.chunks(BATCH)) {
+        if desk.is_stopped() {
+            removal.stop = Some("the command was told to stop".to_owned());
+            break;
+        }
         desk.tend().await;
         let lines: String = of_one.iter().map(|letter| line(letter)).collect();
         let stop = match export(&lines) {

@@ -81,6 +81,8 @@ pub enum Stop {
     Failures,
     /// A letter could not be published, or perhaps was, or its receipt could not be read. It is still there.
     NotPublished(String),
+    /// The desk was told to stop.
+    Interrupted,
 }
 
 /// A new id for a replay.
@@ -111,6 +113,7 @@ impl Report {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match &self.stop {
+            Some(Stop::Interrupted) => 130,
             Some(Stop::NotPublished(_)) => 1,
             Some(Stop::Canary) => 3,
             _ if !self.came_back.is_empty() => 4,
@@ -149,6 +152,9 @@ pub async fn replay(
             Told { is_canary, size: batch.len(), published: 0, handled: 0, republished: 0, came_back: 0 };
         let progress = progress_of(desk, &batch).await;
         for (letter, progress) in batch.into_iter().zip(progress) {
+            if desk.is_stopped() {
+                run.report.stop.get_or_insert(Stop::Interrupted);
+            }
             if run.report.stop.is_some() {
                 run.report.unsent += 1;
                 continue;
@@ -167,7 +173,9 @@ pub async fn replay(
         .await;
         let came_back = run.report.came_back.len();
         if run.report.stop.is_none() {
-            if is_canary && came_back > 0 {
+            if desk.is_stopped() && !(rest.is_empty() && run.open.is_empty()) {
+                run.report.stop = Some(Stop::Interrupted);
+            } else if is_canary && came_back > 0 {
                 run.report.stop = Some(Stop::Canary);
             } else if rest.is_empty() {
                 break;
@@ -239,15 +247,15 @@ impl Run {
         loop {
             self.look(desk).await;
             let now = Instant::now();
-            if now >= return_until {
+            let is_over = now >= until || desk.is_stopped();
+            if now >= return_until || is_over {
                 self.report.republished += std::mem::take(&mut self.again).len();
             }
             told(&self.report);
-            let left = until.saturating_duration_since(now);
-            if self.open.is_empty() && self.again.is_empty() || left.is_zero() {
+            if self.open.is_empty() && self.again.is_empty() || is_over {
                 return;
             }
-            desk.wait(pause.min(left)).await;
+            desk.wait(pause.min(until.saturating_duration_since(now))).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }

@@ -37,7 +37,7 @@ impl Rest {
     /// # Errors
     /// If there are no credentials.
     pub fn cloud(names: &Names) -> Result<Self, NoClient> {
-        Ok(Self::with(Api::cloud(SCOPE)?, "https://pubsub.googleapis.com", names))
+        Ok(Self::with(Api::cloud("Pub/Sub", SCOPE)?, "https://pubsub.googleapis.com", names))
     }
 
     /// The local stack or the emulator at `url`, such as `http://localhost:8080`. They need no credentials.
@@ -45,7 +45,7 @@ impl Rest {
     /// # Errors
     /// If the HTTP client cannot be built.
     pub fn local(url: &str, names: &Names) -> Result<Self, NoClient> {
-        Ok(Self::with(Api::local()?, url, names))
+        Ok(Self::with(Api::local("Pub/Sub")?, url, names))
     }
 
     fn with(api: Api, url: &str, names: &Names) -> Self {
@@ -56,9 +56,10 @@ impl Rest {
     async fn call(&self, collection: &str, name: &str, verb: &str, body: &Value) -> Result<Value, CallError> {
         let call = format!("{collection}/{}{name}:{verb}", self.names_prefix);
         let request = self.api.client.post(format!("{}/{call}", self.base)).json(body);
-        self.api.send(request).await.map_err(|(status, reason)| {
-            let is_missing = status == Some(StatusCode::NOT_FOUND);
-            CallError { call, reason, is_missing }
+        self.api.send(request).await.map_err(|(status, reason)| CallError {
+            // Without an answer, it does not matter which call it was.
+            reason: if status.is_some() { format!("{call} failed: {reason}") } else { reason },
+            is_missing: status == Some(StatusCode::NOT_FOUND),
         })
     }
 }
@@ -93,16 +94,13 @@ impl Subscriber for Rest {
     async fn pull(&self, subscription: &str, most: usize) -> Result<Vec<Pulled>, CallError> {
         let body = json!({ "maxMessages": most, "returnImmediately": true });
         let answer = self.call("subscriptions", subscription, "pull", &body).await?;
-        let unreadable = |reason: String| CallError {
-            call: format!("subscriptions/{subscription}:pull"),
-            reason,
+        let unreadable = || CallError {
+            reason: format!("the answer to subscriptions/{subscription}:pull is not one of Pub/Sub"),
             is_missing: false,
         };
-        let answer: PullAnswer =
-            serde_json::from_value(answer).map_err(|error| unreadable(error.to_string()))?;
+        let answer: PullAnswer = serde_json::from_value(answer).map_err(|_| unreadable())?;
         let pulled = answer.received_messages.into_iter().map(|Received { ack_id, message }| {
-            let data =
-                STANDARD.decode(message.data).map_err(|_| unreadable("data is not base64".to_owned()))?;
+            let data = STANDARD.decode(message.data).map_err(|_| unreadable())?;
             Ok(Pulled {
                 ack_id,
                 message_id: message.message_id,

@@ -38,11 +38,9 @@ pub trait Subscriber: Send + Sync {
 
 /// A call failed, or its answer is missing.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{call} failed: {reason}")]
+#[error("{reason}")]
 pub struct CallError {
-    /// The call, such as `subscriptions/crm-service-dead-letter:pull`.
-    pub call: String,
-    /// The reason.
+    /// The reason, for a person.
     pub reason: String,
     /// The subscription or the topic does not exist.
     pub is_missing: bool,

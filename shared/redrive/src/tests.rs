@@ -14,6 +14,7 @@ use axum::{
     http::{Request, StatusCode},
 };
 use catalog::Catalog;
+use futures::FutureExt;
 use jiff::Timestamp;
 use local::{
     Broker, DeliveryPolicy,
@@ -29,14 +30,15 @@ use pushbox::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::{
+    sync::oneshot,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 use tower::ServiceExt;
 
 use crate::{
-    CallError, Desk, Letter, Names, Options, Pulled, Receipts, Report, Selection, Stop, Subscriber, Told,
-    Unreplayable, drop_letters, groups, plan, replay,
+    CallError, Desk, Letter, LocalStack, Names, Options, Pulled, Receipts, Report, Selection, Stop,
+    Subscriber, Told, Unreplayable, drop_letters, groups, plan, replay,
 };
 
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
@@ -337,7 +339,7 @@ impl Faults {
 }
 
 fn failed() -> CallError {
-    CallError { call: "a call".to_owned(), reason: "injected".to_owned(), is_missing: false }
+    CallError { reason: "injected".to_owned(), is_missing: false }
 }
 
 fn deliveries(ack_ids: &[String]) -> Vec<DeliveryId> {
@@ -450,6 +452,29 @@ async fn a_canary_that_comes_back_stops_the_replay() {
     assert_eq!(groups(&letters)[0].came_back, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_is_told_to_stop_gives_back_what_it_has_not_sent() {
+    let world = World::new().await;
+    world.rejected(1..=13).await;
+    world.mend();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut stop = Some(stop);
+    let mut desk = world.desk().until(stopped.map(drop));
+    let letters = desk.gather().await.expect("letters");
+    let report = replay(&mut desk, letters, "r-1", OPTIONS, |told: &Told| {
+        if !told.is_canary && told.published == 2 {
+            drop(stop.take());
+        }
+    })
+    .await;
+    assert_eq!((report.stop.clone(), report.exit_code()), (Some(Stop::Interrupted), 130), "{report:?}");
+    assert_eq!((report.handled + report.pending.len(), report.unsent), (3, 10), "{report:?}");
+    let removal = drop_letters(&mut desk, &world.desk().gather().await.expect("letters"), |_| Ok(())).await;
+    assert_eq!(removal.dropped, 0);
+    desk.close().await;
+    assert_eq!(world.desk().gather().await.expect("letters").len(), 10);
+}
+
 /// The receipt is there before the replay, so it is no verdict.
 #[tokio::test(start_paused = true)]
 async fn an_event_that_was_handled_before_is_published_again_without_a_verdict() {
@@ -487,7 +512,7 @@ async fn a_letter_whose_receipt_cannot_be_read_is_not_published() {
     let world = World::new().await;
     world.rejected(1..=3).await;
     world.mend();
-    let receipts = Receipts::local_stack("http://127.0.0.1:1").expect("a client");
+    let receipts = Receipts::LocalStack(LocalStack::at("http://127.0.0.1:1").expect("a client"));
     let report = replay_from(world.desk_with(receipts), OPTIONS).await;
     assert!(matches!(&report.stop, Some(Stop::NotPublished(why)) if why.contains("receipt")), "{report:?}");
     assert_eq!((report.exit_code(), report.unsent, world.letters(), world.shop().len()), (1, 3, 3, 0));

@@ -49,7 +49,7 @@ impl World {
 }
 
 fn failed(_: Trouble) -> CallError {
-    CallError { call: "a call".to_owned(), reason: "no answer".to_owned(), is_missing: false }
+    CallError { reason: "no answer".to_owned(), is_missing: false }
 }
 
 fn deliveries(ack_ids: &[String]) -> Vec<DeliveryId> {

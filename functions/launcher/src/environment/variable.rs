@@ -1,5 +1,7 @@
 //! One environment variable: its value, its checks and its error messages.
 
+use url::Url;
+
 /// The name, the meaning and an example.
 pub(super) struct Variable(pub(super) &'static str, pub(super) &'static str, pub(super) &'static str);
 
@@ -72,6 +74,10 @@ pub(super) fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && !host.contains('/') && is_one_word(host) && port.parse::<u16>().is_ok()
     })
+}
+
+pub(super) fn is_http_url(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
 }
 
 pub(super) fn is_one_word(text: &str) -> bool {

@@ -1,20 +1,29 @@
 //! `functions dead-letters` against a local stack in another process.
 
-use std::{fs, process::Command};
+use std::{fs, io, process::Command};
 
-use axum::{Json, Router, extract::Path, routing::post};
+use axum::{
+    Json, Router,
+    extract::Path,
+    routing::{get, post},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::harness::{FUNCTIONS, eventually, expect, start_local_stack};
+use crate::harness::{FUNCTIONS, Process, eventually, expect, start_local_stack};
+
+fn command(url: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(FUNCTIONS);
+    command.arg("dead-letters").args(arguments).env_clear().env("LOCAL_URL", url);
+    command.current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command
+}
 
 /// Runs the command, and returns its exit code, its output and its errors.
 fn dead_letters(url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(FUNCTIONS);
-    command.arg("dead-letters").args(arguments).env_clear().env("LOCAL_URL", url);
-    let output = command.current_dir(env!("CARGO_TARGET_TMPDIR")).output().expect("it runs");
+    let output = command(url, arguments).output().expect("it runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -121,6 +130,9 @@ async fn the_exit_code_tells_how_a_replay_ended() {
         (&["--yes"][..], 2),
         (&["--all", "--service", "crm-service"], 2),
         (&["--all", "--rate", "0"], 2),
+        (&["--all", "--max", "0"], 2),
+        (&["--group", "no-such-group"], 1),
+        (&["--all", "--since", "1h"], 0),
         (&["no-such-letter"], 1),
         (&["--service", "no-such-service"], 1),
     ] {
@@ -143,6 +155,142 @@ async fn the_exit_code_tells_how_a_replay_ended() {
     assert_eq!(json_of(&url, &["groups"])[0]["count"], 1);
 }
 
+/// `head` closes the pipe as soon as it has enough lines.
+#[tokio::test]
+async fn a_reader_that_goes_away_hides_no_letters() {
+    let (url, _stack) = start_local_stack("dead-letter-pipes", &[]).await;
+    rejected(&url, "ann").await;
+    for arguments in [&["groups"][..], &["list", "--json"], &["replay", "--all"]] {
+        let (reader, closed) = io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = command(&url, arguments);
+        command.stdout(closed.try_clone().expect("a pipe")).stderr(closed);
+        let ended = command.status().expect("it runs");
+        assert_eq!(ended.code(), Some(0), "{arguments:?}");
+        let list = json_of(&url, &["list"]);
+        assert_eq!(list.as_array().map(Vec::len), Some(1), "after {arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_letter_cannot_write_to_the_terminal() {
+    let (url, _stack) = start_local_stack("dead-letter-terminal", &[]).await;
+    let hostile = "\u{1b}[2J\u{9b}31m\r\nforged\u{202e}";
+    let mut attributes = json!({ "ce-id": "1", "ce-source": "//test", "dead-letter-code": "rejected" });
+    for name in ["ce-type", "dead-letter-reason", "dead-letter-subscription"] {
+        attributes[name] = hostile.into();
+    }
+    publish(&url, "crm-service-dead-letter", hostile, attributes).await;
+    let list = json_of(&url, &["list"]);
+    let letter = list[0]["letter"].as_str().expect("a letter");
+    assert_eq!(list[0]["type"], hostile, "JSON has the same text");
+    for arguments in [
+        &["groups"][..],
+        &["list"],
+        &["list", "--json"],
+        &["show", letter],
+        &["show", letter, "--unmask"],
+        &["replay", letter],
+        &["replay", letter, "--yes", "--wait", "1s"],
+    ] {
+        let (_, printed, errors) = dead_letters(&url, arguments);
+        let told = printed + &errors;
+        assert!(told.contains("forged"), "{arguments:?}: {told}");
+        let is_harmless = |line: &str| {
+            !line.starts_with("forged") && !line.chars().any(|each| each.is_control() || each == '\u{202e}')
+        };
+        assert!(told.lines().all(is_harmless), "{arguments:?}: {told:?}");
+    }
+}
+
+/// The story of the README moves the clock of the local stack.
+#[tokio::test]
+async fn letters_have_the_time_of_the_local_stack() {
+    let (url, _stack) = start_local_stack("dead-letter-clock", &[]).await;
+    rejected(&url, "ann").await;
+    let advance = Client::new().post(format!("{url}/_local/clock/advance"));
+    let answer = advance.form(&[("seconds", "60")]).send().await.expect("an answer");
+    assert!(answer.status().is_success(), "{answer:?}");
+    rejected(&url, "ben").await;
+    for (arguments, code, expected) in [
+        (&["--all"][..], 0, "2 letters to crm-service only"),
+        (&["--all", "--since", "30s"], 0, "1 letter to crm-service only"),
+        (&["--all", "--before", "30s"], 0, "1 letter left out: newer than"),
+        (&["--all", "--before", "2h"], 1, "there is no letter to replay: 2 letters left out: newer than"),
+        (&["--all", "--yes", "--rate", "100/s"], 0, "2 handled"),
+    ] {
+        let (ended, printed, errors) = dead_letters(&url, &[&["replay"], arguments].concat());
+        let told = printed + &errors;
+        assert!(ended == Some(code) && told.contains(expected), "{arguments:?}: {ended:?} {told}");
+    }
+}
+
+/// An address where something else than Pub/Sub answers.
+async fn another_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let host = listener.local_addr().expect("an address").to_string();
+    tokio::spawn(axum::serve(listener, Router::new()).into_future());
+    host
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_says_what_does_not_answer() {
+    let another = another_server().await;
+    let no_pubsub = "functions: Pub/Sub does not answer at 127.0.0.1:1. Does the emulator";
+    for (arguments, pubsub, code, expected) in [
+        (&["groups"][..], "127.0.0.1:1", 1, no_pubsub),
+        (&["groups"], &another, 1, "answers 404 Not Found, but not as Pub/Sub does. Is the address right?"),
+        (
+            &["groups", "--local", "http://127.0.0.1:1"],
+            "127.0.0.1:1",
+            1,
+            "functions: the local stack does not answer at 127.0.0.1:1. Does it run?",
+        ),
+        (
+            &["groups", "--local", &format!("http://{another}")],
+            "127.0.0.1:1",
+            1,
+            "functions: the local stack at 127.0.0.1:",
+        ),
+        (&["groups", "--local", "nohost"], "127.0.0.1:1", 2, "not a URL such as http://localhost:8080"),
+        (&["groups", "--since", "99999999999h"], "127.0.0.1:1", 2, "at most 36500d"),
+    ] {
+        let mut command = command("", arguments);
+        command.env("GOOGLE_CLOUD_PROJECT", "acme").env("PUBSUB_EMULATOR_HOST", pubsub);
+        let output = command.env("FIRESTORE_EMULATOR_HOST", "127.0.0.1:1").output().expect("it runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {errors}");
+        assert!(errors.contains(expected), "{arguments:?}: {errors}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_stops_a_replay_and_gives_the_letters_back() {
+    let (url, _stack) = start_local_stack("dead-letter-signals", &[]).await;
+    for (signal, user) in [("INT", "ann"), ("TERM", "ben")] {
+        for number in 0..8 {
+            rejected(&url, &format!("{user}-{number}")).await;
+        }
+        let before = json_of(&url, &["list"]).as_array().map_or(0, Vec::len);
+        let mut command = command(&url, &["replay", "--all", "--yes", "--rate", "0.5/s", "--json"]);
+        let output = format!("{}/replay-{signal}-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+        let _ = fs::remove_file(&output);
+        let replay = Process::spawn(&mut command, output.clone().into());
+        eventually("the first letter is handled", async || {
+            if replay.output().contains("canary") { Ok(()) } else { Err(replay.output()) }
+        })
+        .await;
+        replay.signal(signal);
+        assert_eq!(replay.ended().await.code(), Some(130), "{signal}");
+        let told = fs::read_to_string(&output).expect("its output");
+        let report: Value = serde_json::from_str(&told[told.find("\n{").expect("a report")..]).expect("JSON");
+        assert_eq!(report["stop"], "interrupted", "{told}");
+        let unsent = report["unsent"].as_u64().and_then(|unsent| usize::try_from(unsent).ok());
+        assert!(unsent.is_some_and(|unsent| (1..before).contains(&unsent)), "{told}");
+        assert_eq!(json_of(&url, &["list"]).as_array().map(Vec::len), unsent, "after {signal}: {told}");
+    }
+}
+
 /// Pub/Sub with two dead letters that have the same id: it is unique within a topic only.
 async fn two_letters_with_the_same_id() -> String {
     let answer = async |Path(call): Path<String>| {
@@ -158,7 +306,10 @@ async fn two_letters_with_the_same_id() -> String {
         });
         Json(json!({ "receivedMessages": if has_letter { vec![message] } else { vec![] } }))
     };
-    let app = Router::new().route("/v1/projects/local/subscriptions/{call}", post(answer));
+    let now = get(|| async { Json(json!({ "now": "2026-11-21T12:00:00Z" })) });
+    let app = Router::new()
+        .route("/v1/projects/local/subscriptions/{call}", post(answer))
+        .route("/_local/clock", now);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     tokio::spawn(axum::serve(listener, app).into_future());

@@ -180,7 +180,7 @@ impl Stack {
     }
 
     /// The time by the stack's clock.
-    pub(super) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         let ahead = self.extras.clock.as_ref().map(pushbox::Offset::get).unwrap_or_default();
         Timestamp::now().saturating_add(ahead).unwrap_or(Timestamp::MAX)
     }

@@ -247,6 +247,7 @@ fn verdict(report: &Report) -> Markup {
             Some(Stop::Canary) => { " " small { "The first letter came back, so no other was sent." } },
             Some(Stop::Failures) => { " " small { "Too many came back." } },
             Some(Stop::NotPublished(error)) => { " " small { (error) } },
+            Some(Stop::Interrupted) => { " " small { "It was told to stop." } },
             None => {},
         }
         @if let Some(trouble) = trouble { " " small { (trouble) } }
