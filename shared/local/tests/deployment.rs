@@ -7,11 +7,12 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use async_trait::async_trait;
 use axum::{
     Json, Router,
     extract::{Path, Query},
@@ -24,11 +25,12 @@ use events::UserCreated;
 use jiff::{SignedDuration, Timestamp};
 use local::{Broker, DeliveryPolicy, Deployment, Stack};
 use pushbox::{
-    Command, Context, Failure, Ports, Problem, PushAuth, Reply, Service, System,
+    Command, Context, Failure, Message, Ports, Problem, PushAuth, Reply, Service, System,
     letters::identify,
+    publisher::{PublishError, Publisher},
     store::{Change, Memory, Precondition, RECEIPTS, Store, Write},
 };
-use redrive::{Monitoring, Names, Rest};
+use redrive::{CallError, Monitoring, Names, Pulled, Rest, Subscriber};
 use reqwest::{Client, header::ORIGIN};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -52,6 +54,34 @@ fn services(is_broken: &Arc<AtomicBool>) -> Vec<Service> {
     vec![users.post("/users", sign_up), Service::new("crm-service", "keeps contacts").on(keep)]
 }
 
+/// Pub/Sub, with the number of letters that were pulled.
+struct Holders {
+    rest: Rest,
+    pulled: AtomicUsize,
+}
+
+#[async_trait]
+impl Subscriber for Holders {
+    async fn pull(&self, subscription: &str, most: usize) -> Result<Vec<Pulled>, CallError> {
+        let pulled = self.rest.pull(subscription, most).await?;
+        self.pulled.fetch_add(pulled.len(), Ordering::Relaxed);
+        Ok(pulled)
+    }
+    async fn lease(&self, subscription: &str, ack_ids: &[String], time: Duration) -> Result<(), CallError> {
+        self.rest.lease(subscription, ack_ids, time).await
+    }
+    async fn acknowledge(&self, subscription: &str, ack_ids: &[String]) -> Result<(), CallError> {
+        self.rest.acknowledge(subscription, ack_ids).await
+    }
+}
+
+#[async_trait]
+impl Publisher for Holders {
+    async fn publish(&self, message: Message) -> Result<String, PublishError> {
+        self.rest.publish(message).await
+    }
+}
+
 /// A running stack, and the console of the same deployment.
 struct World {
     stack: String,
@@ -59,6 +89,7 @@ struct World {
     client: Client,
     store: Arc<Memory>,
     is_broken: Arc<AtomicBool>,
+    holders: Arc<Holders>,
 }
 
 /// Cloud Monitoring's answer, in two pages, with a subscription of another deployment.
@@ -114,18 +145,20 @@ impl World {
             serve(Router::new().route("/v3/projects/{project}/timeSeries", get(time_series))).await;
         let names = Names { project: "local".to_owned(), prefix: String::new() };
         let measured = Names { project: project.to_owned(), prefix: "test-".to_owned() };
-        let rest = Arc::new(Rest::local(&url, &names).unwrap());
+        let rest = Rest::local(&url, &names).unwrap();
+        let holders = Arc::new(Holders { rest, pulled: AtomicUsize::new(0) });
         let deployment = Deployment {
             catalog,
             names,
             store: store.clone(),
-            subscriber: rest.clone(),
-            publisher: rest,
+            subscriber: holders.clone(),
+            publisher: holders.clone(),
             monitoring: Some(Monitoring::stand_in(&monitoring, &measured).unwrap()),
             may_replay,
         };
         let console = serve(deployment.console(0)).await;
-        Self { stack: url, console, client: Client::builder().no_proxy().build().unwrap(), store, is_broken }
+        let client = Client::builder().no_proxy().build().unwrap();
+        Self { stack: url, console, client, store, is_broken, holders }
     }
 
     async fn sign_up(&self, id: &str) {
@@ -187,7 +220,7 @@ impl World {
         until("the event is rejected", async || (self.event().await.1 == "reject").then_some(())).await;
         let (status, answer) = self.act("/_local/dead-letters/look", &[]).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
-        assert!(answer.contains("There is one dead letter."), "{answer}");
+        assert!(answer.contains("one dead letter that nobody else holds"), "{answer}");
         self.page("/_local/dead-letters").await
     }
 }
@@ -279,6 +312,31 @@ async fn letters_are_masked_until_a_person_asks_and_a_reader_cannot_replay_them(
 }
 
 #[tokio::test]
+async fn an_interrupted_look_gives_the_letters_back() {
+    let world = World::start(false, "acme").await;
+    world.with_letter().await;
+    let pulled = || world.holders.pulled.load(Ordering::Relaxed);
+    let before = pulled();
+    let look = world.client.post(format!("{}/_local/dead-letters/look", world.console)).send();
+    let look = tokio::spawn(look);
+    until("the look holds the letter", async || (pulled() > before).then_some(())).await;
+    look.abort();
+    until("the letter is back", async || {
+        let (_, answer) = world.act("/_local/dead-letters/look", &[]).await;
+        answer.contains("one dead letter that nobody else holds").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_empty_look_says_what_it_cannot_see() {
+    let world = World::start(false, "acme").await;
+    let (_, answer) = world.act("/_local/dead-letters/look", &[]).await;
+    assert!(answer.contains("another process holds"), "{answer}");
+    assert!(world.page("/_local/dead-letters").await.contains("No letters to see"));
+}
+
+#[tokio::test]
 async fn a_replayed_group_has_a_verdict() {
     let world = World::start(true, "acme").await;
     let page = world.with_letter().await;
@@ -304,5 +362,5 @@ async fn a_call_that_may_have_been_made_long_ago_is_left_to_the_command_line() {
     let page = world.replay(group_in(&page)).await;
     assert!(page.contains("more than 24 hours ago") && page.contains("0 handled"), "{page}");
     let (status, answer) = world.act("/_local/dead-letters/look", &[]).await;
-    assert!(answer.contains("There is one dead letter."), "{status} {answer}");
+    assert!(answer.contains("one dead letter that nobody else holds"), "{status} {answer}");
 }

@@ -29,6 +29,10 @@ pub(super) const MOST_RUNS: usize = 20;
 /// How many letters of a group are shown.
 const MOST_LISTED: usize = 20;
 
+/// An empty look does not mean that there is no letter.
+const NOTHING_TO_SEE: &str =
+    "No letters to see. Letters that another process holds for up to a minute are not shown.";
+
 /// The pause after each publication.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -67,6 +71,22 @@ struct Run {
     told: Option<Told>,
     /// None while it runs.
     end: Option<Result<Report, String>>,
+}
+
+impl Looked {
+    fn of(all: &[Letter], is_all: bool) -> Self {
+        let mut newest = BTreeMap::<String, Vec<Letter>>::new();
+        for letter in all.iter().rev() {
+            let letters = newest.entry(letter.group()).or_default();
+            if letters.len() < MOST_LISTED {
+                letters.push(letter.clone());
+            }
+        }
+        let with_letters = |group: Group| (newest.remove(&group.group).unwrap_or_default(), group);
+        let groups =
+            groups(all).into_iter().map(with_letters).map(|(letters, group)| (group, letters)).collect();
+        Self { at: Timestamp::now(), count: all.len(), is_all, groups }
+    }
 }
 
 impl Letters {
@@ -132,14 +152,14 @@ fn letters(console: &Console, looked: &Looked, unmask: bool) -> Markup {
     let Looked { at, count, is_all, groups } = looked;
     html! {
         p.numbers {
-            span { b { (count) } @if *count == 1 { " letter" } @else { " letters" } " at " (time(*at)) }
+            span { b { (count) } @if *count == 1 { " letter" } @else { " letters" } " that nobody else held at " (time(*at)) }
             @if !is_all { span { "There may be more." } }
             @if *count > 0 {
                 @if unmask { a href="/_local/dead-letters" { "Mask the data" } }
                 @else { a href="/_local/dead-letters?unmask=true" { "Show the data, which may be personal" } }
             }
         }
-        @if groups.is_empty() { (empty("No dead letters", html! { "Each message was handled, or waits for its next delivery." })) }
+        @if groups.is_empty() { (empty("No letters to see", html! { "Letters that another process holds for up to a minute are not shown." })) }
         @for (group, letters) in groups { (group_of(console, group, letters, unmask)) }
     }
 }
@@ -260,26 +280,22 @@ pub(super) async fn look(
     form: Form,
 ) -> Result<Response, Problem> {
     form.only(&[])?;
-    let mut desk = console.desk(None);
-    let gathered = desk.gather().await;
-    let is_all = !desk.is_full();
-    desk.close().await;
-    let all = gathered.map_err(|error| Problem::new(StatusCode::BAD_GATEWAY, error))?;
-    let mut newest = BTreeMap::<String, Vec<Letter>>::new();
-    for letter in all.iter().rev() {
-        let letters = newest.entry(letter.group()).or_default();
-        if letters.len() < MOST_LISTED {
-            letters.push(letter.clone());
-        }
-    }
-    let with_letters = |group: Group| (newest.remove(&group.group).unwrap_or_default(), group);
-    let groups =
-        groups(&all).into_iter().map(with_letters).map(|(letters, group)| (group, letters)).collect();
-    let count = all.len();
-    console.letters.lock().looked = Some(Looked { at: Timestamp::now(), count, is_all, groups });
-    let message = match count {
-        1 => "There is one dead letter.".to_owned(),
-        count => format!("There are {count} dead letters."),
+    // The task goes on if the browser closes the connection. Otherwise nobody would see the letters for a minute.
+    let looked = tokio::spawn(async move {
+        let mut desk = console.desk(None);
+        let gathered = desk.gather().await;
+        let is_all = !desk.is_full();
+        desk.close().await;
+        let looked = Looked::of(&gathered.map_err(|error| error.to_string())?, is_all);
+        let count = looked.count;
+        console.letters.lock().looked = Some(looked);
+        Ok::<_, String>(count)
+    });
+    let failed = |error: String| Problem::new(StatusCode::BAD_GATEWAY, error);
+    let message = match looked.await.map_err(|error| failed(error.to_string()))?.map_err(failed)? {
+        0 => NOTHING_TO_SEE.to_owned(),
+        1 => "There is one dead letter that nobody else holds.".to_owned(),
+        count => format!("There are {count} dead letters that nobody else holds."),
     };
     Ok(done(&headers, &message))
 }
