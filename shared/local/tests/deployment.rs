@@ -19,6 +19,7 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use catalog::Catalog;
 use events::UserCreated;
@@ -46,9 +47,10 @@ fn services(is_broken: &Arc<AtomicBool>) -> Vec<Service> {
         command.run(user, publish).await
     }
     let is_broken = is_broken.clone();
-    let keep = move |_: UserCreated, _: Context| {
+    let keep = move |user: UserCreated, _: Context| {
         let is_broken = is_broken.load(Ordering::Relaxed);
-        async move { if is_broken { Err(Failure::Reject("the mapping has no field".to_owned())) } else { Ok(()) } }
+        let reason = format!("the mapping has no field for {}", user.name.as_str());
+        async move { if is_broken { Err(Failure::Reject(reason)) } else { Ok(()) } }
     };
     let users = Service::new("user-service", "signs users up").public().publishes::<UserCreated>();
     vec![users.post("/users", sign_up), Service::new("crm-service", "keeps contacts").on(keep)]
@@ -161,8 +163,8 @@ impl World {
         Self { stack: url, console, client, store, is_broken, holders }
     }
 
-    async fn sign_up(&self, id: &str) {
-        let user = json!({ "userId": id, "email": "ada@private.example", "name": "Ada" });
+    async fn sign_up(&self, id: &str, name: &str) {
+        let user = json!({ "userId": id, "email": "ada@private.example", "name": name });
         let request = self.client.post(format!("{}/user-service/users", self.stack)).json(&user);
         assert_eq!(request.send().await.unwrap().status(), StatusCode::ACCEPTED);
     }
@@ -193,21 +195,39 @@ impl World {
         assert_eq!(status, StatusCode::OK, "{answer}");
         until("the replay has ended", async || {
             let page = self.page("/_local/dead-letters").await;
-            (!page.contains("data-busy")).then(|| page[page.find("Replays").unwrap()..].to_owned())
+            (!page.contains("data-busy")).then(|| part(&page, "replays").to_owned())
         })
         .await
     }
 
+    /// Stops or starts crm-service.
+    async fn switch(&self, verb: &str) {
+        let path = format!("{}/_local/services/crm-service/{verb}", self.stack);
+        assert_eq!(self.client.post(path).send().await.unwrap().status(), StatusCode::OK);
+    }
+
+    /// The page with the data of the last look.
+    async fn unmasked(&self) -> String {
+        let page = self.page("/_local/dead-letters").await;
+        let link = &page[page.find("/_local/dead-letters?unmask=").unwrap()..];
+        self.page(&link[..link.find('"').unwrap()]).await
+    }
+
     /// As if crm-service had claimed a call for the newest event 25 hours ago, and died.
     async fn claimed_long_ago(&self) {
+        let hours = |hours| (Timestamp::now() + SignedDuration::from_hours(hours)).to_string();
+        let claim = json!({ "token": "t", "key": "k", "call": "1", "phase": "performing" });
+        self.has_receipt(&json!({
+            "key": "k", "createdAt": hours(-25), "expireAt": hours(1), "state": "claimed", "claim": claim,
+        }))
+        .await;
+    }
+
+    /// Stores a receipt of crm-service for the newest event.
+    async fn has_receipt(&self, receipt: &Value) {
         let (attributes, _) = self.event().await;
         let attributes: BTreeMap<String, String> = serde_json::from_value(attributes).unwrap();
         let identity = identify(&attributes, &Bytes::new(), "1", "").unwrap();
-        let hours = |hours| (Timestamp::now() + SignedDuration::from_hours(hours)).to_string();
-        let claim = json!({ "token": "t", "key": "k", "call": "1", "phase": "performing" });
-        let receipt = json!({
-            "key": "k", "createdAt": hours(-25), "expireAt": hours(1), "state": "claimed", "claim": claim,
-        });
         let path = pushbox::Path::new("crm-service", RECEIPTS, &identity.receipt);
         let change = Change::Set(receipt.as_object().unwrap().clone());
         self.store.commit(&[Write { path, change, only_if: Precondition::None }]).await.unwrap();
@@ -216,7 +236,7 @@ impl World {
     /// One dead letter of crm-service, and the page after a look.
     async fn with_letter(&self) -> String {
         self.is_broken.store(true, Ordering::Relaxed);
-        self.sign_up("user-1").await;
+        self.sign_up("user-1", "Ada").await;
         until("the event is rejected", async || (self.event().await.1 == "reject").then_some(())).await;
         let (status, answer) = self.act("/_local/dead-letters/look", &[]).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
@@ -245,6 +265,14 @@ fn group_in(page: &str) -> &str {
     &page[page.find(field).unwrap() + field.len()..][..6]
 }
 
+/// The part of a page with this name, and what follows it up to the next part.
+fn part<'a>(page: &'a str, name: &str) -> &'a str {
+    let named = format!("data-part=\"{name}\"");
+    let begin = page.find(&named).unwrap_or_else(|| panic!("{named} is missing in {page}")) + named.len();
+    let end = page[begin..].find("data-part=").map_or(page.len(), |end| begin + end);
+    &page[begin..end]
+}
+
 /// The part of a page from `from` on, at most as long as a table row.
 fn after<'a>(page: &'a str, from: &str) -> &'a str {
     let begin = page.find(from).unwrap_or_else(|| panic!("{from} is missing in {page}"));
@@ -270,7 +298,7 @@ async fn the_backlogs_are_those_of_cloud_monitoring() {
 #[tokio::test]
 async fn the_key_of_a_log_line_or_the_id_of_a_story_finds_the_causal_tree() {
     let world = World::start(false, "acme").await;
-    world.sign_up("user-1").await;
+    world.sign_up("user-1", "Ada").await;
     let attributes = until("the event is handled", async || {
         let (attributes, outcome) = world.event().await;
         (outcome == "handled").then_some(attributes)
@@ -301,7 +329,7 @@ async fn letters_are_masked_until_a_person_asks_and_a_reader_cannot_replay_them(
         !page.contains("ada@private.example") && !page.contains("action=\"/_local/dead-letters/replay\""),
         "{page}"
     );
-    assert!(world.page("/_local/dead-letters?unmask=true").await.contains("ada@private.example"));
+    assert!(world.unmasked().await.contains("ada@private.example"));
     let replay = [("service", "crm-service"), ("letter", "1")];
     let (status, answer) = world.act("/_local/dead-letters/replay", &replay).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
@@ -346,12 +374,81 @@ async fn a_replayed_group_has_a_verdict() {
     world.is_broken.store(false, Ordering::Relaxed);
     let page = world.replay(group).await;
     assert!(page.contains("good\">1 handled"), "{page}");
-    for wrong in
-        [&[("group", group)][..], &[("service", "crm-service")], &[("service", "crm-service"), ("all", "on")]]
-    {
+    assert!(world.replay(group).await.contains("another process holds them"), "there is no letter any more");
+    for wrong in [
+        &[("group", group)][..],
+        &[("service", "crm-service")],
+        &[("service", "crm-service"), ("all", "on")],
+        &[("service", "nobody"), ("group", group)],
+    ] {
         let (status, answer) = world.act("/_local/dead-letters/replay", wrong).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
     }
+}
+
+#[tokio::test]
+async fn the_look_stays_after_a_replay_and_marks_what_was_replayed() {
+    let world = World::start(true, "acme").await;
+    let page = world.with_letter().await;
+    assert!(!part(&page, "letters").contains("replayed"), "{page}");
+    assert!(part(&page, "navigation").contains("bad\">1<"), "{page}");
+    world.is_broken.store(false, Ordering::Relaxed);
+    world.replay(group_in(&page)).await;
+    let page = world.page("/_local/dead-letters").await;
+    assert!(part(&page, "letters").contains("accent\">replayed"), "{page}");
+    assert!(!part(&page, "navigation").contains("count bad"), "{page}");
+}
+
+#[tokio::test]
+async fn a_service_has_one_replay_at_a_time() {
+    let world = World::start(true, "acme").await;
+    let page = world.with_letter().await;
+    world.switch("stop").await;
+    let fields = [("service", "crm-service"), ("group", group_in(&page))];
+    let (status, answer) = world.act("/_local/dead-letters/replay", &fields).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let (status, answer) = world.act("/_local/dead-letters/replay", &fields).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{answer}");
+    assert!(answer.contains("still runs"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_letter_whose_receipt_cannot_be_read_is_not_replayed() {
+    let world = World::start(true, "acme").await;
+    let page = world.with_letter().await;
+    world.has_receipt(&json!({ "state": "unknown" })).await;
+    let page = world.replay(group_in(&page)).await;
+    assert!(
+        page.contains("bad\">1 with an unreadable receipt") && page.contains("1 letter is left out"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn a_page_of_many_and_large_letters_has_a_bound() {
+    let world = World::start(false, "acme").await;
+    world.is_broken.store(true, Ordering::Relaxed);
+    let names = ('a'..='z').flat_map(|first| ['x', 'y'].map(|second| format!("{first}{second}")));
+    for name in names {
+        world.sign_up(&name, &name).await;
+    }
+    for _ in 0..2 {
+        let data = json!({ "event": "user.created", "note": "A".repeat(100_000) }).to_string();
+        let messages = json!({ "messages": [{ "data": STANDARD.encode(data) }] });
+        let topic = format!("{}/v1/projects/local/topics/user-events:publish", world.stack);
+        let published = world.client.post(topic).json(&messages).send().await.unwrap();
+        assert_eq!(published.status(), StatusCode::OK);
+    }
+    until("all letters are there", async || {
+        let (_, answer) = world.act("/_local/dead-letters/look", &[]).await;
+        answer.contains("There are 54 dead letters").then_some(())
+    })
+    .await;
+    let page = world.unmasked().await;
+    assert_eq!(page.matches("<article").count(), 50);
+    assert!(page.contains("And 3 smaller groups"), "{}", &page[page.len() - 3_000..]);
+    assert!(page.contains("82 KiB more") && page.contains(" --unmask --project local"));
+    assert!(page.len() < 500_000, "{}", page.len());
 }
 
 #[tokio::test]
