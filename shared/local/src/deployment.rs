@@ -5,6 +5,7 @@ mod letters;
 mod look;
 mod pages;
 mod replays;
+mod sought;
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -26,17 +26,29 @@ use events::UserCreated;
 use jiff::{SignedDuration, Timestamp};
 use local::{Broker, DeliveryPolicy, Deployment, Stack};
 use pushbox::{
-    Command, Context, Failure, Message, Ports, Problem, PushAuth, Reply, Service, System,
+    Command, Context, Event, Failure, Message, Ports, Problem, PushAuth, Reply, Service, System,
     letters::identify,
     publisher::{PublishError, Publisher},
     store::{Change, Memory, Precondition, RECEIPTS, Store, Write},
 };
 use redrive::{CallError, Monitoring, Names, Pulled, Rest, Subscriber};
 use reqwest::{Client, header::ORIGIN};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-/// Signs users up, and keeps contacts unless it is broken.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+struct UserWelcomed {
+    user_id: String,
+}
+
+impl Event for UserWelcomed {
+    const TYPE: &'static str = "user.welcomed";
+    const TOPIC: &'static str = "user-events";
+}
+
+/// Signs users up, keeps contacts unless it is broken, and welcomes a user who is called Grace.
 fn services(is_broken: &Arc<AtomicBool>) -> Vec<Service> {
     async fn sign_up(command: Command<Value>) -> Result<Reply, Problem> {
         let user: UserCreated = serde_json::from_value(command.body.clone()).map_err(Failure::from)?;
@@ -52,8 +64,15 @@ fn services(is_broken: &Arc<AtomicBool>) -> Vec<Service> {
         let reason = format!("the mapping has no field for {}", user.name.as_str());
         async move { if is_broken { Err(Failure::Reject(reason)) } else { Ok(()) } }
     };
+    let welcome = |user: UserCreated, cx: Context| async move {
+        if user.name.as_str() == "Grace" {
+            cx.publish(&UserWelcomed { user_id: user.user_id.to_string() });
+        }
+        Ok(())
+    };
     let users = Service::new("user-service", "signs users up").public().publishes::<UserCreated>();
-    vec![users.post("/users", sign_up), Service::new("crm-service", "keeps contacts").on(keep)]
+    let welcomes = Service::new("welcome-service", "welcomes users").publishes::<UserWelcomed>().on(welcome);
+    vec![users.post("/users", sign_up), Service::new("crm-service", "keeps contacts").on(keep), welcomes]
 }
 
 /// Pub/Sub, with the number of letters that were pulled.
@@ -182,6 +201,12 @@ impl World {
         response.text().await.unwrap()
     }
 
+    /// The page of events after a search.
+    async fn found(&self, pasted: &str) -> String {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("key", pasted).finish();
+        self.page(&format!("/_local/events?{query}")).await
+    }
+
     async fn act(&self, path: &str, fields: &[(&str, &str)]) -> (StatusCode, String) {
         let request = self.client.post(format!("{}{path}", self.console)).form(fields);
         let response = request.send().await.unwrap();
@@ -305,19 +330,58 @@ async fn the_key_of_a_log_line_or_the_id_of_a_story_finds_the_causal_tree() {
     })
     .await;
     let text = |name: &str| attributes[name].as_str().unwrap().to_owned();
-    let find = async |key: &str| {
-        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("key", key).finish();
-        world.page(&format!("/_local/events?{query}")).await
-    };
-    let page = find(&format!("{} {}", text("ce-source"), text("ce-id"))).await;
-    let tree = &page[page.find("class=\"tree\"").unwrap()..];
-    assert!(tree.contains("good\">handled</span> crm-service"), "{tree}");
+    let find = async |key: &str| world.found(key).await;
+    let key = format!("{} {}", text("ce-source"), text("ce-id"));
+    for pasted in [&key, &format!("key=\"{key}\""), &text("ce-id")] {
+        let page = find(pasted).await;
+        let tree = part(&page, "story");
+        assert!(tree.contains("good\">handled</span> crm-service"), "{pasted}: {tree}");
+        assert!(tree.contains("Its type is not known"), "{pasted}: {tree}");
+    }
     let page = find(&text("ce-correlationid")).await;
-    let tree = &page[page.find("class=\"tree\"").unwrap()..];
+    let tree = part(&page, "story");
     assert!(tree.contains("POST /users") && tree.contains("good\">handled</span> crm-service"), "{tree}");
     assert!(!page.contains("ada@private.example"));
-    assert!(find("//pushbox/user-service unknown").await.contains("No receipt"));
+    assert!(find("//pushbox/user-service unknown").await.contains("each service rejected it"));
     assert!(find("x").await.contains("No receipt"));
+}
+
+#[tokio::test]
+async fn a_log_line_finds_the_services_that_did_not_handle_the_event() {
+    let world = World::start(false, "acme").await;
+    let page = world.with_letter().await;
+    let (attributes, _) = world.event().await;
+    let key =
+        format!("{} {}", attributes["ce-source"].as_str().unwrap(), attributes["ce-id"].as_str().unwrap());
+    let line = format!("delivery: handled eventType=user.created key={key} messageId=7 attempt=1");
+    until("the other service has handled it", async || {
+        let page = world.found(&line).await;
+        let tree = part(&page, "story");
+        (tree.contains("user.created")
+            && tree.contains("good\">handled</span> welcome-service")
+            && tree.contains("not handled</span> crm-service")
+            && !tree.contains("type is not known"))
+        .then_some(())
+    })
+    .await;
+    let link = &page[page.find("/_local/events?key=").unwrap()..];
+    let page = world.page(&link[..link.find('"').unwrap()]).await;
+    let tree = part(&page, "story");
+    assert!(tree.contains("POST /users") && tree.contains("not handled</span> crm-service"), "{tree}");
+}
+
+#[tokio::test]
+async fn the_events_that_an_event_caused_lead_to_the_beginning_of_its_story() {
+    let world = World::start(false, "acme").await;
+    world.sign_up("user-1", "Grace").await;
+    let cause = until("the second event is there", async || {
+        let (attributes, _) = world.event().await;
+        (attributes["ce-type"] == "user.welcomed")
+            .then(|| attributes["ce-causationid"].as_str().unwrap().to_owned())
+    })
+    .await;
+    let page = world.found(&cause).await;
+    assert!(part(&page, "story").contains("POST /users"), "{page}");
 }
 
 #[tokio::test]
@@ -441,12 +505,12 @@ async fn a_page_of_many_and_large_letters_has_a_bound() {
     }
     until("all letters are there", async || {
         let (_, answer) = world.act("/_local/dead-letters/look", &[]).await;
-        answer.contains("There are 54 dead letters").then_some(())
+        answer.contains("There are 56 dead letters").then_some(())
     })
     .await;
     let page = world.unmasked().await;
     assert_eq!(page.matches("<article").count(), 50);
-    assert!(page.contains("And 3 smaller groups"), "{}", &page[page.len() - 3_000..]);
+    assert!(page.contains("And 4 smaller groups"), "{}", &page[page.len() - 3_000..]);
     assert!(page.contains("82 KiB more") && page.contains(" --unmask --project local"));
     assert!(page.len() < 500_000, "{}", page.len());
 }

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use pushbox::wire::attribute;
 use redrive::{Group, Letter, groups};
 
+use super::sought::Sought;
 use crate::console::shared::pretty;
 
 /// How many groups are kept, the largest first.
@@ -85,7 +85,7 @@ impl Shown {
             id: id.clone(),
             parked_at: *parked_at,
             reason: reason.clone(),
-            story: story(letter),
+            story: Sought::of_letter(letter),
             attributes: attributes.clone(),
             masked: Excerpt::of(letter.payload(false)),
             unmasked: Excerpt::of(letter.payload(true)),
@@ -104,11 +104,4 @@ impl Excerpt {
         let end = text.floor_char_boundary(MOST_DATA);
         Self { text: text[..end].to_owned(), more: text.len() - end }
     }
-}
-
-/// What finds the story of a letter: the request that began it, or else the event.
-fn story(letter: &Letter) -> Option<String> {
-    let value = |name: &str| letter.attributes.get(name).filter(|value| !value.is_empty());
-    let event = || Some(format!("{} {}", value(attribute::SOURCE)?, value(attribute::ID)?));
-    value(attribute::CORRELATION_ID).cloned().or_else(event)
 }

@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use redrive::Backlog;
 use serde::Deserialize;
 
-use super::Console;
+use super::{Console, sought::Sought};
 use crate::console::shared::{
     Look, View, Waiting, empty, figure, heading, of_key, shown, span, systems, tabs,
 };
@@ -152,34 +152,38 @@ fn count(messages: u64) -> usize {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Sought {
+pub(super) struct Pasted {
     #[serde(default)]
     key: String,
 }
 
-pub(super) async fn events(State(console): State<Console>, Query(Sought { key }): Query<Sought>) -> Response {
-    let key = key.trim();
-    let found = match key {
+pub(super) async fn events(State(console): State<Console>, Query(Pasted { key }): Query<Pasted>) -> Response {
+    let Sought { key: sought, event_type, root } = Sought::of(&key);
+    let found = match &*sought {
         "" => None,
-        key => Some(of_key(&console.sources(), key).await),
+        sought => Some(of_key(&console.sources(), sought, event_type.as_deref(), root.as_deref()).await),
     };
     let content = html! {
         (heading("Events", html! { "What an event has caused, read from the receipts of the services. No tracing is needed." }))
         form.filters method="get" action="/_local/events" role="search" {
-            label { "Key"
-                input type="search" name="key" value=(key) placeholder="//pushbox/user-service 5f0c…" aria-describedby="about-key";
+            label { "Log line, key or id"
+                input type="search" name="key" value=(key.trim()) placeholder="eventType=user.created key=//pushbox/user-service 5f0c…" aria-describedby="about-key";
             }
             button.primary { "Find" }
         }
         p.hint id="about-key" {
-            "The log line of a delivery has its " code { "key" } ". With the " code { "ce-correlationid" } " of an event, "
+            "Paste the log line of a delivery, or its " code { "key" } ". With the line, or with " code { "eventType=…" } " before the key, "
+            "the tree also lists the services that did not handle the event. With the " code { "ce-correlationid" } " of an event, "
             "the tree begins with the request. Receipts are kept for 45 days."
         }
         section data-part="story" aria-label="Causal tree" {
             @match &found {
-                None => (empty("Which event?", html! { "Copy the key from a log line, or open a dead letter and follow its story." })),
+                None => (empty("Which event?", html! { "Copy a log line, or open a dead letter and follow its story." })),
                 Some(Ok(Some(root))) => { h2 { "Causal tree" } (shown(root, "", false)) },
-                Some(Ok(None)) => (empty("No receipt", html! { "No service has a receipt with this key. The event may be new, on its way, or older than its receipts." })),
+                Some(Ok(None)) => (empty("No receipt", html! {
+                    "No service has a receipt with this key. The event may be new, on its way, or older than its receipts, or each service rejected it: see "
+                    a href="/_local/dead-letters" { "Dead letters" } "."
+                })),
                 Some(Err(error)) => p.problem { "The receipts cannot be read: " (error) },
             }
         }
