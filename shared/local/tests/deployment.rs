@@ -231,11 +231,11 @@ impl World {
         assert_eq!(self.client.post(path).send().await.unwrap().status(), StatusCode::OK);
     }
 
-    /// The page with the data of the last look.
-    async fn unmasked(&self) -> String {
+    /// The link to the data of the last look.
+    async fn unmask_link(&self) -> String {
         let page = self.page("/_local/dead-letters").await;
         let link = &page[page.find("/_local/dead-letters?unmask=").unwrap()..];
-        self.page(&link[..link.find('"').unwrap()]).await
+        link[..link.find('"').unwrap()].to_owned()
     }
 
     /// As if crm-service had claimed a call for the newest event 25 hours ago, and died.
@@ -301,15 +301,23 @@ fn part<'a>(page: &'a str, name: &str) -> &'a str {
 /// The part of a page from `from` on, at most as long as a table row.
 fn after<'a>(page: &'a str, from: &str) -> &'a str {
     let begin = page.find(from).unwrap_or_else(|| panic!("{from} is missing in {page}"));
-    &page[begin..(begin + 200).min(page.len())]
+    &page[begin..(begin + 300).min(page.len())]
 }
 
 #[tokio::test]
 async fn the_backlogs_are_those_of_cloud_monitoring() {
     let world = World::start(false, "acme").await;
     let page = world.page("/_local/services").await;
-    assert!(after(&page, "crm-service-user-events").contains("<td>41</td><td>1 min 30 s</td>"), "{page}");
-    assert!(after(&page, "crm-service-dead-letter").contains("<td>3</td><td>2 h 0 min</td>"), "{page}");
+    assert!(
+        after(&page, "crm-service-user-events")
+            .contains("Waiting\">41</td><td data-label=\"Oldest\">1 min 30 s</td>"),
+        "{page}"
+    );
+    assert!(
+        after(&page, "crm-service-dead-letter")
+            .contains("Waiting\">3</td><td data-label=\"Oldest\">2 h 0 min</td>"),
+        "{page}"
+    );
     let map = world.page("/?service=crm-service").await;
     assert!(map.contains("crm-service: 41 waiting, 3 dead letters") && map.contains("read-only"), "{map}");
     assert!(!map.contains("data-sequence"), "it has no stream");
@@ -317,7 +325,7 @@ async fn the_backlogs_are_those_of_cloud_monitoring() {
     let world = World::start(false, "forbidden").await;
     let page = world.page("/_local/services").await;
     assert!(page.contains("What waits is unknown") && page.contains("timeSeries.list denied"), "{page}");
-    assert!(after(&page, "crm-service-user-events").contains("<td>–</td>"), "{page}");
+    assert!(after(&page, "crm-service-user-events").contains("Waiting\">–</td>"), "{page}");
 }
 
 #[tokio::test]
@@ -393,7 +401,14 @@ async fn letters_are_masked_until_a_person_asks_and_a_reader_cannot_replay_them(
         !page.contains("ada@private.example") && !page.contains("action=\"/_local/dead-letters/replay\""),
         "{page}"
     );
-    assert!(world.unmasked().await.contains("ada@private.example"));
+    assert!(page.contains("replay --group") && !page.contains("drop --group"), "{page}");
+    let link = world.unmask_link().await;
+    assert!(world.page(&link).await.contains("ada@private.example"));
+    let (status, answer) = world.act("/_local/dead-letters/look", &[("x", "1")]).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+    assert!(answer.contains("This action takes no fields."), "{answer}");
+    world.act("/_local/dead-letters/look", &[]).await;
+    assert!(!world.page(&link).await.contains("ada@private.example"), "the next look is masked again");
     let replay = [("service", "crm-service"), ("letter", "1")];
     let (status, answer) = world.act("/_local/dead-letters/replay", &replay).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
@@ -432,6 +447,7 @@ async fn an_empty_look_says_what_it_cannot_see() {
 async fn a_replayed_group_has_a_verdict() {
     let world = World::start(true, "acme").await;
     let page = world.with_letter().await;
+    assert!(page.contains("drop --group"), "{page}");
     let group = group_in(&page);
     let page = world.replay(group).await;
     assert!(page.contains("1 came back") && page.contains("the mapping has no field"), "{page}");
@@ -483,9 +499,11 @@ async fn a_letter_whose_receipt_cannot_be_read_is_not_replayed() {
     world.has_receipt(&json!({ "state": "unknown" })).await;
     let page = world.replay(group_in(&page)).await;
     assert!(
-        page.contains("bad\">1 with an unreadable receipt") && page.contains("1 letter is left out"),
+        page.contains("bad\">1 with an unreadable receipt")
+            && page.contains("1 letter is left out: its receipt in Firestore"),
         "{page}"
     );
+    assert!(!part(&world.page("/_local/dead-letters").await, "letters").contains("replayed"));
 }
 
 #[tokio::test]
@@ -508,7 +526,7 @@ async fn a_page_of_many_and_large_letters_has_a_bound() {
         answer.contains("There are 56 dead letters").then_some(())
     })
     .await;
-    let page = world.unmasked().await;
+    let page = world.page(&world.unmask_link().await).await;
     assert_eq!(page.matches("<article").count(), 50);
     assert!(page.contains("And 4 smaller groups"), "{}", &page[page.len() - 3_000..]);
     assert!(page.contains("82 KiB more") && page.contains(" --unmask --project local"));

@@ -154,19 +154,19 @@ fn replays(stack: &Stack) -> Markup {
         section data-part="replays" aria-label="Replays" {
             @if !found.is_empty() {
                 h2 { "Replays" }
-                div.scroll tabindex="0" role="region" aria-label="Replays" { table {
+                div.scroll tabindex="0" role="region" aria-label="Replays" { table.stacks {
                     thead { tr { th { "Replayed" } th { "Service" } th { "Result" } th { "Message" } } }
                     tbody {
                         @for event in found {
                             @for (subscription, fate) in &event.deliveries {
                                 tr {
-                                    td { (time(event.message.publish_time)) }
-                                    td { (stack.owner(subscription).unwrap_or(subscription)) }
-                                    td {
+                                    td data-label="Replayed" { (time(event.message.publish_time)) }
+                                    td.id data-label="Service" { (stack.owner(subscription).unwrap_or(subscription)) }
+                                    td data-label="Result" {
                                         (badge(fate.result())) @if let Some(failure) = &fate.failure { " " small { (failure) } }
                                         @if fate.result() == "reject" { " " small { "It is a dead letter again: the cause is still there." } }
                                     }
-                                    td { a href=(format!("/_local/events/{}", event.message.id())) { (event.message.id()) } }
+                                    td data-label="Message" { a href=(format!("/_local/events/{}", event.message.id())) { (event.message.id()) } }
                                 }
                             }
                         }

@@ -61,7 +61,7 @@ pub(super) async fn map(State(console): State<Console>, Query(chosen): Query<Cho
         @if systems.len() > 1 { (tabs(catalog, &systems, system, &waiting)) }
         (source(&backlogs))
         @if let Some(entry) = only { section.card.system { (service(&console, entry, &backlogs)) } }
-        (figure(catalog, system, &look, &[("waiting", "waiting"), ("reject", "dead letter")]))
+        (figure(catalog, system, &look, if backlogs.is_some() { &[("waiting", "waiting"), ("reject", "dead letter")] } else { &[] }))
     };
     console.page(View::Map, "Map", &content)
 }
@@ -105,7 +105,7 @@ fn service(console: &Console, entry: &ServiceEntry, backlogs: &Backlogs) -> Mark
             }
             @if subscriptions.is_empty() { p.hint { "It has no subscription." } }
             @else {
-                div.scroll tabindex="0" role="region" aria-label=(format!("Subscriptions of {name}")) { table {
+                div.scroll tabindex="0" role="region" aria-label=(format!("Subscriptions of {name}")) { table.stacks {
                     thead { tr { th { "Subscription" } th { "Handles" } th { "Waiting" } th { "Oldest" } } }
                     tbody {
                         @for subscription in subscriptions { (row(&format!("{prefix}{}", subscription.name), &subscription.handles.join(", "), backlog(backlogs, &subscription.name))) }
@@ -120,10 +120,10 @@ fn service(console: &Console, entry: &ServiceEntry, backlogs: &Backlogs) -> Mark
 fn row(name: &str, handles: &str, backlog: Option<Backlog>) -> Markup {
     html! {
         tr {
-            td { code { (name) } }
-            td { (handles) }
-            td { @if let Some(backlog) = backlog { (backlog.messages) } @else { "–" } }
-            td { @if let Some(Backlog { oldest: Duration::ZERO, .. }) | None = backlog { "–" } @else if let Some(backlog) = backlog { (age(backlog.oldest)) } }
+            td data-label="Subscription" { code { (name) } }
+            td data-label="Handles" { (handles) }
+            td data-label="Waiting" { @if let Some(backlog) = backlog { (backlog.messages) } @else { "–" } }
+            td data-label="Oldest" { @if let Some(Backlog { oldest: Duration::ZERO, .. }) | None = backlog { "–" } @else if let Some(backlog) = backlog { (age(backlog.oldest)) } }
         }
     }
 }
@@ -184,7 +184,7 @@ pub(super) async fn events(State(console): State<Console>, Query(Pasted { key })
                     "No service has a receipt with this key. The event may be new, on its way, or older than its receipts, or each service rejected it: see "
                     a href="/_local/dead-letters" { "Dead letters" } "."
                 })),
-                Some(Err(error)) => p.problem { "The receipts cannot be read: " (error) },
+                Some(Err(error)) => { p.problem { "The receipts cannot be read, because Firestore does not answer as it should." } p.hint { (error) } },
             }
         }
     };

@@ -83,16 +83,16 @@ impl Runs {
         }
     }
 
-    /// Whether the group was replayed since `at`.
+    /// Whether a replay of the group has published letters since `at`, or may still do so.
     pub(super) fn has_group(&self, service: &str, group: &str, at: Timestamp) -> bool {
-        let is_it = |run: &Run| run.group.as_deref() == Some(group);
-        self.0.iter().any(|run| run.began >= at && run.service == service && is_it(run))
+        let is_it = |run: &&Run| run.service == service && run.group.as_deref() == Some(group);
+        self.0.iter().filter(is_it).any(|run| run.began >= at && run.has_published())
     }
 
-    /// Whether the letter was replayed on its own since `at`.
+    /// The same for a letter that was chosen alone.
     pub(super) fn has_letter(&self, service: &str, letter: &str, at: Timestamp) -> bool {
-        let is_it = |run: &Run| run.letter.as_deref() == Some(letter);
-        self.0.iter().any(|run| run.began >= at && run.service == service && is_it(run))
+        let is_it = |run: &&Run| run.service == service && run.letter.as_deref() == Some(letter);
+        self.0.iter().filter(is_it).any(|run| run.began >= at && run.has_published())
     }
 
     /// How many letters are gone since `at`, because a replay has handled them.
@@ -119,12 +119,24 @@ impl Runs {
     }
 }
 
+impl Run {
+    fn has_published(&self) -> bool {
+        match &self.end {
+            None => true,
+            Some(End::Replayed {
+                report: Report { handled, republished, came_back, pending, .. }, ..
+            }) => handled + republished + came_back.len() + pending.len() > 0,
+            Some(End::NothingThere | End::Failed(_)) => false,
+        }
+    }
+}
+
 fn row(run: &Run) -> Markup {
     let Run { id, began, service, left_out, told, end, .. } = run;
     html! {
         tr data-busy[end.is_none()] {
-            td { (time(*began)) } td { code.id { (id) } } td { (service) }
-            td {
+            td data-label="Began" { (time(*began)) } td data-label="Replay" { code.id { (id) } } td.id data-label="Service" { (service) }
+            td data-label="Result" {
                 @match end {
                     None => span.badge.warn { @if let Some(told) = told { (told.handled) " of " (told.size) " handled" } @else { "begins" } },
                     Some(End::NothingThere) => {
@@ -250,10 +262,12 @@ fn sure(letters: Vec<Letter>, plan: &Plan) -> Vec<Letter> {
 fn reasons(plan: &Plan) -> BTreeMap<String, usize> {
     let old_call = "its call may have been made more than 24 hours ago. Look whether it was, for example in Stripe, and then \
                     use the command line.";
+    let unknown = |why: &str| format!("its receipt in Firestore cannot be read: {why}");
+    let others = plan.left_out.iter().map(|left| left.why.clone());
+    let others = others.chain(plan.unknown.iter().map(|left| unknown(&left.why)));
     let mut reasons = BTreeMap::new();
-    let others = plan.left_out.iter().chain(&plan.unknown).map(|left| left.why.as_str());
-    for why in others.chain(plan.may_call_twice.iter().map(|_| old_call)) {
-        *reasons.entry(why.to_owned()).or_default() += 1;
+    for why in others.chain(plan.may_call_twice.iter().map(|_| old_call.to_owned())) {
+        *reasons.entry(why).or_default() += 1;
     }
     reasons
 }
