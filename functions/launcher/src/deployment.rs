@@ -19,15 +19,18 @@ pub(crate) struct Options {
     /// The project. Default: GOOGLE_CLOUD_PROJECT
     #[arg(long, value_name = "PROJECT")]
     project: Option<String>,
-    /// Lets the page replay dead letters. Without it, the page changes nothing
+    /// Lets the page replay dead letters. Without it, the page publishes and deletes nothing
     #[arg(long)]
     allow_replay: bool,
 }
 
+/// The default port. The local stack has 8080, so both can run.
+const PORT: u16 = 8081;
+
 pub(crate) async fn run(options: &Options) -> Result<(), String> {
     start_logging()?;
     let cloud = Cloud::of(options.project.as_deref())?;
-    let port = environment::port()?;
+    let port = environment::port(PORT)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| {
         format!("cannot listen on port {port}: {error}. To use another port: PORT=8090 functions console")
     })?;

@@ -39,14 +39,12 @@ const TASKS_EMULATOR: Variable = Variable(
     "localhost:8087",
 );
 
+const PROJECT: Variable =
+    Variable("GOOGLE_CLOUD_PROJECT", "the id of the project that holds topics and documents", "my-project");
+
 impl Cloud {
     /// Without a `default_project`, GOOGLE_CLOUD_PROJECT must be set.
     pub(crate) fn from_env(default_project: Option<&str>) -> Result<Self, String> {
-        const PROJECT: Variable = Variable(
-            "GOOGLE_CLOUD_PROJECT",
-            "the id of the project that holds topics and documents",
-            "my-project",
-        );
         const NAMES_PREFIX: Variable = Variable(
             "NAMES_PREFIX",
             "the prefix of each topic's name: at most 10 lower-case letters, digits and hyphens",
@@ -74,6 +72,9 @@ impl Cloud {
 
     /// The deployment of `project`, or of GOOGLE_CLOUD_PROJECT: a project in the cloud, or both emulators.
     pub(crate) fn of(project: Option<&str>) -> Result<Self, String> {
+        if let Some(malformed) = project.filter(|project| !is_project(project)) {
+            return Err(Variable("--project", PROJECT.1, PROJECT.2).malformed(malformed));
+        }
         let mut cloud = Self::from_env(project)?;
         cloud.is_whole()?;
         cloud.project = project.map_or(cloud.project, str::to_owned);
@@ -147,7 +148,7 @@ impl Serving {
     /// `is_public`: whether anyone may call the service.
     pub(crate) fn from_env(is_public: bool, cloud: &Cloud) -> Result<Self, String> {
         Ok(Self {
-            port: port()?,
+            port: port(8080)?,
             auth: push_auth(is_public, cloud)?,
             cors_allowed_origins: cors_allowed_origins()?,
         })
@@ -166,9 +167,10 @@ pub(crate) fn http_url(text: &str) -> Result<String, String> {
     url.ok_or_else(|| "not a URL such as http://localhost:8080".to_owned())
 }
 
-pub(crate) fn port() -> Result<u16, String> {
+/// The value of PORT.
+pub(crate) fn port(default: u16) -> Result<u16, String> {
     let port = Variable("PORT", "the port to listen on", "8080");
-    Ok(port.parsed(|text| text.parse().ok())?.unwrap_or(8080))
+    Ok(port.parsed(|text| text.parse().ok())?.unwrap_or(default))
 }
 
 /// Starts the log with the filter of LOG. On Cloud Run, where K_SERVICE is set, it is JSON for Cloud Logging.

@@ -40,7 +40,7 @@ const MOST_RECEIPTS: usize = 128 << 20;
 pub(crate) async fn run() -> Result<(), String> {
     start_logging()?;
     let cloud = Cloud::from_env(Some("local"))?;
-    let port = environment::port()?;
+    let port = environment::port(8080)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| {
         format!("cannot listen on port {port}: {error}. To use another port: PORT=8090 cargo run")
     })?;

@@ -299,6 +299,19 @@ fn prints_the_catalog_as_json_in_every_environment() {
 }
 
 #[test]
+fn a_malformed_project_stops_a_command_before_it_calls_anything() {
+    let emulators = [("PUBSUB_EMULATOR_HOST", "localhost:1"), ("FIRESTORE_EMULATOR_HOST", "localhost:1")];
+    for command in [&["console"][..], &["dead-letters", "groups"]] {
+        for project in ["", "a/b <x>", "My-Project"] {
+            let output = functions(&[command, &["--project", project]].concat(), &emulators);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{command:?} {project}: {errors}");
+            assert!(errors.contains(&format!("--project='{project}' is malformed")), "{errors}");
+        }
+    }
+}
+
+#[test]
 fn generated_files_match_the_catalog() {
     let output = functions(&["catalog", "--check"], &[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -2,7 +2,10 @@
 //! reads; only if it may replay, it also publishes dead letters again.
 
 mod letters;
+mod look;
 mod pages;
+mod replays;
+mod sought;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -64,7 +67,7 @@ impl Deployment {
             .route("/_local/services", get(pages::services))
             .route("/_local/dead-letters", get(letters::show))
             .route("/_local/dead-letters/look", post(letters::look))
-            .route("/_local/dead-letters/replay", post(letters::replay))
+            .route("/_local/dead-letters/replay", post(replays::replay))
             .fallback(|| async { Problem::no_such_path() })
             .method_not_allowed_fallback(|| async { Problem::wrong_method() })
             .with_state(console.clone())
@@ -92,8 +95,10 @@ impl Console {
             },
             bars: html! {},
             footer: html! {
-                "The console keeps the last look at the dead letters, and the last " (letters::MOST_RUNS) " replays. "
-                @if !may_replay { "It changes nothing. To replay dead letters from here, start it with --allow-replay." }
+                "The console keeps the last look at the dead letters: the " (look::MOST_GROUPS) " largest groups, the newest "
+                (look::MOST_LISTED) " letters of each, up to " (look::MOST_DATA >> 10) " KiB of a letter's data, and "
+                (look::MOST_BYTES >> 20) " MiB in all. It keeps the last " (replays::MOST_RUNS) " replays. "
+                @if !may_replay { "It publishes and deletes nothing. To replay dead letters from here, start it with --allow-replay." }
             },
         };
         framed(&frame, title, content)
@@ -120,11 +125,7 @@ impl Console {
 
     /// The command line for dead letters.
     fn command(&self, arguments: &str) -> String {
-        // On the emulators, the command finds them by the same variables as this process.
-        let project = match self.deployment.monitoring {
-            Some(_) => format!(" --project {}", self.deployment.names.project),
-            None => String::new(),
-        };
-        format!("target/debug/functions dead-letters {arguments}{project}")
+        let Names { project, .. } = &self.deployment.names;
+        format!("target/debug/functions dead-letters {arguments} --project {project}")
     }
 }

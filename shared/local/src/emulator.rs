@@ -72,6 +72,10 @@ impl Emulator {
         Ok(Self { host: host.to_owned(), project: project.to_owned(), client, turn: Arc::default() })
     }
 
+    pub(crate) fn project(&self) -> &str {
+        &self.project
+    }
+
     /// Creates the catalog's topics and subscriptions. A subscription pushes to the URL that
     /// `push_endpoint` returns for its service. A subscription that exists stays, and gets the new
     /// URL.

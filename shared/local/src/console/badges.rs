@@ -106,6 +106,11 @@ pub(super) fn folded_command(text: &str) -> Markup {
     html! { details.shell { summary { "Command line" } (command(text)) } }
 }
 
+/// The same, if its values are not those of the form beside it.
+pub(super) fn folded_example(text: &str) -> Markup {
+    html! { details.shell { summary { "Command line, for example" } (command(text)) } }
+}
+
 /// Text within the single quotes of a shell.
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))

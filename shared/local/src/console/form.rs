@@ -45,6 +45,7 @@ impl Form {
     pub(crate) fn only(&self, known: &[&str]) -> Result<(), Problem> {
         match self.0.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(()),
+            Some(_) if known.is_empty() => Err(invalid("This action takes no fields.")),
             Some(name) => {
                 Err(invalid(format_args!("There is no field {name}. The fields are: {}.", known.join(", "))))
             }

@@ -70,12 +70,12 @@ pub(super) async fn show(State(stack): State<Stack>) -> Response {
         section aria-label="Dead letters" data-part=[stack.broker().map(|_| "letters")] {
             @match count {
                 Some(0) => (empty("No dead letters", html! { "That is how it should be. To see one, " a href="/" { "publish poison" } "." })),
-                Some(count) => p.numbers { span { b { (count) } " dead letters" } @if letters.len() < count { span { "The page shows the newest " (letters.len()) "." } } },
+                Some(count) => p.numbers { span { b { (count) } @if count == 1 { " dead letter" } @else { " dead letters" } } @if letters.len() < count { span { "The page shows the newest " (letters.len()) "." } } },
                 None => p.problem { "The total is unknown." },
             }
-            @if stack.broker().is_none() && !letters.is_empty() {
+            @if let (Transport::Emulator(emulator, _), false) = (&stack.transport, letters.is_empty()) {
                 p.hint { "On the emulators, another console can replay them: " }
-                (command("PORT=8090 target/debug/functions console --allow-replay"))
+                (command(&format!("target/debug/functions console --project {} --allow-replay", emulator.project())))
             }
             @for letters in groups.values() { (group_of(&stack, letters)) }
         }
@@ -106,10 +106,12 @@ fn group_of(stack: &Stack, letters: &[&DeadLetter]) -> Markup {
     }
 }
 
-/// On the emulators, the command finds them by the same variables as this process.
 fn replay_command(stack: &Stack, group: &str) -> String {
-    let local = stack.broker().map(|_| format!(" --local {}", stack.base())).unwrap_or_default();
-    format!("target/debug/functions dead-letters replay --group {group}{local}")
+    let place = match &stack.transport {
+        Transport::Broker(_) => format!("--local {}", stack.base()),
+        Transport::Emulator(emulator, _) => format!("--project {}", emulator.project()),
+    };
+    format!("target/debug/functions dead-letters replay --group {group} {place}")
 }
 
 fn buttons(service: &str, ids: &str, are_many: bool) -> Markup {
@@ -152,19 +154,19 @@ fn replays(stack: &Stack) -> Markup {
         section data-part="replays" aria-label="Replays" {
             @if !found.is_empty() {
                 h2 { "Replays" }
-                div.scroll tabindex="0" role="region" aria-label="Replays" { table {
+                div.scroll tabindex="0" role="region" aria-label="Replays" { table.stacks {
                     thead { tr { th { "Replayed" } th { "Service" } th { "Result" } th { "Message" } } }
                     tbody {
                         @for event in found {
                             @for (subscription, fate) in &event.deliveries {
                                 tr {
-                                    td { (time(event.message.publish_time)) }
-                                    td { (stack.owner(subscription).unwrap_or(subscription)) }
-                                    td {
+                                    td data-label="Replayed" { (time(event.message.publish_time)) }
+                                    td.id data-label="Service" { (stack.owner(subscription).unwrap_or(subscription)) }
+                                    td data-label="Result" {
                                         (badge(fate.result())) @if let Some(failure) = &fate.failure { " " small { (failure) } }
                                         @if fate.result() == "reject" { " " small { "It is a dead letter again: the cause is still there." } }
                                     }
-                                    td { a href=(format!("/_local/events/{}", event.message.id())) { (event.message.id()) } }
+                                    td data-label="Message" { a href=(format!("/_local/events/{}", event.message.id())) { (event.message.id()) } }
                                 }
                             }
                         }

@@ -37,7 +37,7 @@ pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen
                 (empty("No charges yet", html! { a href="/" { "Sign somebody up or order a teapot" } ", and a charge follows." }))
             } @else {
                 p.numbers { span { b { (payments.len()) } " charges" } }
-                div.scroll tabindex="0" role="region" aria-label="Payments" { table {
+                div.scroll tabindex="0" role="region" aria-label="Payments" { table.stacks {
                     thead { tr { th { "Time" } th { "Amount" } th { "For" } th { "Method" } th { "Outcome" } th { "Asked" } th { "Key" } } }
                     tbody { @for payment in rows.of(&payments) { (row(payment)) } }
                 } }
@@ -51,18 +51,18 @@ pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen
 fn row(payment: &Payment) -> Markup {
     html! {
         tr {
-            td { (time(payment.at)) }
-            td.amount { (payment.amount) }
-            td { code { (payment.reference) } }
-            td { (payment.method) }
-            td {
+            td data-label="Time" { (time(payment.at)) }
+            td.amount data-label="Amount" { (payment.amount) }
+            td data-label="For" { code { (payment.reference) } }
+            td data-label="Method" { (payment.method) }
+            td data-label="Outcome" {
                 @match &payment.declined {
                     None => span.badge.good { "paid" },
                     Some(code) => span.badge.bad { (code) },
                 }
             }
-            td.amount { (payment.asked) "×" }
-            td { code { (payment.key) } }
+            td.amount data-label="Asked" { (payment.asked) "×" }
+            td data-label="Key" { code { (payment.key) } }
         }
     }
 }

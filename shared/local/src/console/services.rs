@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use pushbox::Crash;
 
 use super::{
-    badges::{action, folded_command},
+    badges::{action, folded_example},
     layout::{View, heading, page},
     overview::systems,
 };
@@ -114,7 +114,7 @@ fn faults(stack: &Stack, name: &str, process: &Process) -> Markup {
                     label.tick { input type="checkbox" name="refuseCommits" checked[on.refuse_commits]; "Its store refuses every commit, so its events become dead letters" }
                 }
                 button { "Set these faults" }
-                (folded_command(&stack.curl(&path, &fields.each_ref().map(String::as_str))))
+                (folded_example(&stack.curl(&path, &fields.each_ref().map(String::as_str))))
             }
         }
     }
@@ -132,7 +132,7 @@ fn outside(stack: &Stack) -> Markup {
                     label.tick { input type="checkbox" name="reorder" checked[on.reorder]; "Lets messages overtake each other" }
                     label.tick { input type="checkbox" name="dropAcks" checked[on.drop_acks]; "Loses the first ack of each message" }
                     button { "Set" }
-                    (folded_command(&stack.curl("/_local/broker/faults", &["duplicate=on"])))
+                    (folded_example(&stack.curl("/_local/broker/faults", &["duplicate=on"])))
                 }
             }
             @for switch in &*stack.extras.switches {
@@ -141,7 +141,7 @@ fn outside(stack: &Stack) -> Markup {
                     h2 { (switch.of) }
                     label.tick { input type="checkbox" name="on" checked[switch.is_on()]; (switch.label) }
                     button { "Set" }
-                    (folded_command(&stack.curl(&path, &["on=on"])))
+                    (folded_example(&stack.curl(&path, &["on=on"])))
                 }
             }
         }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{
     badges::{badge, time},
-    tree::{Branch, MOST_NODES, Node, Root},
+    tree::{Beginning, Branch, MOST_NODES, Node, Root},
 };
 
 /// The story of an event. `current` is the message that the page shows. With a clock, a person can wait for the end of a
@@ -17,8 +17,15 @@ pub(crate) fn shown(root: &Root, current: &str, has_clock: bool) -> Markup {
                     div.node.request { span.badge.accent { "request" } strong { (route) } " to " (service) " " (time(*at)) }
                     (nodes(events, current, has_clock))
                 },
-                Root::Event { node, is_known } => {
-                    @if !is_known { li.hint { "The beginning of this story is no longer known." } }
+                Root::Event { node, beginning } => {
+                    @match beginning {
+                        Beginning::Outside => {},
+                        Beginning::Forgotten => li.hint { "The beginning of this story is no longer known." },
+                        Beginning::Sought { is_type_known } => li.hint {
+                            "This tree begins with the event that you searched for."
+                            @if !is_type_known { " Its type is not known, so services that did not handle it are not listed." }
+                        },
+                    }
                     (node_of(node, current, has_clock))
                 },
             }
@@ -34,7 +41,7 @@ fn node_of(node: &Node, current: &str, has_clock: bool) -> Markup {
     let Node { id, event, message_ids, published_at, due, branches } = node;
     let is_current = message_ids.iter().any(|id| id == current);
     let replays = message_ids.len().saturating_sub(1);
-    let text = html! { span.kind {} strong { @if event.is_empty() { "an event" } @else { (event) } } };
+    let text = html! { span.kind {} strong { @if event.is_empty() { "event " (id) } @else { (event) } } };
     html! {
         li {
             div.node.published.current[is_current] title=(id) {

@@ -22,12 +22,25 @@ use crate::broker::{Fate, RecentEvent};
 /// The most events of a tree, so that a story without end has a page.
 pub(crate) const MOST_NODES: usize = 200;
 
+/// The source of an event of ours is this, and the name of the service.
+const OUR_SOURCE: &str = "//pushbox/";
+
 /// The beginning of a story.
 pub(crate) enum Root {
     /// A request to a service.
     Command { service: String, route: String, at: Timestamp, events: Vec<Node> },
-    /// An event that no service of ours has published, or whose beginning is not known.
-    Event { node: Node, is_known: bool },
+    /// An event.
+    Event { node: Node, beginning: Beginning },
+}
+
+/// How a tree begins that does not begin with a request.
+pub(crate) enum Beginning {
+    /// With an event that no service of ours has published.
+    Outside,
+    /// With the event of the page, because nothing older is left.
+    Forgotten,
+    /// With the event that a person searched for.
+    Sought { is_type_known: bool },
 }
 
 /// An event.
@@ -77,6 +90,8 @@ struct Teller<'a> {
     /// By the event's identity, the newest first: a replay has the identity of its event.
     recent: BTreeMap<String, Vec<RecentEvent>>,
     seen: BTreeSet<String>,
+    /// The [`attribute::CORRELATION_ID`] of the events that were caused.
+    root: Option<String>,
 }
 
 /// The tree that this event belongs to.
@@ -93,7 +108,7 @@ pub(super) async fn of_event(
         let identity = identity(&event.message.attributes, &event.message.id());
         known.entry(identity).or_default().push(event.clone());
     }
-    let mut teller = Teller { sources, recent: known, seen: BTreeSet::new() };
+    let mut teller = Teller::new(sources, known);
     let attributes = &event.message.attributes;
     let root = attributes.get(attribute::CORRELATION_ID).cloned().unwrap_or_else(|| own_id(event));
     let source = attributes.get(attribute::SOURCE).and_then(|source| source.rsplit('/').next());
@@ -101,7 +116,7 @@ pub(super) async fn of_event(
         return Ok(request);
     }
     let begins = teller.recent.values().flatten().find(|event| own_id(event) == root).cloned();
-    let is_known = begins.is_some();
+    let beginning = if begins.is_some() { Beginning::Outside } else { Beginning::Forgotten };
     let first = begins.as_ref().unwrap_or(event);
     let message_id = first.message.id();
     let told = Told {
@@ -110,31 +125,60 @@ pub(super) async fn of_event(
         event: crate::broker::event_type(&first.message).unwrap_or_default(),
         due: None,
     };
-    Ok(Root::Event { node: teller.tell(told).await?, is_known })
+    Ok(Root::Event { node: teller.tell(told).await?, beginning })
 }
 
 /// The tree of an event of which only receipts are known. `key` is the `key` in the log line of a delivery: the source and
-/// the id of an event, or a subscription and a message id. It can also be the [`attribute::CORRELATION_ID`] of a story that
-/// a request began. None if there is no receipt.
+/// the id of an event, or a subscription and a message id. It can also be one of these ids alone, or the
+/// [`attribute::CORRELATION_ID`] of a story that a request began, which is `root` if it is known besides the key. None if
+/// there is no receipt.
 ///
 /// # Errors
 /// The store fails.
-pub(crate) async fn of_key(sources: &Sources<'_>, key: &str) -> Result<Option<Root>, StoreError> {
-    let mut teller = Teller { sources, recent: BTreeMap::new(), seen: BTreeSet::new() };
-    if let Some(request) = teller.request(key, None).await? {
+pub(crate) async fn of_key(
+    sources: &Sources<'_>,
+    key: &str,
+    event_type: Option<&str>,
+    root: Option<&str>,
+) -> Result<Option<Root>, StoreError> {
+    let mut teller = Teller::new(sources, BTreeMap::new());
+    if let Some(request) = teller.request(root.unwrap_or(key), None).await? {
         return Ok(Some(request));
     }
-    let Some((first, id)) = key.trim().rsplit_once(' ') else { return Ok(None) };
-    let named = [(attribute::SOURCE, first), (attribute::ID, id)];
-    let event = named.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    for (attributes, message_id) in [(event, None), (BTreeMap::new(), Some(id))] {
-        let told = Told { message_id, attributes: &attributes, event: String::new(), due: None };
+    let event = event_type.unwrap_or_default();
+    for (attributes, message_id) in meant_by(sources.catalog, key) {
+        let told = Told { message_id, attributes: &attributes, event: event.to_owned(), due: None };
         let node = teller.tell(told).await?;
-        if !node.branches.is_empty() {
-            return Ok(Some(Root::Event { node, is_known: false }));
+        if node.branches.iter().all(|branch| branch.handled_at.is_none()) {
+            continue;
         }
+        // The events that this one caused name the beginning of the story.
+        if let Some(root) = teller.root.take()
+            && let Some(request) = Teller::new(sources, BTreeMap::new()).request(&root, None).await?
+        {
+            return Ok(Some(request));
+        }
+        let beginning = Beginning::Sought { is_type_known: event_type.is_some() };
+        return Ok(Some(Root::Event { node, beginning }));
     }
     Ok(None)
+}
+
+/// The attributes and the message ids that a key can mean.
+fn meant_by<'a>(catalog: &Catalog, key: &'a str) -> Vec<(BTreeMap<String, String>, Option<&'a str>)> {
+    let event = |source: String, id: &str| {
+        let named = [(attribute::SOURCE, source), (attribute::ID, id.to_owned())];
+        (named.map(|(name, value)| (name.to_owned(), value)).into(), None)
+    };
+    let message = |id: &'a str| (BTreeMap::new(), Some(id));
+    match key.rsplit_once(' ') {
+        Some((first, id)) => vec![event(first.to_owned(), id), message(id)],
+        None => {
+            let publishers = catalog.services.iter().filter(|service| !service.publishes.is_empty());
+            let events = publishers.map(|service| event(format!("{OUR_SOURCE}{}", service.name), key));
+            events.chain([message(key)]).collect()
+        }
+    }
 }
 
 /// The id that other events of the story have as their cause.
@@ -151,7 +195,11 @@ fn identity(attributes: &BTreeMap<String, String>, message_id: &str) -> String {
     }
 }
 
-impl Teller<'_> {
+impl<'s> Teller<'s> {
+    fn new(sources: &'s Sources<'s>, recent: BTreeMap<String, Vec<RecentEvent>>) -> Self {
+        Self { sources, recent, seen: BTreeSet::new(), root: None }
+    }
+
     /// The request that begins a story. `guess` is the service that probably answered it.
     async fn request(&mut self, root: &str, guess: Option<&str>) -> Result<Option<Root>, StoreError> {
         let takes_commands = self.sources.catalog.services.iter().filter(|service| service.relays);
@@ -170,6 +218,8 @@ impl Teller<'_> {
         let mut nodes = Vec::new();
         for story::Caused { message, due } in events {
             let event = message.attributes.get(attribute::TYPE).cloned().unwrap_or_default();
+            self.root =
+                self.root.take().or_else(|| message.attributes.get(attribute::CORRELATION_ID).cloned());
             let told = Told { message_id: None, attributes: &message.attributes, event, due: *due };
             nodes.push(self.tell(told).await?);
         }
@@ -210,11 +260,15 @@ impl Teller<'_> {
         known: &[RecentEvent],
     ) -> Result<Option<Branch>, StoreError> {
         let fate_at = |name: &str| known.iter().find_map(|known| known.deliveries.get(name)).cloned();
-        let Sources { names, store, now, .. } = *self.sources;
-        let handles = |types: &[String]| types.iter().any(|handled| handled == event);
-        let may_deliver = |owned: &&Subscription| {
-            event.is_empty() || handles(&owned.handles) || fate_at(&owned.name).is_some()
+        let Sources { catalog, names, store, now } = *self.sources;
+        let publisher = attributes.get(attribute::SOURCE).and_then(|source| source.strip_prefix(OUR_SOURCE));
+        let publisher = catalog.services.iter().find(|service| Some(&*service.name) == publisher);
+        let may_handle = |owned: &Subscription| match (event, publisher) {
+            ("", None) => true,
+            ("", Some(publisher)) => publisher.publishes.iter().any(|event| owned.handles.contains(event)),
+            (event, _) => owned.handles.iter().any(|handled| handled == event),
         };
+        let may_deliver = |owned: &&Subscription| may_handle(owned) || fate_at(&owned.name).is_some();
         let mut found = None;
         for subscription in service.subscriptions.iter().filter(may_deliver) {
             let fate = fate_at(&subscription.name);

@@ -1,101 +1,73 @@
 //! The dead letters. To look at them leases them for a moment, so a person must ask for it.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::{
     extract::{Query, State},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use jiff::Timestamp;
 use maud::{Markup, html};
-use pushbox::{Problem, wire::attribute};
-use redrive::{
-    Group, Letter, Options, Plan, Report, Selection, Stop, Told, groups, new_id, plan, replay as redrive,
-};
+use pushbox::Problem;
+use redrive::Group;
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::{Console, pages::dead};
-use crate::console::shared::{Form, View, command, done, empty, heading, invalid, pretty, time};
+use super::{
+    Console,
+    look::{Content, Looked, Shown},
+    pages::dead,
+    replays::Runs,
+};
+use crate::console::shared::{Form, View, command, done, empty, heading, time};
 
-/// How many replays are remembered.
-pub(super) const MOST_RUNS: usize = 20;
-
-/// How many letters of a group are shown.
-const MOST_LISTED: usize = 20;
-
-/// The pause after each publication.
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a batch may take until its verdict.
-const WAIT: Duration = Duration::from_secs(60);
+/// An empty look does not mean that there is no letter.
+const NOTHING_TO_SEE: &str =
+    "No letters to see. Letters that another process holds for up to a minute are not shown.";
 
 /// What the console knows of dead letters.
 #[derive(Clone, Default)]
 pub(super) struct Letters(Arc<Mutex<Known>>);
 
 #[derive(Default)]
-struct Known {
-    looked: Option<Looked>,
-    /// The newest first.
-    runs: VecDeque<Run>,
-}
-
-/// A look at the dead letters.
-#[derive(Clone)]
-struct Looked {
-    at: Timestamp,
-    count: usize,
-    is_all: bool,
-    /// With the newest letters of each.
-    groups: Vec<(Group, Vec<Letter>)>,
-}
-
-/// A replay from the page.
-#[derive(Clone)]
-struct Run {
-    id: String,
-    began: Timestamp,
-    service: String,
-    /// How many letters are left out, by the reason.
-    left_out: BTreeMap<String, usize>,
-    told: Option<Told>,
-    /// None while it runs.
-    end: Option<Result<Report, String>>,
+pub(super) struct Known {
+    looked: Option<Arc<Looked>>,
+    pub(super) runs: Runs,
 }
 
 impl Letters {
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
         // No code panics between two changes, so a poisoned value is still consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many there were at the last look.
+    /// How many there were at the last look, without those that a replay has handled since.
     pub(super) fn count(&self) -> Option<usize> {
-        self.lock().looked.as_ref().map(|looked| looked.count)
-    }
-
-    fn change(&self, id: &str, change: impl FnOnce(&mut Run)) {
-        let mut known = self.lock();
-        if let Some(run) = known.runs.iter_mut().find(|run| run.id == id) {
-            change(run);
-        }
+        let known = self.lock();
+        let looked = known.looked.as_ref()?;
+        Some(looked.count.saturating_sub(known.runs.gone(looked.at)))
     }
 }
 
 #[derive(Deserialize)]
-pub(super) struct Shown {
-    /// Whether personal data is shown.
+pub(super) struct Chosen {
+    /// The time of the look whose data is shown, which may be personal. The data of the next look is masked again.
     #[serde(default)]
+    unmask: String,
+}
+
+/// What the page shows.
+struct Page<'a> {
+    console: &'a Console,
+    looked: &'a Looked,
+    runs: &'a Runs,
     unmask: bool,
 }
 
-pub(super) async fn show(State(console): State<Console>, Query(Shown { unmask }): Query<Shown>) -> Response {
+pub(super) async fn show(
+    State(console): State<Console>,
+    Query(Chosen { unmask }): Query<Chosen>,
+) -> Response {
     let backlogs = console.backlogs().await;
     let counts: Vec<(&str, u64)> = console
         .deployment
@@ -120,51 +92,105 @@ pub(super) async fn show(State(console): State<Console>, Query(Shown { unmask })
             }
             p.hint { "To look, the console leases all letters, and gives them back at once. Another person who looks at the same moment sees fewer." }
         }
+        (runs.shown())
         section data-part="letters" aria-label="Dead letters" {
-            @if let Some(looked) = &looked { (letters(&console, looked, unmask)) }
+            @if let Some(looked) = &looked {
+                @let unmask = unmask == looked.at.to_string();
+                (Page { console: &console, looked, runs: &runs, unmask }.letters())
+            }
         }
-        (replays(&runs))
     };
     console.page(View::Letters, "Dead letters", &content)
 }
 
-fn letters(console: &Console, looked: &Looked, unmask: bool) -> Markup {
-    let Looked { at, count, is_all, groups } = looked;
-    html! {
-        p.numbers {
-            span { b { (count) } @if *count == 1 { " letter" } @else { " letters" } " at " (time(*at)) }
-            @if !is_all { span { "There may be more." } }
-            @if *count > 0 {
-                @if unmask { a href="/_local/dead-letters" { "Mask the data" } }
-                @else { a href="/_local/dead-letters?unmask=true" { "Show the data, which may be personal" } }
+impl Page<'_> {
+    fn letters(&self) -> Markup {
+        let Looked { at, count, is_all, group_count, groups } = self.looked;
+        html! {
+            p.numbers {
+                span { b { (count) } @if *count == 1 { " letter" } @else { " letters" } " that nobody else held at " (time(*at)) }
+                @if !is_all { span { "There may be more." } }
+                @if *count > 0 {
+                    @if self.unmask { a href="/_local/dead-letters" { "Mask the data" } }
+                    @else { a href=(format!("/_local/dead-letters?unmask={at}")) { "Show the data, which may be personal" } }
+                }
+            }
+            @if groups.is_empty() { (empty("No letters to see", html! { "Letters that another process holds for up to a minute are not shown." })) }
+            @for (group, letters) in groups { (self.group(group, letters)) }
+            @if *group_count > groups.len() {
+                p { "And " (group_count - groups.len()) " smaller groups:" }
+                (command(&self.console.command("groups")))
             }
         }
-        @if groups.is_empty() { (empty("No dead letters", html! { "Each message was handled, or waits for its next delivery." })) }
-        @for (group, letters) in groups { (group_of(console, group, letters, unmask)) }
+    }
+
+    fn group(&self, group: &Group, letters: &[Shown]) -> Markup {
+        let Group { group: id, service, r#type, code, count, reason, came_back, oldest, .. } = group;
+        let may_replay = self.console.deployment.may_replay;
+        let was_replayed = self.runs.has_group(service, id, self.looked.at);
+        html! {
+            article.card.group {
+                header {
+                    div {
+                        h2 { (service) @if was_replayed { " " span.badge.accent { "replayed" } } }
+                        p {
+                            strong { (r#type.as_deref().unwrap_or("no type")) } " · " (code) " · " (count) @if *count == 1 { " letter" } @else { " letters" }
+                            " since " (time(*oldest)) @if *came_back > 0 { " · came back " (came_back) "×" }
+                        }
+                    }
+                    @if may_replay { div.controls { (button(service, "group", id, if *count == 1 { "Replay" } else { "Replay all" })) } }
+                }
+                // A reason can quote the data.
+                p.reason { (letters.first().map_or(reason, |newest| &newest.content(self.unmask).reason)) }
+                @if let ([letter], 1) = (letters, *count) { (self.letter(service, letter, false)) }
+                @else if !letters.is_empty() {
+                    details.fold data-keep=(format!("group {id}")) {
+                        summary { "The newest " @if letters.len() == 1 { "letter" } @else { (letters.len()) " letters" } }
+                        @for letter in letters { (self.letter(service, letter, true)) }
+                    }
+                }
+                @if *count > letters.len() {
+                    p.hint { (count - letters.len()) @if !letters.is_empty() { " more" } @if count - letters.len() == 1 { " letter" } @else { " letters" } ":" }
+                    (command(&self.console.command(&format!("list --group {id}"))))
+                }
+                p.hint { "To replay " @if *count == 1 { "it" } @else { "them" } " from a terminal:" }
+                (command(&self.console.command(&format!("replay --group {id}"))))
+                @if may_replay {
+                    p.hint { "To drop " @if *count == 1 { "it" } @else { "them" } ":" }
+                    (command(&self.console.command(&format!("drop --group {id}"))))
+                }
+            }
+        }
+    }
+
+    fn letter(&self, service: &str, letter: &Shown, is_one_of_many: bool) -> Markup {
+        let Shown { id, parked_at, story, .. } = letter;
+        let Content { attributes, data, more, .. } = letter.content(self.unmask);
+        html! {
+            details.fold data-keep=(format!("letter {service} {id}")) {
+                summary {
+                    (time(*parked_at)) " message " code { (id) }
+                    @if self.runs.has_letter(service, id, self.looked.at) { " " span.badge.accent { "replayed" } }
+                }
+                @if is_one_of_many && self.console.deployment.may_replay { (button(service, "letter", id, "Replay")) }
+                @if let Some(story) = story { p { a href=(found_by(story)) { "Its story" } } }
+                pre { (data) }
+                @if *more > 0 {
+                    p.hint { "… " (more.div_ceil(1 << 10)) " KiB more:" }
+                    @let unmask = if self.unmask { " --unmask" } else { "" };
+                    (command(&self.console.command(&format!("show {id} --service {service}{unmask}"))))
+                }
+                dl.attributes { @for (name, value) in attributes { dt { (name) } dd { (value) } } }
+            }
+        }
     }
 }
 
-fn group_of(console: &Console, group: &Group, letters: &[Letter], unmask: bool) -> Markup {
-    let Group { group: id, service, r#type, code, count, reason, came_back, oldest, .. } = group;
-    html! {
-        article.card.group {
-            header {
-                div {
-                    h2 { (service) }
-                    p {
-                        strong { (r#type.as_deref().unwrap_or("no type")) } " · " (code) " · " (count) @if *count == 1 { " letter" } @else { " letters" }
-                        " since " (time(*oldest)) @if *came_back > 0 { " · came back " (came_back) "×" }
-                    }
-                }
-                @if console.deployment.may_replay { div.controls { (button(service, "group", id, if *count == 1 { "Replay" } else { "Replay all" })) } }
-            }
-            p.reason { (letters.first().map_or(reason, |letter| &letter.reason)) }
-            @for letter in letters { (letter_of(console, letter, *count > 1, unmask)) }
-            @if *count > letters.len() { p.hint { "And " (count - letters.len()) " more." } }
-            (command(&console.command(&format!("replay --group {id}"))))
-            (command(&console.command(&format!("drop --group {id}"))))
-        }
-    }
+fn found_by(key: &str) -> String {
+    format!(
+        "/_local/events?{}",
+        form_urlencoded::Serializer::new(String::new()).append_pair("key", key).finish()
+    )
 }
 
 fn button(service: &str, field: &str, value: &str, label: &str) -> Markup {
@@ -178,82 +204,6 @@ fn button(service: &str, field: &str, value: &str, label: &str) -> Markup {
     }
 }
 
-fn letter_of(console: &Console, letter: &Letter, is_one_of_many: bool, unmask: bool) -> Markup {
-    let Letter { id, service, parked_at, attributes, .. } = letter;
-    html! {
-        details.fold data-keep=(format!("letter {id}")) {
-            summary { (time(*parked_at)) " message " code { (id) } }
-            @if is_one_of_many && console.deployment.may_replay { (button(service, "letter", id, "Replay")) }
-            @if let Some(key) = story(letter) { p { a href=(format!("/_local/events?{}", form_urlencoded::Serializer::new(String::new()).append_pair("key", &key).finish())) { "Its story" } } }
-            pre { (pretty(&letter.payload(unmask))) }
-            dl.attributes { @for (name, value) in attributes { dt { (name) } dd { (value) } } }
-        }
-    }
-}
-
-/// What finds the story of a letter: the request that began it, or else the event.
-fn story(letter: &Letter) -> Option<String> {
-    let value = |name: &str| letter.attributes.get(name).filter(|value| !value.is_empty());
-    let event = || Some(format!("{} {}", value(attribute::SOURCE)?, value(attribute::ID)?));
-    value(attribute::CORRELATION_ID).cloned().or_else(event)
-}
-
-fn replays(runs: &VecDeque<Run>) -> Markup {
-    html! {
-        section data-part="replays" aria-label="Replays" {
-            @if !runs.is_empty() {
-                h2 { "Replays" }
-                div.scroll tabindex="0" role="region" aria-label="Replays" { table {
-                    thead { tr { th { "Began" } th { "Replay" } th { "Service" } th { "Result" } } }
-                    tbody {
-                        @for Run { id, began, service, left_out, told, end } in runs {
-                            tr data-busy[end.is_none()] {
-                                td { (time(*began)) } td { code { (id) } } td { (service) }
-                                td {
-                                    @match end {
-                                        None => span.badge.warn { @if let Some(told) = told { (told.handled) " of " (told.size) " handled" } @else { "begins" } },
-                                        Some(Ok(report)) => (verdict(report)),
-                                        Some(Err(error)) => { span.badge.bad { "failed" } " " small { (error) } },
-                                    }
-                                    @for (why, count) in left_out { p { (count) @if *count == 1 { " letter is" } @else { " letters are" } " left out: " (why) } }
-                                }
-                            }
-                        }
-                    }
-                } }
-            }
-        }
-    }
-}
-
-fn verdict(report: &Report) -> Markup {
-    let Report { handled, republished, came_back, pending, unsent, stop, trouble, .. } = report;
-    let tone = match (report.exit_code(), handled) {
-        (0, 0) => "plain",
-        (0, _) => "good",
-        _ => "bad",
-    };
-    html! {
-        span.badge.(tone) { (handled) " handled" }
-        @if *republished > 0 {
-            " " span.badge.warn { (republished) " republished" }
-            " " small { "The service had handled these events before. The replay only publishes their events again." }
-        }
-        @if !came_back.is_empty() { " " span.badge.bad { (came_back.len()) " came back" } }
-        @for back in came_back.iter().take(3) { " " small { (back.reason) } }
-        @if !pending.is_empty() { " " span.badge.warn { (pending.len()) " without a verdict" } }
-        @if *unsent > 0 { " " span.badge.plain { (unsent) " not sent" } }
-        @match stop {
-            Some(Stop::Canary) => { " " small { "The first letter came back, so no other was sent." } },
-            Some(Stop::Failures) => { " " small { "Too many came back." } },
-            Some(Stop::NotPublished(error)) => { " " small { (error) } },
-            Some(Stop::Interrupted) => { " " small { "It was told to stop." } },
-            None => {},
-        }
-        @if let Some(trouble) = trouble { " " small { (trouble) } }
-    }
-}
-
 /// Looks at the letters of all services.
 pub(super) async fn look(
     State(console): State<Console>,
@@ -261,132 +211,22 @@ pub(super) async fn look(
     form: Form,
 ) -> Result<Response, Problem> {
     form.only(&[])?;
-    let mut desk = console.desk(None);
-    let gathered = desk.gather().await;
-    let is_all = !desk.is_full();
-    desk.close().await;
-    let all = gathered.map_err(|error| Problem::new(StatusCode::BAD_GATEWAY, error))?;
-    let mut newest = BTreeMap::<String, Vec<Letter>>::new();
-    for letter in all.iter().rev() {
-        let letters = newest.entry(letter.group()).or_default();
-        if letters.len() < MOST_LISTED {
-            letters.push(letter.clone());
-        }
-    }
-    let with_letters = |group: Group| (newest.remove(&group.group).unwrap_or_default(), group);
-    let groups =
-        groups(&all).into_iter().map(with_letters).map(|(letters, group)| (group, letters)).collect();
-    let count = all.len();
-    console.letters.lock().looked = Some(Looked { at: Timestamp::now(), count, is_all, groups });
-    let message = match count {
-        1 => "There is one dead letter.".to_owned(),
-        count => format!("There are {count} dead letters."),
-    };
-    Ok(done(&headers, &message))
-}
-
-/// Replays a group or a letter. The request ends when the replay has begun.
-pub(super) async fn replay(
-    State(console): State<Console>,
-    headers: HeaderMap,
-    form: Form,
-) -> Result<Response, Problem> {
-    if !console.deployment.may_replay {
-        let detail =
-            "This console is read-only. To replay dead letters from it, start it with --allow-replay.";
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
-    }
-    form.only(&["service", "group", "letter"])?;
-    let service = form.text("service").ok_or_else(|| invalid("The field service is missing."))?.to_owned();
-    let (group, letter) = (form.text("group").map(str::to_owned), form.text("letter").map(str::to_owned));
-    if group.is_some() == letter.is_some() {
-        return Err(invalid("Either group or letter chooses what to replay."));
-    }
-    let began = Timestamp::now();
-    let selection = Selection {
-        ids: letter.into_iter().collect(),
-        group,
-        service: Some(service.clone()),
-        before: Some(began),
-        ..Selection::default()
-    };
-    let id = new_id();
-    let run = Run {
-        id: id.clone(),
-        began,
-        service: service.clone(),
-        left_out: BTreeMap::new(),
-        told: None,
-        end: None,
-    };
-    {
-        let mut known = console.letters.lock();
-        known.runs.push_front(run);
-        known.runs.truncate(MOST_RUNS);
-    }
-    let message = format!("The replay {id} to {service} has begun.");
-    tokio::spawn(async move {
-        let end = carry_out(&console, &id, &selection).await;
-        // What the page has shown before is no longer so.
-        console.letters.lock().looked = None;
-        console.letters.change(&id, |run| run.end = Some(end));
+    // The task goes on if the browser closes the connection. Otherwise nobody would see the letters for a minute.
+    let looked = tokio::spawn(async move {
+        let mut desk = console.desk(None);
+        let gathered = desk.gather().await;
+        let is_all = !desk.is_full();
+        desk.close().await;
+        let looked = Looked::of(&gathered.map_err(|error| error.to_string())?, is_all);
+        let count = looked.count;
+        console.letters.lock().looked = Some(looked);
+        Ok::<_, String>(count)
     });
-    Ok(done(&headers, &message))
-}
-
-async fn carry_out(console: &Console, id: &str, selection: &Selection) -> Result<Report, String> {
-    let mut desk = console.desk(selection.service.as_deref());
-    let gathered = desk.gather().await;
-    let letters = match gathered {
-        Ok(gathered) => gathered.into_iter().filter(|letter| selection.picks(letter)).collect(),
-        Err(error) => {
-            desk.close().await;
-            return Err(error.to_string());
-        }
+    let failed = |error: String| Problem::new(StatusCode::BAD_GATEWAY, error);
+    let message = match looked.await.map_err(|error| failed(error.to_string()))?.map_err(failed)? {
+        0 => NOTHING_TO_SEE.to_owned(),
+        1 => "There is one dead letter that nobody else holds.".to_owned(),
+        count => format!("There are {count} dead letters that nobody else holds."),
     };
-    let (letters, plan) = plan(&mut desk, letters).await;
-    let letters = sure(letters, &plan);
-    console.letters.change(id, |run| run.left_out = reasons(&plan));
-    let options = Options { canary: 1, pause: PAUSE, max_failures: 1, wait: WAIT };
-    let told = |told: &Told| console.letters.change(id, |run| run.told = Some(told.clone()));
-    let report = redrive(&mut desk, letters, id, options, told).await;
-    desk.close().await;
-    Ok(report)
-}
-
-/// The letters whose replay cannot repeat a call whose idempotency key is forgotten. The others need a person who has
-/// looked, and the command line.
-fn sure(letters: Vec<Letter>, plan: &Plan) -> Vec<Letter> {
-    let is_unsure =
-        |id: &String| plan.may_call_twice.contains(id) || plan.unknown.iter().any(|left| left.letter == *id);
-    letters.into_iter().filter(|letter| !is_unsure(&letter.id)).collect()
-}
-
-fn reasons(plan: &Plan) -> BTreeMap<String, usize> {
-    let old_call = "its call may have been made more than 24 hours ago. Look whether it was, for example in Stripe, and then \
-                    use the command line.";
-    let mut reasons = BTreeMap::new();
-    let others = plan.left_out.iter().chain(&plan.unknown).map(|left| left.why.as_str());
-    for why in others.chain(plan.may_call_twice.iter().map(|_| old_call)) {
-        *reasons.entry(why.to_owned()).or_default() += 1;
-    }
-    reasons
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_verdict_tells_handled_letters_from_republished_ones() {
-        let only = |handled, republished| Report { handled, republished, ..Report::default() };
-        for (report, expected, is_explained) in [
-            (only(2, 0), &[r#"good">2 handled"#][..], false),
-            (only(1, 3), &[r#"good">1 handled"#, r#"warn">3 republished"#], true),
-        ] {
-            let page = verdict(&report).into_string();
-            assert!(expected.iter().all(|badge| page.contains(badge)), "{page}");
-            assert_eq!(page.contains("only publishes their events again"), is_explained, "{page}");
-        }
-    }
+    Ok(done(&headers, &message))
 }

@@ -12,7 +12,7 @@ use maud::{Markup, html};
 use redrive::Backlog;
 use serde::Deserialize;
 
-use super::Console;
+use super::{Console, sought::Sought};
 use crate::console::shared::{
     Look, View, Waiting, empty, figure, heading, of_key, shown, span, systems, tabs,
 };
@@ -61,7 +61,7 @@ pub(super) async fn map(State(console): State<Console>, Query(chosen): Query<Cho
         @if systems.len() > 1 { (tabs(catalog, &systems, system, &waiting)) }
         (source(&backlogs))
         @if let Some(entry) = only { section.card.system { (service(&console, entry, &backlogs)) } }
-        (figure(catalog, system, &look, &[("waiting", "waiting"), ("reject", "dead letter")]))
+        (figure(catalog, system, &look, if backlogs.is_some() { &[("waiting", "waiting"), ("reject", "dead letter")] } else { &[] }))
     };
     console.page(View::Map, "Map", &content)
 }
@@ -105,7 +105,7 @@ fn service(console: &Console, entry: &ServiceEntry, backlogs: &Backlogs) -> Mark
             }
             @if subscriptions.is_empty() { p.hint { "It has no subscription." } }
             @else {
-                div.scroll tabindex="0" role="region" aria-label=(format!("Subscriptions of {name}")) { table {
+                div.scroll tabindex="0" role="region" aria-label=(format!("Subscriptions of {name}")) { table.stacks {
                     thead { tr { th { "Subscription" } th { "Handles" } th { "Waiting" } th { "Oldest" } } }
                     tbody {
                         @for subscription in subscriptions { (row(&format!("{prefix}{}", subscription.name), &subscription.handles.join(", "), backlog(backlogs, &subscription.name))) }
@@ -120,10 +120,10 @@ fn service(console: &Console, entry: &ServiceEntry, backlogs: &Backlogs) -> Mark
 fn row(name: &str, handles: &str, backlog: Option<Backlog>) -> Markup {
     html! {
         tr {
-            td { code { (name) } }
-            td { (handles) }
-            td { @if let Some(backlog) = backlog { (backlog.messages) } @else { "–" } }
-            td { @if let Some(Backlog { oldest: Duration::ZERO, .. }) | None = backlog { "–" } @else if let Some(backlog) = backlog { (age(backlog.oldest)) } }
+            td data-label="Subscription" { code { (name) } }
+            td data-label="Handles" { (handles) }
+            td data-label="Waiting" { @if let Some(backlog) = backlog { (backlog.messages) } @else { "–" } }
+            td data-label="Oldest" { @if let Some(Backlog { oldest: Duration::ZERO, .. }) | None = backlog { "–" } @else if let Some(backlog) = backlog { (age(backlog.oldest)) } }
         }
     }
 }
@@ -152,35 +152,39 @@ fn count(messages: u64) -> usize {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Sought {
+pub(super) struct Pasted {
     #[serde(default)]
     key: String,
 }
 
-pub(super) async fn events(State(console): State<Console>, Query(Sought { key }): Query<Sought>) -> Response {
-    let key = key.trim();
-    let found = match key {
+pub(super) async fn events(State(console): State<Console>, Query(Pasted { key }): Query<Pasted>) -> Response {
+    let Sought { key: sought, event_type, root } = Sought::of(&key);
+    let found = match &*sought {
         "" => None,
-        key => Some(of_key(&console.sources(), key).await),
+        sought => Some(of_key(&console.sources(), sought, event_type.as_deref(), root.as_deref()).await),
     };
     let content = html! {
         (heading("Events", html! { "What an event has caused, read from the receipts of the services. No tracing is needed." }))
         form.filters method="get" action="/_local/events" role="search" {
-            label { "Key"
-                input type="search" name="key" value=(key) placeholder="//pushbox/user-service 5f0c…" aria-describedby="about-key";
+            label { "Log line, key or id"
+                input type="search" name="key" value=(key.trim()) placeholder="eventType=user.created key=//pushbox/user-service 5f0c…" aria-describedby="about-key";
             }
             button.primary { "Find" }
         }
         p.hint id="about-key" {
-            "The log line of a delivery has its " code { "key" } ". With the " code { "ce-correlationid" } " of an event, "
+            "Paste the log line of a delivery, or its " code { "key" } ". With the line, or with " code { "eventType=…" } " before the key, "
+            "the tree also lists the services that did not handle the event. With the " code { "ce-correlationid" } " of an event, "
             "the tree begins with the request. Receipts are kept for 45 days."
         }
         section data-part="story" aria-label="Causal tree" {
             @match &found {
-                None => (empty("Which event?", html! { "Copy the key from a log line, or open a dead letter and follow its story." })),
+                None => (empty("Which event?", html! { "Copy a log line, or open a dead letter and follow its story." })),
                 Some(Ok(Some(root))) => { h2 { "Causal tree" } (shown(root, "", false)) },
-                Some(Ok(None)) => (empty("No receipt", html! { "No service has a receipt with this key. The event may be new, on its way, or older than its receipts." })),
-                Some(Err(error)) => p.problem { "The receipts cannot be read: " (error) },
+                Some(Ok(None)) => (empty("No receipt", html! {
+                    "No service has a receipt with this key. The event may be new, on its way, or older than its receipts, or each service rejected it: see "
+                    a href="/_local/dead-letters" { "Dead letters" } "."
+                })),
+                Some(Err(error)) => { p.problem { "The receipts cannot be read, because Firestore does not answer as it should." } p.hint { (error) } },
             }
         }
     };

@@ -145,7 +145,8 @@ fn draw_service(node: &Node, at: Rect, is_public: bool, look: &Look<'_>, away: &
     };
     let Backlog { waiting, dead } = (look.backlog)(name);
     let only = if look.only == Some(name) { " only" } else { "" };
-    let label = format!("{name}: {state_words}{waiting} waiting, {dead} dead letters");
+    let letters = if dead == 1 { "dead letter" } else { "dead letters" };
+    let label = format!("{name}: {state_words}{waiting} waiting, {dead} {letters}");
     let middle = y + height / 2;
     html! {
         a class=(format!("node service {state}{only}{away}")) href=((look.link)(name)) aria-label=(label)
