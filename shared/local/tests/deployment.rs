@@ -514,8 +514,9 @@ async fn a_page_of_many_and_large_letters_has_a_bound() {
     for name in names {
         world.sign_up(&name, &name).await;
     }
-    for _ in 0..2 {
-        let data = json!({ "event": "user.created", "note": "A".repeat(100_000) }).to_string();
+    let fields: BTreeMap<String, u32> = (0..5000).map(|field| (format!("field_{field}"), field)).collect();
+    for note in [json!("A".repeat(100_000)), json!(fields)] {
+        let data = json!({ "event": "user.created", "note": note }).to_string();
         let messages = json!({ "messages": [{ "data": STANDARD.encode(data) }] });
         let topic = format!("{}/v1/projects/local/topics/user-events:publish", world.stack);
         let published = world.client.post(topic).json(&messages).send().await.unwrap();
@@ -530,6 +531,8 @@ async fn a_page_of_many_and_large_letters_has_a_bound() {
     assert_eq!(page.matches("<article").count(), 50);
     assert!(page.contains("And 4 smaller groups"), "{}", &page[page.len() - 3_000..]);
     assert!(page.contains("82 KiB more") && page.contains(" --unmask --project local"));
+    let masked = world.page("/_local/dead-letters").await;
+    assert!(masked.contains("76 KiB more"), "the masked data of a letter with 5,000 fields");
     assert!(page.len() < 500_000, "{}", page.len());
 }
 

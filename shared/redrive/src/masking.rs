@@ -24,10 +24,31 @@ impl Letter {
     #[must_use]
     pub fn payload(&self, unmasked: bool) -> String {
         if unmasked {
+            return self.text(true);
+        }
+        let (mut beginning, more) = self.excerpt(false, MOST_BYTES);
+        if more > 0 {
+            beginning.push_str(&format!("… {} KiB more", more.div_ceil(1024)));
+        }
+        beginning
+    }
+
+    /// The first `most` bytes of the same text, and the number of bytes that follow.
+    #[must_use]
+    pub fn excerpt(&self, unmasked: bool, most: usize) -> (String, usize) {
+        let mut text = self.text(unmasked);
+        let length = text.len();
+        text.truncate(text.floor_char_boundary(most));
+        let more = length - text.len();
+        (text, more)
+    }
+
+    fn text(&self, unmasked: bool) -> String {
+        if unmasked {
             return String::from_utf8_lossy(&self.data).into_owned();
         }
         match serde_json::from_slice(&self.data) {
-            Ok(json) => bounded(without_data(json).to_string()),
+            Ok(json) => without_data(json).to_string(),
             Err(_) => format!("{} bytes that are not JSON", self.data.len()),
         }
     }
@@ -96,16 +117,6 @@ fn masked(json: Value) -> Value {
         Value::String(_) | Value::Number(_) => MASK.into(),
         other @ (Value::Null | Value::Bool(_)) => other,
     }
-}
-
-/// The beginning of the text, and how much follows.
-fn bounded(mut text: String) -> String {
-    let more = text.len().saturating_sub(MOST_BYTES);
-    if more > 0 {
-        text.truncate(text.floor_char_boundary(MOST_BYTES));
-        text.push_str(&format!("… {} KiB more", more.div_ceil(1024)));
-    }
-    text
 }
 
 #[cfg(test)]

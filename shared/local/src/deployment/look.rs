@@ -101,14 +101,15 @@ impl Shown {
 
 impl Content {
     fn of(letter: &Letter, unmask: bool) -> Self {
-        let text = letter.payload(unmask);
-        let text = if text.len() <= MOST_DATA { pretty(&text) } else { text };
+        let (text, more) = letter.excerpt(unmask, MOST_DATA);
+        // Only a whole text is JSON. Its lines and indentation can be longer than the text was.
+        let text = if more == 0 { pretty(&text) } else { text };
         let end = text.floor_char_boundary(MOST_DATA);
         Self {
             reason: letter.shown_reason(unmask),
             attributes: letter.shown_attributes(unmask),
             data: text[..end].to_owned(),
-            more: text.len() - end,
+            more: more + text.len() - end,
         }
     }
 
