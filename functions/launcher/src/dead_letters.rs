@@ -18,8 +18,8 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use pushbox::{Clock, Offset, publisher::Publisher, told_to_stop};
 use redrive::{
-    Desk, Letter, LocalStack, Monitoring, Names, Receipts, Rest, Selection, Subscriber, drop_letters, groups,
-    new_id, plan, replay,
+    Desk, Letter, LocalStack, Names, Receipts, Rest, Selection, Subscriber, drop_letters, groups, new_id,
+    plan, replay,
 };
 use tokio::sync::oneshot;
 
@@ -231,15 +231,15 @@ fn catalog(service: Option<&str>) -> Result<Catalog, String> {
 
 /// Where the letters are.
 enum Place {
-    LocalStack(String),
+    /// With its URL.
+    LocalStack(LocalStack, String),
     Deployment(Cloud),
 }
 
 impl Place {
     /// The clock that the letters' times are from.
     async fn clock(&self) -> Result<Clock, String> {
-        let Self::LocalStack(url) = self else { return Ok(Clock::system()) };
-        let stack = LocalStack::at(url).map_err(|error| error.to_string())?;
+        let Self::LocalStack(stack, _) = self else { return Ok(Clock::system()) };
         let offset = Offset::default();
         offset.set(stack.now().await?.duration_since(Timestamp::now()));
         Ok(Clock::moved_by(offset))
@@ -248,21 +248,17 @@ impl Place {
 
 fn desk(place: &Place, catalog: &Catalog, service: Option<&str>, clock: Clock) -> Result<Desk, String> {
     let (names, rest, receipts) = match place {
-        Place::LocalStack(url) => {
+        Place::LocalStack(stack, url) => {
             let names = Names { project: "local".to_owned(), prefix: String::new() };
-            let stack = LocalStack::at(url).map_err(|error| error.to_string())?;
-            (names.clone(), Rest::local(url, &names), Receipts::LocalStack(stack))
+            let rest = Rest::local(url, &names).map_err(|error| error.to_string())?;
+            (names, rest, Receipts::LocalStack(stack.clone()))
         }
         Place::Deployment(cloud) => {
-            let names = cloud.names();
-            let rest = match &cloud.pubsub_emulator {
-                Some(host) => Rest::local(&format!("http://{host}"), &names),
-                None => Rest::cloud(&names),
-            };
-            (names, rest, Receipts::Store(Arc::new(cloud.firestore()), clock.clone()))
+            let receipts = Receipts::Store(Arc::new(cloud.firestore()), clock.clone());
+            (cloud.names(), cloud.pubsub_rest()?, receipts)
         }
     };
-    let rest = Arc::new(rest.map_err(|error| error.to_string())?);
+    let rest = Arc::new(rest);
     let (subscriber, publisher): (Arc<dyn Subscriber>, Arc<dyn Publisher>) = (rest.clone(), rest);
     Ok(Desk::new(catalog, service, names, subscriber, publisher, receipts, clock))
 }
@@ -310,21 +306,17 @@ impl Options {
             (None, None) => local_url()?,
         };
         Ok(match url {
-            Some(url) => Place::LocalStack(url),
+            Some(url) => Place::LocalStack(LocalStack::at(&url).map_err(|error| error.to_string())?, url),
             None => Place::Deployment(Cloud::of(self.project.as_deref())?),
         })
     }
 
-    /// How many letters there should be, if the command prints that and Cloud Monitoring knows it. The emulators have no
-    /// Cloud Monitoring.
+    /// How many letters there should be, if the command prints that and Cloud Monitoring knows it.
     async fn expected(&self, place: &Place, catalog: &Catalog, selection: &Selection) -> Option<u64> {
         let prints_it = matches!(self.command, Command::Groups { .. } | Command::List { .. }) && !self.json;
-        let Place::Deployment(cloud @ Cloud { pubsub_emulator: None, .. }) = place else { return None };
-        if !prints_it {
-            return None;
-        }
+        let (Place::Deployment(cloud), true) = (place, prints_it) else { return None };
         let expected = async {
-            let monitoring = Monitoring::cloud(&cloud.names()).map_err(|error| error.to_string())?;
+            let Some(monitoring) = cloud.monitoring()? else { return Ok(None) };
             expected::expected(&monitoring, catalog, selection.service.as_deref()).await
         };
         expected.await.unwrap_or_else(|error| {

@@ -3,7 +3,7 @@
 mod sign_in;
 mod variable;
 
-use std::sync::Arc;
+use std::{io, net::Ipv4Addr, sync::Arc};
 
 use catalog::Secret;
 use effects::{
@@ -11,7 +11,9 @@ use effects::{
     payments::{Gateway, LocalFaults, Money},
 };
 use pushbox::{Oidc, Origins, Ports, PushAuth, publisher::PubSub, store, timers::CloudTasks};
-use redrive::Names;
+use redrive::{Monitoring, Names, Rest};
+
+use tokio::net::TcpListener;
 
 pub(crate) use sign_in::SignIn;
 use variable::{Variable, is_address, is_database, is_http_url, is_names_prefix, is_one_word, is_project};
@@ -83,6 +85,21 @@ impl Cloud {
 
     pub(crate) fn names(&self) -> Names {
         Names { project: self.project.clone(), prefix: self.names_prefix.clone() }
+    }
+
+    /// Pub/Sub's REST API, for tools that repair dead letters.
+    pub(crate) fn pubsub_rest(&self) -> Result<Rest, String> {
+        let rest = match &self.pubsub_emulator {
+            Some(host) => Rest::local(&format!("http://{host}"), &self.names()),
+            None => Rest::cloud(&self.names()),
+        };
+        rest.map_err(|error| error.to_string())
+    }
+
+    /// Cloud Monitoring, which the emulators do not have.
+    pub(crate) fn monitoring(&self) -> Result<Option<Monitoring>, String> {
+        let monitoring = self.pubsub_emulator.is_none().then(|| Monitoring::cloud(&self.names()));
+        monitoring.transpose().map_err(|error| error.to_string())
     }
 
     /// Whether both are emulators, or neither.
@@ -167,8 +184,19 @@ pub(crate) fn http_url(text: &str) -> Result<String, String> {
     url.ok_or_else(|| "not a URL such as http://localhost:8080".to_owned())
 }
 
+/// Listens on PORT of this machine. `command` starts the program on another port.
+pub(crate) async fn listen_here(default: u16, command: &str) -> Result<(TcpListener, u16), String> {
+    let port = port(default)?;
+    let failed = |error: io::Error| {
+        format!("cannot listen on port {port}: {error}. To use another port: PORT=8090 {command}")
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(failed)?;
+    let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+    Ok((listener, port))
+}
+
 /// The value of PORT.
-pub(crate) fn port(default: u16) -> Result<u16, String> {
+fn port(default: u16) -> Result<u16, String> {
     let port = Variable("PORT", "the port to listen on", "8080");
     Ok(port.parsed(|text| text.parse().ok())?.unwrap_or(default))
 }

@@ -1,6 +1,6 @@
 //! `functions local`: all services in one process, on one local port.
 
-use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -17,16 +17,13 @@ use pushbox::{
     store::{Memory, Store},
     told_to_stop,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::{
     console,
-    environment::{self, Cloud, SignIn, start_logging},
+    environment::{Cloud, SignIn, listen_here, start_logging},
     systems,
     terminal::print,
 };
@@ -40,12 +37,7 @@ const MOST_RECEIPTS: usize = 128 << 20;
 pub(crate) async fn run() -> Result<(), String> {
     start_logging()?;
     let cloud = Cloud::from_env(Some("local"))?;
-    let port = environment::port(8080)?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| {
-        format!("cannot listen on port {port}: {error}. To use another port: PORT=8090 cargo run")
-    })?;
-    let port = listener.local_addr().map_err(|error| error.to_string())?.port();
-
+    let (listener, port) = listen_here(8080, "cargo run").await?;
     let offset = Offset::default();
     let memory = Arc::new(Memory::bounded(Clock::moved_by(offset.clone()), MOST_RECEIPTS));
     let store: Arc<dyn Store> = match &cloud.firestore_emulator {
