@@ -7,7 +7,7 @@ mod pages;
 mod replays;
 mod sought;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -19,12 +19,16 @@ use axum::{
 use catalog::Catalog;
 use maud::{Markup, html};
 use pushbox::{Clock, Problem, publisher::Publisher, store::Store};
-use redrive::{Backlog, Desk, Monitoring, Names, Receipts, Subscriber};
+use redrive::{Desk, Monitoring, Names, Receipts, Subscriber};
 
-use self::letters::Letters;
+use self::{letters::Letters, pages::Backlogs};
 use crate::{
-    console::assets,
-    console::shared::{Frame, Port, Sources, View, explained, framed, navigation, refuse_other_sites},
+    console::{
+        assets,
+        shared::{
+            Frame, Port, Sources, View, command_line, explained, framed, navigation, refuse_other_sites,
+        },
+    },
     stack::wants_html,
 };
 
@@ -109,8 +113,7 @@ impl Console {
         Sources { catalog, names, store: &**store, now: Clock::system().now() }
     }
 
-    /// The backlogs by subscription. None if nobody reports them.
-    async fn backlogs(&self) -> Option<Result<BTreeMap<String, Backlog>, String>> {
+    async fn backlogs(&self) -> Backlogs {
         let monitoring = self.deployment.monitoring.as_ref()?;
         Some(monitoring.backlogs(Clock::system().now()).await)
     }
@@ -125,7 +128,6 @@ impl Console {
 
     /// The command line for dead letters.
     fn command(&self, arguments: &str) -> String {
-        let Names { project, .. } = &self.deployment.names;
-        format!("target/debug/functions dead-letters {arguments} --project {project}")
+        command_line(arguments, &format!("--project {}", self.deployment.names.project))
     }
 }

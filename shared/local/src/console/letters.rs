@@ -106,12 +106,17 @@ fn group_of(stack: &Stack, letters: &[&DeadLetter]) -> Markup {
     }
 }
 
+/// The command that repairs dead letters. `place` chooses where they are.
+pub(crate) fn command_line(arguments: &str, place: &str) -> String {
+    format!("target/debug/functions dead-letters {arguments} {place}")
+}
+
 fn replay_command(stack: &Stack, group: &str) -> String {
     let place = match &stack.transport {
         Transport::Broker(_) => format!("--local {}", stack.base()),
         Transport::Emulator(emulator, _) => format!("--project {}", emulator.project()),
     };
-    format!("target/debug/functions dead-letters replay --group {group} {place}")
+    command_line(&format!("replay --group {group}"), &place)
 }
 
 fn buttons(service: &str, ids: &str, are_many: bool) -> Markup {

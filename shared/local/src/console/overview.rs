@@ -33,18 +33,8 @@ pub(super) struct Chosen {
 
 pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen>) -> Response {
     let only = chosen.service.as_deref().filter(|name| stack.services.contains_key(*name));
-    let of_service = |name: &str| {
-        let found = stack.catalog.services.iter().find(|service| service.name == name);
-        found.map(|service| &*service.system)
-    };
     let systems = systems(&stack.catalog);
-    let named = only.and_then(of_service).or(chosen.system.as_deref());
-    let system = systems
-        .iter()
-        .find(|system| Some(**system) == named)
-        .or(systems.first())
-        .copied()
-        .unwrap_or_default();
+    let system = chosen_system(&stack.catalog, only, chosen.system.as_deref());
     let balances = match &stack.extras.balances {
         Some(balances) => balances().await,
         None => Vec::new(),
@@ -228,6 +218,14 @@ fn command_of(stack: &Stack, each: &Try) -> String {
     let Some((path, account)) = each.account else { return request };
     let token = "grep -o '\"accessToken\":\"[^\"]*' | cut -d '\"' -f 4";
     format!("token=$({} | {token}); {request} -H \"Authorization: Bearer $token\"", post(path, account))
+}
+
+/// The system of the isolated service, the system that was chosen, or else the first one.
+pub(crate) fn chosen_system<'a>(catalog: &'a Catalog, only: Option<&str>, system: Option<&str>) -> &'a str {
+    let isolated = catalog.services.iter().find(|service| Some(&*service.name) == only);
+    let named = isolated.map(|service| &*service.system).or(system);
+    let found = catalog.services.iter().find(|service| Some(&*service.system) == named);
+    found.or(catalog.services.first()).map(|service| &*service.system).unwrap_or_default()
 }
 
 /// The systems of the catalog, in its order.

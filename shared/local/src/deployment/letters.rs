@@ -17,13 +17,13 @@ use super::{
     Console,
     look::{Content, Looked, Shown},
     pages::dead,
-    replays::Runs,
+    replays::{Choice, Runs},
 };
 use crate::console::shared::{Form, View, command, done, empty, heading, time};
 
 /// An empty look does not mean that there is no letter.
-const NOTHING_TO_SEE: &str =
-    "No letters to see. Letters that another process holds for up to a minute are not shown.";
+const NOTHING_TO_SEE: [&str; 2] =
+    ["No letters to see", "Letters that another process holds for up to a minute are not shown."];
 
 /// What the console knows of dead letters.
 #[derive(Clone, Default)]
@@ -115,7 +115,7 @@ impl Page<'_> {
                     @else { a href=(format!("/_local/dead-letters?unmask={at}")) { "Show the data, which may be personal" } }
                 }
             }
-            @if groups.is_empty() { (empty("No letters to see", html! { "Letters that another process holds for up to a minute are not shown." })) }
+            @if groups.is_empty() { (empty(NOTHING_TO_SEE[0], html! { (NOTHING_TO_SEE[1]) })) }
             @for (group, letters) in groups { (self.group(group, letters)) }
             @if *group_count > groups.len() {
                 p { "And " (group_count - groups.len()) " smaller groups:" }
@@ -127,7 +127,7 @@ impl Page<'_> {
     fn group(&self, group: &Group, letters: &[Shown]) -> Markup {
         let Group { group: id, service, r#type, code, count, reason, came_back, oldest, .. } = group;
         let may_replay = self.console.deployment.may_replay;
-        let was_replayed = self.runs.has_group(service, id, self.looked.at);
+        let was_replayed = self.runs.has(service, &Choice::Group(id.clone()), self.looked.at);
         html! {
             article.card.group {
                 header {
@@ -170,7 +170,7 @@ impl Page<'_> {
             details.fold data-keep=(format!("letter {service} {id}")) {
                 summary {
                     (time(*parked_at)) " message " code { (id) }
-                    @if self.runs.has_letter(service, id, self.looked.at) { " " span.badge.accent { "replayed" } }
+                    @if self.runs.has(service, &Choice::Letter(id.clone()), self.looked.at) { " " span.badge.accent { "replayed" } }
                 }
                 @if is_one_of_many && self.console.deployment.may_replay { (button(service, "letter", id, "Replay")) }
                 @if let Some(story) = story { p { a href=(found_by(story)) { "Its story" } } }
@@ -224,7 +224,7 @@ pub(super) async fn look(
     });
     let failed = |error: String| Problem::new(StatusCode::BAD_GATEWAY, error);
     let message = match looked.await.map_err(|error| failed(error.to_string()))?.map_err(failed)? {
-        0 => NOTHING_TO_SEE.to_owned(),
+        0 => NOTHING_TO_SEE.join(". "),
         1 => "There is one dead letter that nobody else holds.".to_owned(),
         count => format!("There are {count} dead letters that nobody else holds."),
     };

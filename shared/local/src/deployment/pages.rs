@@ -14,11 +14,11 @@ use serde::Deserialize;
 
 use super::{Console, sought::Sought};
 use crate::console::shared::{
-    Look, View, Waiting, empty, figure, heading, of_key, shown, span, systems, tabs,
+    Look, View, Waiting, chosen_system, empty, figure, heading, of_key, shown, span, systems, tabs,
 };
 
-/// The backlogs by subscription, or why they are not known.
-type Backlogs = Option<Result<BTreeMap<String, Backlog>, String>>;
+/// The backlogs by subscription, or why they are not known. None if nobody reports them.
+pub(super) type Backlogs = Option<Result<BTreeMap<String, Backlog>, String>>;
 
 #[derive(Deserialize)]
 pub(super) struct Chosen {
@@ -30,10 +30,9 @@ pub(super) struct Chosen {
 pub(super) async fn map(State(console): State<Console>, Query(chosen): Query<Chosen>) -> Response {
     let catalog = &console.deployment.catalog;
     let only = catalog.services.iter().find(|entry| Some(&entry.name) == chosen.service.as_ref());
+    let isolated = only.map(|entry| entry.name.as_str());
     let systems = systems(catalog);
-    let named = only.map(|entry| &*entry.system).or(chosen.system.as_deref());
-    let known = systems.iter().find(|system| Some(**system) == named).or(systems.first());
-    let system = known.copied().unwrap_or_default();
+    let system = chosen_system(catalog, isolated, chosen.system.as_deref());
     let backlogs = console.backlogs().await;
     let waiting: BTreeMap<String, Waiting> = catalog
         .services
@@ -46,7 +45,6 @@ pub(super) async fn map(State(console): State<Console>, Query(chosen): Query<Cho
         })
         .collect();
     let whole = format!("/?system={system}");
-    let isolated = only.map(|entry| entry.name.as_str());
     let look = Look {
         only: isolated,
         running: &|_| None,

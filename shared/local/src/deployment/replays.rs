@@ -13,7 +13,7 @@ use axum::{
 use jiff::Timestamp;
 use maud::{Markup, html};
 use pushbox::Problem;
-use redrive::{Letter, Options, Plan, Report, Selection, Stop, Told, new_id, plan, replay as redrive};
+use redrive::{Desk, Letter, Options, Plan, Report, Selection, Stop, Told, new_id, plan, replay as redrive};
 
 use super::Console;
 use crate::console::shared::{Form, done, invalid, time};
@@ -37,14 +37,19 @@ struct Run {
     id: String,
     began: Timestamp,
     service: String,
-    /// The group that was chosen, or else the letter.
-    group: Option<String>,
-    letter: Option<String>,
+    choice: Choice,
     /// How many letters are left out, by the reason.
     left_out: BTreeMap<String, usize>,
     told: Option<Told>,
     /// None while it runs.
     end: Option<End>,
+}
+
+/// What a person chose to replay, by its id.
+#[derive(Clone, PartialEq)]
+pub(super) enum Choice {
+    Group(String),
+    Letter(String),
 }
 
 #[derive(Clone)]
@@ -83,15 +88,9 @@ impl Runs {
         }
     }
 
-    /// Whether a replay of the group has published letters since `at`, or may still do so.
-    pub(super) fn has_group(&self, service: &str, group: &str, at: Timestamp) -> bool {
-        let is_it = |run: &&Run| run.service == service && run.group.as_deref() == Some(group);
-        self.0.iter().filter(is_it).any(|run| run.began >= at && run.has_published())
-    }
-
-    /// The same for a letter that was chosen alone.
-    pub(super) fn has_letter(&self, service: &str, letter: &str, at: Timestamp) -> bool {
-        let is_it = |run: &&Run| run.service == service && run.letter.as_deref() == Some(letter);
+    /// Whether a replay of this choice has published letters since `at`, or may still do so.
+    pub(super) fn has(&self, service: &str, choice: &Choice, at: Timestamp) -> bool {
+        let is_it = |run: &&Run| run.service == service && run.choice == *choice;
         self.0.iter().filter(is_it).any(|run| run.began >= at && run.has_published())
     }
 
@@ -197,58 +196,49 @@ pub(super) async fn replay(
     if console.deployment.catalog.services.iter().all(|entry| entry.name != service) {
         return Err(invalid(format_args!("There is no service {service}.")));
     }
-    let (group, letter) = (form.text("group").map(str::to_owned), form.text("letter").map(str::to_owned));
-    if group.is_some() == letter.is_some() {
-        return Err(invalid("Either group or letter chooses what to replay."));
-    }
-    let began = Timestamp::now();
-    let selection = Selection {
-        ids: letter.iter().cloned().collect(),
-        group: group.clone(),
-        service: Some(service.clone()),
-        before: Some(began),
-        ..Selection::default()
+    let choice = match (form.text("group"), form.text("letter")) {
+        (Some(group), None) => Choice::Group(group.to_owned()),
+        (None, Some(letter)) => Choice::Letter(letter.to_owned()),
+        _ => return Err(invalid("Either group or letter chooses what to replay.")),
     };
+    let began = Timestamp::now();
+    let mut selection =
+        Selection { service: Some(service.clone()), before: Some(began), ..Selection::default() };
+    match &choice {
+        Choice::Group(group) => selection.group = Some(group.clone()),
+        Choice::Letter(letter) => selection.ids = [letter.clone()].into(),
+    }
     let id = new_id();
     let message = format!("The replay {id} to {service} has begun.");
-    let run = Run {
-        id: id.clone(),
-        began,
-        service,
-        group,
-        letter,
-        left_out: BTreeMap::new(),
-        told: None,
-        end: None,
-    };
+    let run =
+        Run { id: id.clone(), began, service, choice, left_out: BTreeMap::new(), told: None, end: None };
     console.letters.lock().runs.add(run)?;
     tokio::spawn(async move {
-        let end = carry_out(&console, &id, &selection).await.unwrap_or_else(End::Failed);
+        let mut desk = console.desk(selection.service.as_deref());
+        let end = carry_out(&console, &mut desk, &id, &selection).await.unwrap_or_else(End::Failed);
+        desk.close().await;
         console.letters.lock().runs.change(&id, |run| run.end = Some(end));
     });
     Ok(done(&headers, &message))
 }
 
-async fn carry_out(console: &Console, id: &str, selection: &Selection) -> Result<End, String> {
-    let mut desk = console.desk(selection.service.as_deref());
-    let letters: Vec<Letter> = match desk.gather().await {
-        Ok(gathered) => gathered.into_iter().filter(|letter| selection.picks(letter)).collect(),
-        Err(error) => {
-            desk.close().await;
-            return Err(error.to_string());
-        }
-    };
+async fn carry_out(
+    console: &Console,
+    desk: &mut Desk,
+    id: &str,
+    selection: &Selection,
+) -> Result<End, String> {
+    let gathered = desk.gather().await.map_err(|error| error.to_string())?;
+    let letters: Vec<Letter> = gathered.into_iter().filter(|letter| selection.picks(letter)).collect();
     if letters.is_empty() {
-        desk.close().await;
         return Ok(End::NothingThere);
     }
-    let (letters, plan) = plan(&mut desk, letters).await;
+    let (letters, plan) = plan(desk, letters).await;
     let letters = sure(letters, &plan);
     console.letters.lock().runs.change(id, |run| run.left_out = reasons(&plan));
     let options = Options { canary: 1, pause: PAUSE, max_failures: 1, wait: WAIT };
     let told = |told: &Told| console.letters.lock().runs.change(id, |run| run.told = Some(told.clone()));
-    let report = redrive(&mut desk, letters, id, options, told).await;
-    desk.close().await;
+    let report = redrive(desk, letters, id, options, told).await;
     Ok(End::Replayed { report, unreadable: plan.unknown.len() })
 }
 
@@ -296,8 +286,7 @@ mod tests {
             id: service.to_owned(),
             began: Timestamp::UNIX_EPOCH,
             service: service.to_owned(),
-            group: None,
-            letter: None,
+            choice: Choice::Letter(String::new()),
             left_out: BTreeMap::new(),
             told: None,
             end,
