@@ -2,20 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
+mod harness;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use catalog::Catalog;
 use events::UserCreated;
 use local::{Broker, DeliveryPolicy, Stack, Switch, Try};
 use pushbox::{
-    Clock, Command, Context, Document, Effect, Failure, Offset, Ports, Problem, PushAuth, Reply, Service,
-    System, audit::Balance, store::Memory,
+    Clock, Context, Document, Effect, Failure, Offset, Ports, Problem, PushAuth, Service, System,
+    audit::Balance, store::Memory,
 };
 use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -24,6 +23,8 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+
+use harness::{until, user_service};
 
 #[derive(Serialize, Deserialize)]
 struct Charge {
@@ -35,19 +36,6 @@ impl Document for Charge {
     fn id(&self) -> String {
         self.user_id.clone()
     }
-}
-
-/// Signs users up.
-fn user_service() -> Service {
-    async fn sign_up(command: Command<Value>) -> Result<Reply, Problem> {
-        let user: UserCreated = serde_json::from_value(command.body.clone()).map_err(Failure::from)?;
-        let publish = |user, cx: Context| async move {
-            cx.publish(&user);
-            Ok(Reply::accepted(&json!({})))
-        };
-        command.run(user, publish).await
-    }
-    Service::new("user-service", "signs users up").public().publishes::<UserCreated>().post("/users", sign_up)
 }
 
 /// Counts its calls.
@@ -212,20 +200,6 @@ impl Console {
         let page: Value = serde_json::from_str(&self.page("/billing-service/charges").await).unwrap();
         page["items"].as_array().map_or(0, Vec::len)
     }
-}
-
-async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-    let waiting = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting)
-        .await
-        .unwrap_or_else(|_| panic!("timed out waiting: {what}"))
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
+mod harness;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -26,7 +28,7 @@ use events::UserCreated;
 use jiff::{SignedDuration, Timestamp};
 use local::{Broker, DeliveryPolicy, Deployment, Stack};
 use pushbox::{
-    Command, Context, Event, Failure, Message, Ports, Problem, PushAuth, Reply, Service, System,
+    Context, Event, Failure, Message, Ports, PushAuth, Service, System,
     letters::identify,
     publisher::{PublishError, Publisher},
     store::{Change, Memory, Precondition, RECEIPTS, Store, Write},
@@ -37,6 +39,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+
+use harness::{until, user_service};
 
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 struct UserWelcomed {
@@ -50,14 +54,6 @@ impl Event for UserWelcomed {
 
 /// Signs users up, keeps contacts unless it is broken, and welcomes a user who is called Grace.
 fn services(is_broken: &Arc<AtomicBool>) -> Vec<Service> {
-    async fn sign_up(command: Command<Value>) -> Result<Reply, Problem> {
-        let user: UserCreated = serde_json::from_value(command.body.clone()).map_err(Failure::from)?;
-        let publish = |user, cx: Context| async move {
-            cx.publish(&user);
-            Ok(Reply::accepted(&json!({})))
-        };
-        command.run(user, publish).await
-    }
     let is_broken = is_broken.clone();
     let keep = move |user: UserCreated, _: Context| {
         let is_broken = is_broken.load(Ordering::Relaxed);
@@ -70,9 +66,8 @@ fn services(is_broken: &Arc<AtomicBool>) -> Vec<Service> {
         }
         Ok(())
     };
-    let users = Service::new("user-service", "signs users up").public().publishes::<UserCreated>();
     let welcomes = Service::new("welcome-service", "welcomes users").publishes::<UserWelcomed>().on(welcome);
-    vec![users.post("/users", sign_up), Service::new("crm-service", "keeps contacts").on(keep), welcomes]
+    vec![user_service(), Service::new("crm-service", "keeps contacts").on(keep), welcomes]
 }
 
 /// Pub/Sub, with the number of letters that were pulled.
@@ -268,20 +263,6 @@ impl World {
         assert!(answer.contains("one dead letter that nobody else holds"), "{answer}");
         self.page("/_local/dead-letters").await
     }
-}
-
-async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-    let waiting = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting)
-        .await
-        .unwrap_or_else(|_| panic!("timed out waiting: {what}"))
 }
 
 /// The id of the only group in a page of dead letters.

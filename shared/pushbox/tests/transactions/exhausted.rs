@@ -115,7 +115,7 @@ async fn an_unreadable_receipt_delays_the_move_to_the_last_delivery() {
 
 /// The dead letter's own publication hangs until the delivery's deadline.
 #[tokio::test(start_paused = true)]
-async fn a_delivery_that_ends_at_its_deadline_is_parked_before_the_ack_deadline() {
+async fn a_delivery_that_ends_at_its_deadline_is_moved_before_the_ack_deadline() {
     for (second, expected, letters) in
         [(Refusal::None, outcome(204, "reject"), 1), (Refusal::Hangs, outcome(503, "retry"), 0)]
     {
