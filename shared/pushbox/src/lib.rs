@@ -19,9 +19,9 @@
 //! - An event that can never succeed is a [`Failure::Reject`]. The runtime moves its message to the dead-letter topic
 //!   at once (204). No receipt exists, so a duplicate is handled like a new event. It may become a second dead letter.
 //!
-//! A call to the outside, such as a mail, is an [`Effect`]. A duplicate of its event waits for the outcome. If the
-//! first delivery has given up, or has stored no outcome after 20 s, the duplicate makes the call with the same
-//! idempotency key. If the outside refuses the call for good, the message and each duplicate become dead letters.
+//! A call to the outside, such as a mail, is an [`Effect`]. A duplicate of its event waits for the outcome, at most
+//! 12 s (then 503). If the first delivery gives up, or stores no outcome for 20 s, a duplicate makes the call with the
+//! same idempotency key. If the outside refuses the call for good, the message and each duplicate become dead letters.
 //!
 //! A request that changes documents is a [`Command`]. A repeat with the same idempotency key gets the first reply;
 //! without a key, it is a new request. Only successful replies are stored. After an error, repeat the request with
