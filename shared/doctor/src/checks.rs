@@ -6,6 +6,7 @@ mod catalog;
 mod dead_letters;
 mod grants;
 mod limits;
+mod objectives;
 mod receipts;
 mod revisions;
 mod secrets;
@@ -128,9 +129,10 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     check("timer-alert", "queues of timers whose failures trigger no alert", alerts::timers),
     check("error-alert", "services whose errors trigger no alert", alerts::errors),
     check("budget-alert", "public services whose error budget triggers no alert", alerts::budget_burn),
+    check("slo", "public services whose errors no SLO counts", objectives::objectives),
     check("uptime-alert", "uptime checks whose failures trigger no alert", alerts::uptime_alerts),
     check("uptime", "public services that no uptime check calls", alerts::uptime),
-    check("alert-threshold", "alerts that never fire, or too late", alerts::thresholds),
+    check("alert-threshold", "alerts that fire never, late, or all the time", alerts::thresholds),
     check("alert-channel", "alerts that nobody gets", alerts::channels),
     check(
         "grant-dead-letters",

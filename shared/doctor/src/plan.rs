@@ -1,6 +1,7 @@
 //! The resources of a Terraform plan or state that the checks need. They are read once, so no check reads
 //! Terraform's JSON.
 
+mod filter;
 mod grants;
 mod read;
 
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use catalog::{Catalog, ServiceEntry};
 use serde_json::Value;
 
+pub(super) use self::filter::Filter;
 pub(super) use self::grants::{Grant, GrantTarget, Member};
 use super::terraform::Document;
 pub(super) use super::terraform::Kind;
@@ -35,6 +37,7 @@ pub(super) struct Plan {
     /// The databases with a schedule of backups.
     pub(super) backed_up: Vec<String>,
     pub(super) alerts: Vec<Alert>,
+    pub(super) slos: Vec<Slo>,
     pub(super) uptime_checks: Vec<UptimeCheck>,
     /// The services that a load balancer calls.
     pub(super) balanced: Vec<String>,
@@ -174,6 +177,8 @@ pub(super) struct Field {
 
 /// A call of a service from the internet.
 pub(super) struct UptimeCheck {
+    /// Its key in `for_each`.
+    pub(super) key: Option<String>,
     pub(super) service: String,
     /// `None` if the plan does not know it.
     pub(super) id: Option<String>,
@@ -181,25 +186,54 @@ pub(super) struct UptimeCheck {
 
 pub(super) struct Alert {
     pub(super) address: String,
-    /// Its key in `for_each`.
+    /// Its name in the configuration, such as `dead_letters`.
+    pub(super) name: String,
+    /// Its key in `for_each`, but not its number in `count`.
     pub(super) key: Option<String>,
-    /// Whether the plan does not know a filter yet.
-    pub(super) has_unknown_filter: bool,
     pub(super) enabled: bool,
     pub(super) has_channel: bool,
+    /// Whether all conditions must hold, and not only one.
+    pub(super) needs_all: bool,
     pub(super) conditions: Vec<Condition>,
 }
 
-/// A value and a threshold.
+/// A condition that compares time series with a threshold, or fires when they are absent.
 pub(super) struct Condition {
-    pub(super) filter: String,
+    /// Its position in the alert.
+    pub(super) place: usize,
+    /// `None` if the plan does not know it yet.
+    pub(super) filter: Option<Filter>,
+    pub(super) is_absence: bool,
     /// Whether it fires above the threshold.
     pub(super) is_upper: bool,
     pub(super) threshold: f64,
     /// How long the value must be beyond the threshold.
     pub(super) duration_seconds: u64,
-    /// Whether the value is a share, from 0 to 1.
-    pub(super) is_share: bool,
+    pub(super) aggregation: Option<Aggregation>,
+    /// If it is there, the value is a share, from 0 to 1.
+    pub(super) denominator: Option<(Filter, Option<Aggregation>)>,
+    /// The number or the percentage of time series that must be beyond the threshold, if it is not one.
+    pub(super) trigger: Option<String>,
+}
+
+/// How a condition combines the points of a time series, and the series.
+#[derive(PartialEq)]
+pub(super) struct Aggregation {
+    pub(super) period_seconds: u64,
+    pub(super) aligner: String,
+    /// `REDUCE_NONE` keeps the series apart.
+    pub(super) reducer: String,
+    pub(super) group_by: Vec<String>,
+}
+
+/// A goal for the share of good requests.
+pub(super) struct Slo {
+    pub(super) address: String,
+    /// `None` if the plan does not know it yet.
+    pub(super) name: Option<String>,
+    pub(super) goal: f64,
+    pub(super) total: Option<Filter>,
+    pub(super) bad: Option<Filter>,
 }
 
 impl CloudRunService {
@@ -268,6 +302,7 @@ impl Plan {
             databases: document.of_kind("google_firestore_database").map(read::database).collect(),
             fields: document.of_kind("google_firestore_field").map(read::field).collect(),
             alerts: document.of_kind("google_monitoring_alert_policy").map(read::alert).collect(),
+            slos: document.of_kind("google_monitoring_slo").map(read::slo).collect(),
             services,
         })
     }

@@ -113,6 +113,11 @@ impl Resource {
         &self.address
     }
 
+    /// Returns `y` for `module.a["b"].google_x.y["z"]`.
+    pub(super) fn name(&self) -> String {
+        without_keys(&self.address).rsplit('.').next().unwrap_or_default().to_owned()
+    }
+
     /// The key in `for_each`, or the number in `count`.
     pub(super) fn index(&self) -> Option<&str> {
         self.index.as_deref()

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{
     super::terraform::{Document, Resource, seconds},
-    Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Job, Queue, Subscription,
-    Token, Topic, UptimeCheck, Wrapping, grants,
+    Aggregation, Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Filter, Job,
+    Queue, Slo, Subscription, Token, Topic, UptimeCheck, Wrapping, grants,
 };
 
 /// The defaults of Pub/Sub and Cloud Run for absent settings.
@@ -114,7 +114,11 @@ impl Reader<'_> {
             }
             None => self.name(resource, LABELS)?,
         };
-        Some(UptimeCheck { service, id: resource.text("/uptime_check_id").map(str::to_owned) })
+        Some(UptimeCheck {
+            key: resource.index().map(str::to_owned),
+            service,
+            id: resource.text("/uptime_check_id").map(str::to_owned),
+        })
     }
 
     fn delivery(
@@ -257,27 +261,65 @@ pub(super) fn field(resource: &Resource) -> Field {
 }
 
 pub(super) fn alert(resource: &Resource) -> Alert {
-    let condition = |condition: &Value| {
-        let threshold = &condition["condition_threshold"][0];
-        Some(Condition {
-            filter: threshold["filter"].as_str()?.to_owned(),
-            is_upper: threshold["comparison"] == "COMPARISON_GT",
-            threshold: threshold["threshold_value"].as_f64().unwrap_or_default(),
-            duration_seconds: threshold["duration"].as_str().and_then(seconds).unwrap_or_default(),
-            is_share: threshold["denominator_filter"].as_str().is_some_and(|filter| !filter.is_empty()),
-        })
-    };
-    let is_unknown = |condition: &Value| {
-        let threshold = &condition["condition_threshold"][0];
-        threshold.is_object() && threshold["filter"].is_null()
-    };
+    let conditions = resource.list("/conditions").iter().enumerate();
     Alert {
         address: resource.address().to_owned(),
-        key: resource.index().map(str::to_owned),
-        has_unknown_filter: resource.list("/conditions").iter().any(is_unknown),
+        name: resource.name(),
+        key: resource.index().filter(|key| key.parse::<usize>().is_err()).map(str::to_owned),
         enabled: resource.value("/enabled") != Some(&Value::Bool(false)),
         has_channel: !resource.is_empty("notification_channels"),
-        conditions: resource.list("/conditions").iter().filter_map(condition).collect(),
+        needs_all: resource.text("/combiner").is_some_and(|combiner| combiner != "OR"),
+        conditions: conditions.filter_map(|(place, each)| condition(place, each)).collect(),
+    }
+}
+
+fn condition(place: usize, block: &Value) -> Option<Condition> {
+    let (absence, threshold) = (&block["condition_absent"][0], &block["condition_threshold"][0]);
+    let is_absence = absence.is_object();
+    let values = if is_absence { absence } else { threshold };
+    let filter = |name: &str| values[name].as_str().map(Filter::parse);
+    let trigger = &values["trigger"][0];
+    values.is_object().then(|| Condition {
+        place,
+        filter: filter("filter"),
+        is_absence,
+        is_upper: values["comparison"] == "COMPARISON_GT",
+        threshold: values["threshold_value"].as_f64().unwrap_or_default(),
+        duration_seconds: values["duration"].as_str().and_then(seconds).unwrap_or_default(),
+        aggregation: aggregation(&values["aggregations"][0]),
+        denominator: filter("denominator_filter")
+            .filter(|_| values["denominator_filter"] != "")
+            .map(|filter| (filter, aggregation(&values["denominator_aggregations"][0]))),
+        trigger: match (trigger["count"].as_u64(), trigger["percent"].as_f64()) {
+            (Some(count), _) if count > 1 => Some(format!("{count} time series")),
+            (_, Some(percent)) if percent > 0.0 => Some(format!("{percent} % of the time series")),
+            _ => None,
+        },
+    })
+}
+
+fn aggregation(block: &Value) -> Option<Aggregation> {
+    let text = |name: &str, default: &str| {
+        block[name].as_str().filter(|text| !text.is_empty()).unwrap_or(default).to_owned()
+    };
+    let group_by = block["group_by_fields"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    block.is_object().then(|| Aggregation {
+        period_seconds: block["alignment_period"].as_str().and_then(seconds).unwrap_or_default(),
+        aligner: text("per_series_aligner", "ALIGN_NONE"),
+        reducer: text("cross_series_reducer", "REDUCE_NONE"),
+        group_by: group_by.map(|field| field.replace(".label.", ".labels.")).collect(),
+    })
+}
+
+pub(super) fn slo(resource: &Resource) -> Slo {
+    const RATIO: &str = "/request_based_sli/0/good_total_ratio/0";
+    let filter = |name: &str| resource.text(&format!("{RATIO}/{name}_service_filter")).map(Filter::parse);
+    Slo {
+        address: resource.address().to_owned(),
+        name: resource.text("/name").map(str::to_owned),
+        goal: resource.value("/goal").and_then(Value::as_f64).unwrap_or_default(),
+        total: filter("total"),
+        bad: filter("bad"),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! `crm-service` is private. `user-service` is public and has a relay job.
 
+mod alerts;
 mod catalogs;
 mod dead_letters;
 mod deployments;
@@ -28,6 +29,7 @@ pub(crate) fn plans_and_states() -> Vec<Case> {
         subscriptions::subscriptions(),
         dead_letters::dead_letters(),
         dead_letters::receipts(),
+        alerts::alerts(),
         grants::grants(),
         timers::timers(),
         deployments(),

@@ -70,13 +70,13 @@ pub(crate) fn deployments() -> Vec<Case> {
         (
             |input| condition(input, BACKLOG_ALERT)["threshold_value"] = json!(700_000),
             &[
-                "alert-threshold: google_monitoring_alert_policy.backlog[0] waits for messages that are older than 700000 s, and none is kept for so long",
+                "alert-threshold: google_monitoring_alert_policy.backlog[0] fires only above 700000 seconds, the age of the oldest message",
             ],
         ),
         (
             |input| condition(input, "google_monitoring_alert_policy.errors")["threshold_value"] = json!(1),
             &[
-                "alert-threshold: google_monitoring_alert_policy.errors waits for a share above 1, and no share is",
+                "alert-threshold: google_monitoring_alert_policy.errors fires only above 1 as the share of failing requests",
             ],
         ),
         (
@@ -95,7 +95,10 @@ pub(crate) fn deployments() -> Vec<Case> {
         // Nobody hears that the relay fails.
         (
             |input| remove(input, "google_monitoring_alert_policy.relays[0]"),
-            &["relay-alert: no alert watches staging-user-service-relay"],
+            &[
+                "relay-alert: no alert watches staging-user-service-relay",
+                "relay-alert: no alert notices the silence of staging-user-service-relay",
+            ],
         ),
         (
             |input| {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Case, QUEUE, condition, env, remove, values};
 
+const ALERT: &str = "google_monitoring_alert_policy.timers[0]";
 const ACCOUNT: &str = "staging-user-service@demo-project.iam.gserviceaccount.com";
 
 /// Gives the queue the name `staging-user-service-timers-1`, wherever it occurs.
@@ -14,8 +15,13 @@ fn name_queue(input: &mut Value) {
         let grant = format!("google_cloud_tasks_queue_iam_member.timers[\"user-service/{role}\"]");
         values(input, &grant)["name"] = json!(NAME);
     }
-    condition(input, "google_monitoring_alert_policy.timers[0]")["filter"] = json!(format!(
-        "metric.type = \"cloudtasks.googleapis.com/queue/task_attempt_count\" AND resource.labels.queue_id = \"{NAME}\""
+    // In a state, the second condition names the queue, too.
+    let delays = &mut values(input, ALERT)["conditions"][1]["condition_threshold"][0];
+    delays["filter"] = json!(format!(
+        "metric.type = \"cloudtasks.googleapis.com/queue/task_attempt_delays\" AND resource.labels.queue_id = \"{NAME}\""
+    ));
+    condition(input, ALERT)["filter"] = json!(format!(
+        "metric.type = \"cloudtasks.googleapis.com/queue/task_attempt_count\" AND metric.labels.response_code != \"ok\" AND resource.labels.queue_id = \"{NAME}\""
     ));
     *env(input, "user-service", "TIMER_QUEUE") =
         json!(format!("projects/demo-project/locations/us-central1/queues/{NAME}"));
