@@ -11,6 +11,7 @@ mod receipts;
 mod revisions;
 mod secrets;
 mod services;
+mod settings;
 mod subscriptions;
 mod timers;
 mod topics;
@@ -166,6 +167,7 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     check("timer-queue", "queues of timers that are missing, paused, or lose tasks", timers::queues),
     check("grant-timer", "services that may not set or cancel their timers", timers::grants),
     check("grant-secret", "secrets that their services may not read", grants::secrets),
+    check("setting", "single settings that make a resource useless, unsafe or silent", settings::settings),
     check("ttl", "receipts that are never deleted", receipts::ttl),
     check("receipt-index", "receipt fields with an index that no query needs", receipts::indexes),
 ];

@@ -1,5 +1,5 @@
 //! The resources of a Terraform plan or state that the checks need. They are read once, so no check reads
-//! Terraform's JSON.
+//! Terraform's JSON, except the one that compares single settings.
 
 mod filter;
 mod grants;
@@ -13,13 +13,16 @@ use serde_json::Value;
 pub(super) use self::filter::Filter;
 pub(super) use self::grants::{Grant, GrantTarget, Member};
 use super::terraform::Document;
-pub(super) use super::terraform::Kind;
+pub(super) use super::terraform::{Kind, Known, Resource};
 
 /// Stands for a name that a plan does not know. Terraform uses the same words.
 pub(super) const UNKNOWN: &str = "(known after apply)";
 
 pub(super) struct Plan {
     pub(super) kind: Kind,
+    resources: Vec<Resource>,
+    /// Addresses of resources in other projects, with their project. They do not belong to the deployment.
+    pub(super) elsewhere: Vec<(String, String)>,
     /// The prefix of all names of this deployment.
     pub(super) prefix: String,
     /// The systems to deploy, if the plan has that variable.
@@ -177,6 +180,7 @@ pub(super) struct Field {
 
 /// A call of a service from the internet.
 pub(super) struct UptimeCheck {
+    pub(super) address: String,
     /// Its key in `for_each`.
     pub(super) key: Option<String>,
     pub(super) service: String,
@@ -266,7 +270,8 @@ impl Delivery {
 
 impl Plan {
     pub(super) fn read(json: &str, catalog: &Catalog) -> Result<Self, String> {
-        let document = Document::read(json)?;
+        let mut document = Document::read(json)?;
+        let elsewhere = read::remove_other_projects(&mut document);
         let reader = read::Reader { document: &document, catalog };
         let services: Vec<CloudRunService> =
             document.of_kind("google_cloud_run_v2_service").map(read::service).collect();
@@ -275,9 +280,13 @@ impl Plan {
             None => catalog.services.iter().map(|service| service.system.clone()).collect(),
         });
         let (grants, authoritative) = grants::read(&reader);
+        let prefix = services.iter().find_map(CloudRunService::prefix).unwrap_or_default();
+        let in_catalog = |service: &CloudRunService| {
+            let name = service.name.strip_prefix(prefix.as_str());
+            catalog.services.iter().any(|entry| name == Some(&entry.name))
+        };
         Ok(Self {
             kind: document.kind,
-            prefix: services.iter().find_map(CloudRunService::prefix).unwrap_or_default(),
             systems,
             topics: document.of_kind("google_pubsub_topic").map(read::topic).collect(),
             subscriptions: (document.of_kind("google_pubsub_subscription"))
@@ -303,7 +312,23 @@ impl Plan {
             fields: document.of_kind("google_firestore_field").map(read::field).collect(),
             alerts: document.of_kind("google_monitoring_alert_policy").map(read::alert).collect(),
             slos: document.of_kind("google_monitoring_slo").map(read::slo).collect(),
-            services,
+            // Services that the catalog does not know follow other rules.
+            services: services.into_iter().filter(in_catalog).collect(),
+            prefix,
+            elsewhere,
+            resources: document.resources,
+        })
+    }
+
+    pub(super) fn resources_of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Resource> {
+        self.resources.iter().filter(move |resource| resource.kind == kind)
+    }
+
+    /// Whether a service runs as this account, or its events are delivered as this account.
+    pub(super) fn is_own_account(&self, address: &str) -> bool {
+        self.services.iter().any(|service| {
+            service.account.as_deref() == Some(address)
+                || service.variable("PUSH_SERVICE_ACCOUNT") == Some(address)
         })
     }
 

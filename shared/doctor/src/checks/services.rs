@@ -221,19 +221,25 @@ impl Job {
 
 pub(super) fn project(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let services = catalog.services.iter().filter_map(|service| plan.service(&service.name));
-    services
-        .filter_map(|service| {
-            let (own, used) = (service.project.as_deref()?, service.variable("GOOGLE_CLOUD_PROJECT"));
-            (used != Some(own)).then(|| {
-                let used = used.unwrap_or("not set");
-                Finding::new(
-                    format!("{} is in {own}, but its GOOGLE_CLOUD_PROJECT is {used}", service.name),
-                    "it uses the documents and topics of another project, or fails on every event",
-                    format!("set GOOGLE_CLOUD_PROJECT to {own}"),
-                )
-            })
+    let elsewhere = plan.elsewhere.iter().map(|(address, project)| {
+        Finding::warning(
+            format!("{address} is in the project {project}, so it is no part of this deployment"),
+            "the services neither use it nor get rights by it; other findings can follow from that",
+            "set its project to that of the services, unless it is for something else",
+        )
+    });
+    let findings = services.filter_map(|service| {
+        let (own, used) = (service.project.as_deref()?, service.variable("GOOGLE_CLOUD_PROJECT"));
+        (used != Some(own)).then(|| {
+            let used = used.unwrap_or("not set");
+            Finding::new(
+                format!("{} is in {own}, but its GOOGLE_CLOUD_PROJECT is {used}", service.name),
+                "it uses the documents and topics of another project, or fails on every event",
+                format!("set GOOGLE_CLOUD_PROJECT to {own}"),
+            )
         })
-        .collect()
+    });
+    findings.chain(elsewhere).collect()
 }
 
 pub(super) fn ingress(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {

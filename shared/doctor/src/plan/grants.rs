@@ -35,6 +35,17 @@ pub(crate) enum Member {
     Other(String),
 }
 
+impl Resource {
+    /// The e-mail address of a service account. A plan knows its parts before the account exists.
+    pub(crate) fn account(&self) -> Option<String> {
+        let from_parts = || {
+            let (id, project) = (self.text("/account_id")?, self.text("/project")?);
+            Some(format!("{id}@{project}.iam.gserviceaccount.com"))
+        };
+        self.text("/email").map(last_segment).or_else(from_parts)
+    }
+}
+
 impl Member {
     pub(crate) fn name(&self) -> &str {
         match self {
@@ -97,7 +108,7 @@ fn member(reader: &Reader<'_>, resource: &Resource) -> Member {
     match reader.source(resource, "/member") {
         Some(source) if is_agent(source) => Member::PubsubAgent,
         Some(source) if source.kind == "google_service_account" => {
-            Member::Account(account(source).unwrap_or_default())
+            Member::Account(source.account().unwrap_or_default())
         }
         _ => Member::Other(format!("the future member of {}", resource.address())),
     }
@@ -120,13 +131,4 @@ fn known_member(reader: &Reader<'_>, text: &str) -> Member {
 fn is_agent(resource: &Resource) -> bool {
     resource.kind == "google_project_service_identity"
         && resource.text("/service") == Some("pubsub.googleapis.com")
-}
-
-/// The e-mail address of a service account. A plan knows its parts before the account exists.
-pub(super) fn account(resource: &Resource) -> Option<String> {
-    let from_parts = || {
-        let (id, project) = (resource.text("/account_id")?, resource.text("/project")?);
-        Some(format!("{id}@{project}.iam.gserviceaccount.com"))
-    };
-    resource.text("/email").map(last_segment).or_else(from_parts)
 }

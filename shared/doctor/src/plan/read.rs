@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     super::terraform::{Document, Resource, seconds},
     Aggregation, Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Filter, Job,
-    Queue, Slo, Subscription, Token, Topic, UptimeCheck, Wrapping, grants,
+    Queue, Slo, Subscription, Token, Topic, UptimeCheck, Wrapping,
 };
 
 /// The defaults of Pub/Sub and Cloud Run for absent settings.
@@ -36,7 +36,7 @@ impl Reader<'_> {
         }
         let source = self.source(resource, pointer)?;
         match source.kind.as_str() {
-            "google_service_account" => grants::account(source),
+            "google_service_account" => source.account(),
             "google_cloud_tasks_queue" => Some(queue(source).name),
             _ => source.text("/name").map(last_segment),
         }
@@ -115,6 +115,7 @@ impl Reader<'_> {
             None => self.name(resource, LABELS)?,
         };
         Some(UptimeCheck {
+            address: resource.address().to_owned(),
             key: resource.index().map(str::to_owned),
             service,
             id: resource.text("/uptime_check_id").map(str::to_owned),
@@ -145,6 +146,24 @@ impl Reader<'_> {
         };
         Delivery { service, path, token: resource.list(token).first().map(token_of) }
     }
+}
+
+/// Removes the resources that are not in the project of the services, and returns their addresses and projects.
+pub(super) fn remove_other_projects(document: &mut Document) -> Vec<(String, String)> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for project in document.of_kind("google_cloud_run_v2_service").filter_map(|each| each.text("/project")) {
+        *counts.entry(project).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(project, _)| project.to_owned());
+    let given = document.variable("project_id").and_then(Value::as_str).map(str::to_owned);
+    let Some(own) = given.or(most) else { return Vec::new() };
+    let is_elsewhere = |resource: &Resource| {
+        let project = resource.text("/project").map(|project| project.trim_start_matches("projects/"))?;
+        (project != own).then(|| (resource.address().to_owned(), project.to_owned()))
+    };
+    let elsewhere = document.resources.iter().filter_map(is_elsewhere).collect();
+    document.resources.retain(|resource| is_elsewhere(resource).is_none());
+    elsewhere
 }
 
 pub(super) fn service(resource: &Resource) -> CloudRunService {

@@ -9,6 +9,7 @@ mod deployments;
 mod grants;
 mod known;
 mod services;
+mod settings;
 mod subscriptions;
 mod timers;
 
@@ -26,6 +27,7 @@ pub(crate) type Case = (fn(&mut Value), &'static [&'static str]);
 pub(crate) fn plans_and_states() -> Vec<Case> {
     [
         services::services(),
+        settings::settings(),
         subscriptions::subscriptions(),
         dead_letters::dead_letters(),
         dead_letters::receipts(),
