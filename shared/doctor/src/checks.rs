@@ -1,6 +1,7 @@
 //! All checks. To add one: a function, a line here, and a broken catalog or plan in tests/doctor/broken/
 //! that triggers it.
 
+mod access;
 mod alerts;
 mod catalog;
 mod dead_letters;
@@ -89,6 +90,7 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     check("relay-job", "producers without a job that calls POST /relay each minute", services::relay_job),
     check("relay-deadline", "relay jobs that wait too short for an answer", services::relay_deadline),
     check("sign-in", "services that disagree about access tokens", services::sign_in),
+    check("proxies", "services that take a wrong address for that of their callers", services::proxies),
     check("network", "services whose traffic goes to a network, which may be a dead end", services::network),
     check("project", "services that use another project", services::project),
     check("ingress", "services that their callers cannot reach", services::ingress),
@@ -161,6 +163,13 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     ),
     check("excess-invoke", "delivery identities that may call another service", grants::excess_invoke),
     check("private-service", "private services that anyone may call", grants::private_service),
+    check("open-grant", "grants to strangers", access::strangers),
+    check("excess-role", "roles on the whole project that reach too far", access::excess_roles),
+    check(
+        "excess-identity",
+        "members that may act as a service, or deliver as its identity",
+        access::impersonation,
+    ),
     check("authoritative-grant", "grants that remove a role from all other members", grants::authoritative),
     check("database", "databases that the services cannot use", receipts::database),
     check("backup", "databases that cannot be restored", receipts::backup),

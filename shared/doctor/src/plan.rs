@@ -71,13 +71,21 @@ pub(super) struct CloudRunService {
     pub(super) has_no_url: bool,
     /// Whether the number of its instances is fixed at zero.
     pub(super) is_stopped: bool,
-    /// The paths that Cloud Run probes until the container is ready, and while it runs.
-    pub(super) startup_path: Option<String>,
-    pub(super) liveness_path: Option<String>,
+    /// What Cloud Run probes until the container is ready, and while it runs.
+    pub(super) startup: Option<Probe>,
+    pub(super) liveness: Option<Probe>,
+    /// The port that gets requests.
+    pub(super) port: Option<u64>,
     /// Whether all its outgoing traffic goes to a network of the project.
     pub(super) uses_network: bool,
     /// The share of the traffic that the newest revision gets, in percent.
     pub(super) newest_percent: u64,
+}
+
+/// A call of a container, to learn whether it works.
+pub(super) struct Probe {
+    pub(super) path: String,
+    pub(super) port: Option<u64>,
 }
 
 pub(super) struct Topic {
@@ -100,6 +108,8 @@ pub(super) struct Subscription {
     pub(super) transforms: bool,
     pub(super) wrapping: Wrapping,
     pub(super) push: Option<Delivery>,
+    /// Whether Pub/Sub writes the messages to BigQuery or Cloud Storage, and keeps none.
+    pub(super) exports: bool,
     pub(super) dead_letters: Option<DeadLetters>,
     /// The minimum and the maximum.
     pub(super) backoff_seconds: Option<(u64, u64)>,
@@ -393,16 +403,20 @@ impl Plan {
     pub(super) fn holders(&self, topic: &str) -> impl Iterator<Item = &Subscription> {
         self.subscriptions
             .iter()
-            .filter(move |each| each.push.is_none() && each.topic.as_deref() == Some(topic))
+            .filter(move |each| each.push.is_none() && !each.exports && each.topic.as_deref() == Some(topic))
     }
 
     pub(super) fn relay_jobs(&self, service: &str) -> impl Iterator<Item = &Job> {
         self.jobs.iter().filter(move |job| job.posts && job.delivery.reaches(service, "/relay"))
     }
 
+    /// A condition can be false at any time, so a grant with a condition does not count.
     pub(super) fn is_granted(&self, target: &GrantTarget, roles: &[&str], member: &Member) -> bool {
         self.grants.iter().any(|grant| {
-            grant.target == *target && grant.member == *member && roles.contains(&grant.role.as_str())
+            grant.target == *target
+                && grant.member == *member
+                && grant.condition.is_none()
+                && roles.contains(&grant.role.as_str())
         })
     }
 }

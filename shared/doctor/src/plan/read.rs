@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     super::terraform::{Document, Resource, seconds},
     Aggregation, Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Filter, Job,
-    Queue, Slo, Subscription, Token, Topic, UptimeCheck, Wrapping,
+    Probe, Queue, Slo, Subscription, Token, Topic, UptimeCheck, Wrapping,
 };
 
 /// The defaults of Pub/Sub and Cloud Run for absent settings.
@@ -80,6 +80,8 @@ impl Reader<'_> {
                 Some(_) => Wrapping::DataOnly,
             },
             push: resource.list("/push_config").first().map(push),
+            exports: !resource.list("/bigquery_config").is_empty()
+                || !resource.list("/cloud_storage_config").is_empty(),
             dead_letters: resource.list("/dead_letter_policy").first().map(dead_letters),
             backoff_seconds: resource.list("/retry_policy").first().map(backoff),
         }
@@ -89,7 +91,7 @@ impl Reader<'_> {
         Job {
             name: name(resource),
             posts: resource.text("/http_target/0/http_method").is_none_or(|method| method == "POST"),
-            paused: resource.is_true("/paused"),
+            paused: resource.is_true("/paused") || resource.text("/state") == Some("PAUSED"),
             schedule: resource.text("/schedule").unwrap_or_default().to_owned(),
             deadline_seconds: resource.seconds("/attempt_deadline"),
             delivery: self.delivery(resource, "/http_target/0/uri", "/http_target/0/oidc_token", services),
@@ -180,8 +182,10 @@ pub(super) fn service(resource: &Resource) -> CloudRunService {
         Some((variable["name"].as_str()?.to_owned(), last_segment(secret)))
     };
     let variables = resource.list(&format!("{CONTAINER}/env"));
-    let path = |probe: &str| {
-        resource.text(&format!("{CONTAINER}/{probe}_probe/0/http_get/0/path")).map(str::to_owned)
+    let probe = |kind: &str| {
+        let call = format!("{CONTAINER}/{kind}_probe/0/http_get/0");
+        let path = resource.text(&format!("{call}/path"))?.to_owned();
+        Some(Probe { path, port: resource.number(&format!("{call}/port")) })
     };
     CloudRunService {
         name: name(resource),
@@ -202,8 +206,9 @@ pub(super) fn service(resource: &Resource) -> CloudRunService {
         has_no_url: resource.is_true("/default_uri_disabled"),
         is_stopped: resource.number("/scaling/0/manual_instance_count") == Some(0)
             && resource.text("/scaling/0/scaling_mode") == Some("MANUAL"),
-        startup_path: path("startup"),
-        liveness_path: path("liveness"),
+        startup: probe("startup"),
+        liveness: probe("liveness"),
+        port: resource.number(&format!("{CONTAINER}/ports/0/container_port")),
         uses_network: resource.text("/template/0/vpc_access/0/egress") == Some("ALL_TRAFFIC"),
         newest_percent: newest_percent(resource.list("/traffic")),
     }
@@ -238,7 +243,7 @@ pub(super) fn queue(resource: &Resource) -> Queue {
             .and_then(Value::as_i64)
             .unwrap_or(default::MAX_TASK_ATTEMPTS),
         max_retry_seconds: resource.seconds("/retry_config/0/max_retry_duration").unwrap_or_default(),
-        is_paused: resource.text("/desired_state") == Some("PAUSED"),
+        is_paused: ["/desired_state", "/state"].iter().any(|each| resource.text(each) == Some("PAUSED")),
         tasks_per_second: resource.value("/rate_limits/0/max_dispatches_per_second").and_then(Value::as_f64),
         overrides_tasks: !resource.list("/http_target").is_empty(),
     }

@@ -2,6 +2,7 @@
 //!
 //! `crm-service` is private. `user-service` is public and has a relay job.
 
+mod access;
 mod alerts;
 mod catalogs;
 mod dead_letters;
@@ -31,6 +32,7 @@ pub(crate) fn plans_and_states() -> Vec<Case> {
         subscriptions::subscriptions(),
         dead_letters::dead_letters(),
         dead_letters::receipts(),
+        access::access(),
         alerts::alerts(),
         grants::grants(),
         timers::timers(),
@@ -55,6 +57,7 @@ const ACKNOWLEDGE_GRANT: &str =
 /// The change that the variable `domain` makes.
 pub(crate) fn put_behind_load_balancer(document: &mut Value) {
     values(document, USER_SERVICE)["ingress"] = json!("INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER");
+    replace_env(document, "user-service", "TRUSTED_PROXIES", &[("TRUSTED_PROXIES", "1")]);
     let group = json!({ "cloud_run": [{ "service": "staging-user-service" }] });
     add(document, "google_compute_region_network_endpoint_group", group);
     let check = values(document, "google_monitoring_uptime_check_config.public[\"user-service\"]");

@@ -206,6 +206,39 @@ pub(crate) fn deployments() -> Vec<Case> {
             },
             &["liveness: the liveness probe of staging-crm-service calls /"],
         ),
+        (
+            |input| {
+                run(input, "crm-service")["containers"][0]["liveness_probe"][0]["http_get"][0]["port"] =
+                    json!(9090)
+            },
+            &["liveness: the liveness probe of staging-crm-service calls the port 9090, not 8080"],
+        ),
+        (
+            |input| run(input, "crm-service")["containers"][0]["ports"][0]["container_port"] = json!(80),
+            &[
+                "startup: the startup probe of staging-crm-service calls the port 8080, not 80",
+                "liveness: the liveness probe of staging-crm-service calls the port 8080, not 80",
+            ],
+        ),
+        // Without operators, only Pub/Sub calls it.
+        (
+            |input| {
+                remove(
+                    input,
+                    "google_cloud_run_v2_service_iam_member.operator[\"crm-service/group:crm@example.com\"]",
+                )
+            },
+            &[
+                "ingress: warning: staging-crm-service accepts calls from the internet, and nobody calls it from there",
+            ],
+        ),
+        // Somebody has paused the job by hand.
+        (
+            |input| values(input, RELAY)["state"] = json!("PAUSED"),
+            &[
+                "relay-job: staging-user-service-relay, which calls POST /relay of staging-user-service, is paused",
+            ],
+        ),
         // After a replaced subscription
         (
             |input| remove(input, ACKNOWLEDGE_GRANT),
@@ -252,6 +285,8 @@ pub(crate) fn deployments() -> Vec<Case> {
                 }
             },
             &[
+                "sign-in: staging-user-service verifies access tokens, but has no AUTH_ISSUER",
+                "sign-in: staging-crm-service verifies access tokens, but has no AUTH_ISSUER",
                 "sign-in: AUTH_JWKS of staging-crm-service is old-jwks, but staging-user-service has auth-jwks",
                 "excess-secret: staging-user-service@demo-project.iam.gserviceaccount.com may read auth-jwks, which the catalog does not declare",
                 "excess-secret: staging-crm-service@demo-project.iam.gserviceaccount.com may read old-jwks, which the catalog does not declare",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, QUEUE, condition, env, remove, values};
+use super::{Case, QUEUE, condition, env, remove, replace_env, values};
 
 const ALERT: &str = "google_monitoring_alert_policy.timers[0]";
 const ACCOUNT: &str = "staging-user-service@demo-project.iam.gserviceaccount.com";
@@ -29,6 +29,18 @@ fn name_queue(input: &mut Value) {
 
 pub(crate) fn timers() -> Vec<Case> {
     vec![
+        (
+            |input| replace_env(input, "user-service", "TIMER_SERVICE_ACCOUNT", &[]),
+            &["grant-timer: staging-user-service has no TIMER_SERVICE_ACCOUNT"],
+        ),
+        // The provider shows a queue that somebody has paused by hand.
+        (
+            |input| {
+                name_queue(input);
+                values(input, QUEUE)["state"] = json!("PAUSED");
+            },
+            &["timer-queue: the queue staging-user-service-timers-1 is paused"],
+        ),
         (
             |input| remove(input, QUEUE),
             &["timer-queue: the queue staging-user-service-timers of staging-user-service is missing"],
@@ -122,6 +134,7 @@ pub(crate) fn timers() -> Vec<Case> {
                     json!(format!("serviceAccount:{}", ACCOUNT.replace("user", "crm")));
             },
             &[
+                "excess-identity: staging-crm-service@demo-project.iam.gserviceaccount.com may act as staging-user-service@demo-project.iam.gserviceaccount.com",
                 "grant-timer: staging-user-service may not act as staging-user-service@demo-project.iam.gserviceaccount.com, the account of its tasks",
             ],
         ),
