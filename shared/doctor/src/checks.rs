@@ -5,6 +5,7 @@ mod access;
 mod alerts;
 mod catalog;
 mod dead_letters;
+mod domain;
 mod grants;
 mod limits;
 mod objectives;
@@ -94,6 +95,7 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     check("network", "services whose traffic goes to a network, which may be a dead end", services::network),
     check("project", "services that use another project", services::project),
     check("ingress", "services that their callers cannot reach", services::ingress),
+    check("domain", "load balancers that do not reach the public services", domain::domain),
     check("traffic", "services whose newest revision gets no traffic", revisions::traffic),
     check("instances", "services without instances", revisions::instances),
     check("startup", "probes that stop new instances", revisions::startup),

@@ -1,6 +1,7 @@
 //! The resources of a Terraform plan or state that the checks need. They are read once, so no check reads
 //! Terraform's JSON, except the one that compares single settings.
 
+mod balancer;
 mod filter;
 mod grants;
 mod read;
@@ -10,6 +11,8 @@ use std::collections::BTreeMap;
 use catalog::{Catalog, ServiceEntry};
 use serde_json::Value;
 
+use self::balancer::Balancer;
+pub(super) use self::balancer::UrlMap;
 pub(super) use self::filter::Filter;
 pub(super) use self::grants::{Grant, GrantTarget, Member};
 use super::terraform::Document;
@@ -42,6 +45,7 @@ pub(super) struct Plan {
     pub(super) alerts: Vec<Alert>,
     pub(super) slos: Vec<Slo>,
     pub(super) uptime_checks: Vec<UptimeCheck>,
+    pub(super) balancer: Balancer,
     /// The services that a load balancer calls.
     pub(super) balanced: Vec<String>,
     /// The share of the newest revision in percent, for each service of the catalog for which the plan declares one.
@@ -50,6 +54,7 @@ pub(super) struct Plan {
 
 pub(super) struct CloudRunService {
     pub(super) name: String,
+    pub(super) location: Option<String>,
     pub(super) project: Option<String>,
     /// The service of the catalog that its container runs.
     pub(super) serves: Option<String>,
@@ -314,6 +319,7 @@ impl Plan {
             uptime_checks: (document.of_kind("google_monitoring_uptime_check_config"))
                 .filter_map(|resource| reader.uptime_check(resource, &services))
                 .collect(),
+            balancer: Balancer::read(&reader),
             balanced: (document.of_kind("google_compute_region_network_endpoint_group"))
                 .filter_map(|resource| resource.text("/cloud_run/0/service").map(str::to_owned))
                 .collect(),

@@ -32,13 +32,18 @@ pub(super) fn strangers(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
 }
 
 /// What a role on the whole project allows that only single resources need.
-const WIDE: [(&[&str], &str); 8] = [
+const WIDE: [(&[&str], &str); 10] = [
     (PROJECT_WIDE, "change everything in the project"),
     (PUBLISH, "publish to every topic of the project"),
     (&["roles/pubsub.subscriber"], "take messages from every subscription of the project"),
     (
         &["roles/datastore.user", "roles/datastore.owner"],
         "change the documents of every database of the project",
+    ),
+    (&["roles/datastore.viewer"], "read the documents of every database of the project"),
+    (
+        &["roles/storage.admin", "roles/storage.objectAdmin", "roles/storage.objectViewer"],
+        "read every bucket of the project, also Terraform's state",
     ),
     (READ_SECRET, "read every secret of the project"),
     (INVOKE, "call every service of the project"),
@@ -60,7 +65,9 @@ pub(super) fn excess_roles(_: &Catalog, plan: &Plan) -> Vec<Finding> {
     for grant in plan.grants.iter().filter(|grant| grant.target == GrantTarget::Project) {
         let role = grant.role.as_str();
         let wide = WIDE.iter().find(|(roles, _)| roles.contains(&role));
-        let (Some((roles, reach)), None) = (wide, &grant.condition) else { continue };
+        // A condition that names no resource does not narrow the grant.
+        let is_narrow = grant.condition.as_ref().is_some_and(|condition| condition.contains("resource."));
+        let Some((roles, reach)) = wide.filter(|_| !is_narrow) else { continue };
         let is_own = grant.member.address().is_some_and(|address| plan.is_own_account(address));
         let is_service =
             plan.services.iter().any(|service| service.account.as_deref() == grant.member.address());

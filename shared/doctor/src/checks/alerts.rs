@@ -402,20 +402,25 @@ pub(super) fn uptime_alerts(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     OUTAGES.missing(catalog, plan)
 }
 
-/// The problems of the alerts that watch something, but badly. Other alerts may be as they are.
+/// The problems of the alerts that watch something, but badly. Alerts that the team has added may be as they are, if
+/// another one watches the same well.
 pub(super) fn thresholds(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let project = plan.services.iter().find_map(|service| service.project.as_deref());
     let mut found: BTreeMap<(&str, String), Problem> = BTreeMap::new();
     for need in NEEDS {
         for target in (need.targets)(catalog, plan) {
-            let watched = need
-                .candidates(plan, &target)
-                .map(|(watch, alert, condition)| (alert, watch.problems(catalog, project, alert, condition)));
+            let watched = need.candidates(plan, &target).map(|(watch, alert, condition)| {
+                let problems = watch.problems(catalog, project, alert, condition);
+                (is_usual(watch, alert, condition, &target), alert, problems)
+            });
             let faults = |problems: &[Problem]| problems.iter().filter(|each| !each.is_warning).count();
-            let best = watched.min_by_key(|(_, problems)| (faults(problems), problems.len()));
-            let Some((alert, problems)) = best else { continue };
-            found
-                .extend(problems.into_iter().map(|each| ((alert.address.as_str(), each.text.clone()), each)));
+            let (usual, added): (Vec<_>, Vec<_>) = watched.partition(|(is_usual, ..)| *is_usual);
+            let best = added.into_iter().min_by_key(|(_, _, problems)| (faults(problems), problems.len()));
+            let judged = if usual.is_empty() { best.into_iter().collect() } else { usual };
+            for (_, alert, problems) in judged {
+                let problems = problems.into_iter();
+                found.extend(problems.map(|each| ((alert.address.as_str(), each.text.clone()), each)));
+            }
         }
     }
     found

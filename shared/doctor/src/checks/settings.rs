@@ -216,6 +216,15 @@ static RULES: &[Rule] = &[
     },
     Rule {
         kind: QUEUE,
+        path: "retry_config/0/min_backoff",
+        wants: Wants::Between(0.0, 600.0),
+        problem: "waits at least {} after a failed attempt",
+        consequence: "a single failure makes an event late",
+        remedy: "set min_backoff to 1s",
+        ..WARNING
+    },
+    Rule {
+        kind: QUEUE,
         path: "stackdriver_logging_config",
         problem: "logs no attempts",
         consequence: "the alert on timers says to read this log, and it is empty",

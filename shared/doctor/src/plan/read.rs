@@ -189,6 +189,7 @@ pub(super) fn service(resource: &Resource) -> CloudRunService {
     };
     CloudRunService {
         name: name(resource),
+        location: resource.text("/location").map(str::to_owned),
         project: resource.text("/project").map(str::to_owned),
         serves: match args.as_slice() {
             [command, service, ..] if command == "serve" => Some(service.clone()),

@@ -108,6 +108,7 @@ pub(crate) fn alerts() -> Vec<Case> {
             },
             &[
                 "alert-threshold: google_monitoring_alert_policy.budget_burn[\"user-service/fast\"] fires only above 144 as the burn rate",
+                "alert-threshold: google_monitoring_alert_policy.budget_burn[\"user-service/slow\"] fires only above 144 as the burn rate",
             ],
         ),
         (
