@@ -70,9 +70,9 @@ pub(super) fn wrong_code(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
 pub(super) fn request_timeout(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
     let handler = catalog.timing.handler_seconds;
-    let silent = catalog.services.iter().filter(|entry| entry.subscriptions.is_empty());
-    for service in silent.filter_map(|entry| plan.service(&entry.name)) {
-        if service.timeout_seconds < handler {
+    for service in catalog.services.iter().filter_map(|entry| plan.service(&entry.name)) {
+        let gets_pushes = matched(catalog, plan).any(|(entry, ..)| entry.name == service.name);
+        if !gets_pushes && service.timeout_seconds < handler {
             findings.push(Finding::new(
                 format!(
                     "the request timeout of {} ({} s) is shorter than the handler's deadline ({handler} s)",

@@ -232,6 +232,17 @@ pub(crate) fn deployments() -> Vec<Case> {
                 "ingress: warning: staging-crm-service accepts calls from the internet, and nobody calls it from there",
             ],
         ),
+        // Without pushes, a service still has its own requests.
+        (
+            |input| {
+                remove(input, CRM);
+                run(input, "crm-service")["timeout"] = json!("1s");
+            },
+            &[
+                "missing: the subscription staging-crm-service-user-events is missing",
+                "request-timeout: the request timeout of staging-crm-service (1 s) is shorter than the handler's deadline (15 s)",
+            ],
+        ),
         // Somebody has paused the job by hand.
         (
             |input| values(input, RELAY)["state"] = json!("PAUSED"),
