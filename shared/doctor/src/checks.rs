@@ -1,15 +1,19 @@
 //! All checks. To add one: a function, a line here, and a broken catalog or plan in tests/doctor/broken/
 //! that triggers it.
 
+mod access;
 mod alerts;
 mod catalog;
 mod dead_letters;
+mod domain;
 mod grants;
 mod limits;
+mod objectives;
 mod receipts;
 mod revisions;
 mod secrets;
 mod services;
+mod settings;
 mod subscriptions;
 mod timers;
 mod topics;
@@ -87,9 +91,11 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     check("relay-job", "producers without a job that calls POST /relay each minute", services::relay_job),
     check("relay-deadline", "relay jobs that wait too short for an answer", services::relay_deadline),
     check("sign-in", "services that disagree about access tokens", services::sign_in),
+    check("proxies", "services that take a wrong address for that of their callers", services::proxies),
     check("network", "services whose traffic goes to a network, which may be a dead end", services::network),
     check("project", "services that use another project", services::project),
     check("ingress", "services that their callers cannot reach", services::ingress),
+    check("domain", "load balancers that do not reach the public services", domain::domain),
     check("traffic", "services whose newest revision gets no traffic", revisions::traffic),
     check("instances", "services without instances", revisions::instances),
     check("startup", "probes that stop new instances", revisions::startup),
@@ -128,9 +134,10 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     check("timer-alert", "queues of timers whose failures trigger no alert", alerts::timers),
     check("error-alert", "services whose errors trigger no alert", alerts::errors),
     check("budget-alert", "public services whose error budget triggers no alert", alerts::budget_burn),
+    check("slo", "public services whose errors no SLO counts", objectives::objectives),
     check("uptime-alert", "uptime checks whose failures trigger no alert", alerts::uptime_alerts),
     check("uptime", "public services that no uptime check calls", alerts::uptime),
-    check("alert-threshold", "alerts that never fire, or too late", alerts::thresholds),
+    check("alert-threshold", "alerts that fire never, late, or all the time", alerts::thresholds),
     check("alert-channel", "alerts that nobody gets", alerts::channels),
     check(
         "grant-dead-letters",
@@ -158,12 +165,20 @@ pub(super) const PLAN_CHECKS: &[Check<PlanCheck>] = &[
     ),
     check("excess-invoke", "delivery identities that may call another service", grants::excess_invoke),
     check("private-service", "private services that anyone may call", grants::private_service),
+    check("open-grant", "grants to strangers", access::strangers),
+    check("excess-role", "roles on the whole project that reach too far", access::excess_roles),
+    check(
+        "excess-identity",
+        "members that may act as a service, or deliver as its identity",
+        access::impersonation,
+    ),
     check("authoritative-grant", "grants that remove a role from all other members", grants::authoritative),
     check("database", "databases that the services cannot use", receipts::database),
     check("backup", "databases that cannot be restored", receipts::backup),
     check("timer-queue", "queues of timers that are missing, paused, or lose tasks", timers::queues),
     check("grant-timer", "services that may not set or cancel their timers", timers::grants),
     check("grant-secret", "secrets that their services may not read", grants::secrets),
+    check("setting", "single settings that make a resource useless, unsafe or silent", settings::settings),
     check("ttl", "receipts that are never deleted", receipts::ttl),
     check("receipt-index", "receipt fields with an index that no query needs", receipts::indexes),
 ];

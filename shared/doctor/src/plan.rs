@@ -1,6 +1,8 @@
 //! The resources of a Terraform plan or state that the checks need. They are read once, so no check reads
-//! Terraform's JSON.
+//! Terraform's JSON, except the one that compares single settings.
 
+mod balancer;
+mod filter;
 mod grants;
 mod read;
 
@@ -9,15 +11,21 @@ use std::collections::BTreeMap;
 use catalog::{Catalog, ServiceEntry};
 use serde_json::Value;
 
+use self::balancer::Balancer;
+pub(super) use self::balancer::UrlMap;
+pub(super) use self::filter::Filter;
 pub(super) use self::grants::{Grant, GrantTarget, Member};
 use super::terraform::Document;
-pub(super) use super::terraform::Kind;
+pub(super) use super::terraform::{Kind, Known, Resource};
 
 /// Stands for a name that a plan does not know. Terraform uses the same words.
 pub(super) const UNKNOWN: &str = "(known after apply)";
 
 pub(super) struct Plan {
     pub(super) kind: Kind,
+    resources: Vec<Resource>,
+    /// Addresses of resources in other projects, with their project. They do not belong to the deployment.
+    pub(super) elsewhere: Vec<(String, String)>,
     /// The prefix of all names of this deployment.
     pub(super) prefix: String,
     /// The systems to deploy, if the plan has that variable.
@@ -35,7 +43,9 @@ pub(super) struct Plan {
     /// The databases with a schedule of backups.
     pub(super) backed_up: Vec<String>,
     pub(super) alerts: Vec<Alert>,
+    pub(super) slos: Vec<Slo>,
     pub(super) uptime_checks: Vec<UptimeCheck>,
+    pub(super) balancer: Balancer,
     /// The services that a load balancer calls.
     pub(super) balanced: Vec<String>,
     /// The share of the newest revision in percent, for each service of the catalog for which the plan declares one.
@@ -44,6 +54,7 @@ pub(super) struct Plan {
 
 pub(super) struct CloudRunService {
     pub(super) name: String,
+    pub(super) location: Option<String>,
     pub(super) project: Option<String>,
     /// The service of the catalog that its container runs.
     pub(super) serves: Option<String>,
@@ -65,13 +76,21 @@ pub(super) struct CloudRunService {
     pub(super) has_no_url: bool,
     /// Whether the number of its instances is fixed at zero.
     pub(super) is_stopped: bool,
-    /// The paths that Cloud Run probes until the container is ready, and while it runs.
-    pub(super) startup_path: Option<String>,
-    pub(super) liveness_path: Option<String>,
+    /// What Cloud Run probes until the container is ready, and while it runs.
+    pub(super) startup: Option<Probe>,
+    pub(super) liveness: Option<Probe>,
+    /// The port that gets requests.
+    pub(super) port: Option<u64>,
     /// Whether all its outgoing traffic goes to a network of the project.
     pub(super) uses_network: bool,
     /// The share of the traffic that the newest revision gets, in percent.
     pub(super) newest_percent: u64,
+}
+
+/// A call of a container, to learn whether it works.
+pub(super) struct Probe {
+    pub(super) path: String,
+    pub(super) port: Option<u64>,
 }
 
 pub(super) struct Topic {
@@ -94,6 +113,8 @@ pub(super) struct Subscription {
     pub(super) transforms: bool,
     pub(super) wrapping: Wrapping,
     pub(super) push: Option<Delivery>,
+    /// Whether Pub/Sub writes the messages to BigQuery or Cloud Storage, and keeps none.
+    pub(super) exports: bool,
     pub(super) dead_letters: Option<DeadLetters>,
     /// The minimum and the maximum.
     pub(super) backoff_seconds: Option<(u64, u64)>,
@@ -174,6 +195,9 @@ pub(super) struct Field {
 
 /// A call of a service from the internet.
 pub(super) struct UptimeCheck {
+    pub(super) address: String,
+    /// Its key in `for_each`.
+    pub(super) key: Option<String>,
     pub(super) service: String,
     /// `None` if the plan does not know it.
     pub(super) id: Option<String>,
@@ -181,25 +205,54 @@ pub(super) struct UptimeCheck {
 
 pub(super) struct Alert {
     pub(super) address: String,
-    /// Its key in `for_each`.
+    /// Its name in the configuration, such as `dead_letters`.
+    pub(super) name: String,
+    /// Its key in `for_each`, but not its number in `count`.
     pub(super) key: Option<String>,
-    /// Whether the plan does not know a filter yet.
-    pub(super) has_unknown_filter: bool,
     pub(super) enabled: bool,
     pub(super) has_channel: bool,
+    /// Whether all conditions must hold, and not only one.
+    pub(super) needs_all: bool,
     pub(super) conditions: Vec<Condition>,
 }
 
-/// A value and a threshold.
+/// A condition that compares time series with a threshold, or fires when they are absent.
 pub(super) struct Condition {
-    pub(super) filter: String,
+    /// Its position in the alert.
+    pub(super) place: usize,
+    /// `None` if the plan does not know it yet.
+    pub(super) filter: Option<Filter>,
+    pub(super) is_absence: bool,
     /// Whether it fires above the threshold.
     pub(super) is_upper: bool,
     pub(super) threshold: f64,
     /// How long the value must be beyond the threshold.
     pub(super) duration_seconds: u64,
-    /// Whether the value is a share, from 0 to 1.
-    pub(super) is_share: bool,
+    pub(super) aggregation: Option<Aggregation>,
+    /// If it is there, the value is a share, from 0 to 1.
+    pub(super) denominator: Option<(Filter, Option<Aggregation>)>,
+    /// The number or the percentage of time series that must be beyond the threshold, if it is not one.
+    pub(super) trigger: Option<String>,
+}
+
+/// How a condition combines the points of a time series, and the series.
+#[derive(PartialEq)]
+pub(super) struct Aggregation {
+    pub(super) period_seconds: u64,
+    pub(super) aligner: String,
+    /// `REDUCE_NONE` keeps the series apart.
+    pub(super) reducer: String,
+    pub(super) group_by: Vec<String>,
+}
+
+/// A goal for the share of good requests.
+pub(super) struct Slo {
+    pub(super) address: String,
+    /// `None` if the plan does not know it yet.
+    pub(super) name: Option<String>,
+    pub(super) goal: f64,
+    pub(super) total: Option<Filter>,
+    pub(super) bad: Option<Filter>,
 }
 
 impl CloudRunService {
@@ -232,7 +285,8 @@ impl Delivery {
 
 impl Plan {
     pub(super) fn read(json: &str, catalog: &Catalog) -> Result<Self, String> {
-        let document = Document::read(json)?;
+        let mut document = Document::read(json)?;
+        let elsewhere = read::remove_other_projects(&mut document);
         let reader = read::Reader { document: &document, catalog };
         let services: Vec<CloudRunService> =
             document.of_kind("google_cloud_run_v2_service").map(read::service).collect();
@@ -241,9 +295,13 @@ impl Plan {
             None => catalog.services.iter().map(|service| service.system.clone()).collect(),
         });
         let (grants, authoritative) = grants::read(&reader);
+        let prefix = services.iter().find_map(CloudRunService::prefix).unwrap_or_default();
+        let in_catalog = |service: &CloudRunService| {
+            let name = service.name.strip_prefix(prefix.as_str());
+            catalog.services.iter().any(|entry| name == Some(&entry.name))
+        };
         Ok(Self {
             kind: document.kind,
-            prefix: services.iter().find_map(CloudRunService::prefix).unwrap_or_default(),
             systems,
             topics: document.of_kind("google_pubsub_topic").map(read::topic).collect(),
             subscriptions: (document.of_kind("google_pubsub_subscription"))
@@ -261,6 +319,7 @@ impl Plan {
             uptime_checks: (document.of_kind("google_monitoring_uptime_check_config"))
                 .filter_map(|resource| reader.uptime_check(resource, &services))
                 .collect(),
+            balancer: Balancer::read(&reader),
             balanced: (document.of_kind("google_compute_region_network_endpoint_group"))
                 .filter_map(|resource| resource.text("/cloud_run/0/service").map(str::to_owned))
                 .collect(),
@@ -268,7 +327,24 @@ impl Plan {
             databases: document.of_kind("google_firestore_database").map(read::database).collect(),
             fields: document.of_kind("google_firestore_field").map(read::field).collect(),
             alerts: document.of_kind("google_monitoring_alert_policy").map(read::alert).collect(),
-            services,
+            slos: document.of_kind("google_monitoring_slo").map(read::slo).collect(),
+            // Services that the catalog does not know follow other rules.
+            services: services.into_iter().filter(in_catalog).collect(),
+            prefix,
+            elsewhere,
+            resources: document.resources,
+        })
+    }
+
+    pub(super) fn resources_of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Resource> {
+        self.resources.iter().filter(move |resource| resource.kind == kind)
+    }
+
+    /// Whether a service runs as this account, or its events are delivered as this account.
+    pub(super) fn is_own_account(&self, address: &str) -> bool {
+        self.services.iter().any(|service| {
+            service.account.as_deref() == Some(address)
+                || service.variable("PUSH_SERVICE_ACCOUNT") == Some(address)
         })
     }
 
@@ -333,16 +409,20 @@ impl Plan {
     pub(super) fn holders(&self, topic: &str) -> impl Iterator<Item = &Subscription> {
         self.subscriptions
             .iter()
-            .filter(move |each| each.push.is_none() && each.topic.as_deref() == Some(topic))
+            .filter(move |each| each.push.is_none() && !each.exports && each.topic.as_deref() == Some(topic))
     }
 
     pub(super) fn relay_jobs(&self, service: &str) -> impl Iterator<Item = &Job> {
         self.jobs.iter().filter(move |job| job.posts && job.delivery.reaches(service, "/relay"))
     }
 
+    /// A condition can be false at any time, so a grant with a condition does not count.
     pub(super) fn is_granted(&self, target: &GrantTarget, roles: &[&str], member: &Member) -> bool {
         self.grants.iter().any(|grant| {
-            grant.target == *target && grant.member == *member && roles.contains(&grant.role.as_str())
+            grant.target == *target
+                && grant.member == *member
+                && grant.condition.is_none()
+                && roles.contains(&grant.role.as_str())
         })
     }
 }

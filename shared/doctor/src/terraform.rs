@@ -108,9 +108,23 @@ impl Document {
     }
 }
 
+/// What a plan or a state tells about a setting.
+pub(super) enum Known<'a> {
+    Value(&'a Value),
+    /// It is not set, or it is empty.
+    Absent,
+    /// It is known after the apply.
+    Unknown,
+}
+
 impl Resource {
     pub(super) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Returns `y` for `module.a["b"].google_x.y["z"]`.
+    pub(super) fn name(&self) -> String {
+        without_keys(&self.address).rsplit('.').next().unwrap_or_default().to_owned()
     }
 
     /// The key in `for_each`, or the number in `count`.
@@ -120,6 +134,13 @@ impl Resource {
 
     pub(super) fn value(&self, pointer: &str) -> Option<&Value> {
         self.values.pointer(pointer).filter(|value| !value.is_null())
+    }
+
+    /// A setting, or each of several: `*` in the path stands for each item of a list.
+    pub(super) fn known(&self, path: &str) -> Vec<Known<'_>> {
+        let mut found = Vec::new();
+        collect_known(&self.values, &path.split('/').collect::<Vec<_>>(), &mut found);
+        found
     }
 
     pub(super) fn text(&self, pointer: &str) -> Option<&str> {
@@ -161,6 +182,27 @@ impl Resource {
 /// Parses a duration such as `"604800s"`.
 pub(super) fn seconds(text: &str) -> Option<u64> {
     text.strip_suffix('s')?.split('.').next()?.parse().ok()
+}
+
+fn collect_known<'a>(value: &'a Value, path: &[&str], found: &mut Vec<Known<'a>>) {
+    match (value, path) {
+        (Value::Null, _) => found.push(Known::Absent),
+        (Value::Array(items), _) if items.is_empty() => found.push(Known::Absent),
+        (Value::String(text), []) if text.is_empty() => found.push(Known::Absent),
+        (_, []) => found.push(Known::Value(value)),
+        (Value::Array(items), ["*", rest @ ..]) => {
+            items.iter().for_each(|item| collect_known(item, rest, found));
+        }
+        (Value::Array(items), [index, rest @ ..]) => match index.parse::<usize>().map(|at| items.get(at)) {
+            Ok(Some(item)) => collect_known(item, rest, found),
+            _ => found.push(Known::Absent),
+        },
+        // A plan leaves out what it does not know yet.
+        (_, [name, rest @ ..]) => match value.get(name) {
+            Some(inner) => collect_known(inner, rest, found),
+            None => found.push(Known::Unknown),
+        },
+    }
 }
 
 fn collect_resources(module: &Value, expressions: &BTreeMap<String, Value>, resources: &mut Vec<Resource>) {

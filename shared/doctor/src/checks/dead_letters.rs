@@ -34,6 +34,20 @@ pub(super) fn topics<'a>(catalog: &'a Catalog, plan: &'a Plan) -> impl Iterator<
 }
 
 pub(super) fn holder(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let mut findings = unkept(catalog, plan);
+    for holder in topics(catalog, plan).flat_map(|topic| plan.holders(topic)) {
+        if holder.dead_letters.is_some() {
+            findings.push(Finding::new(
+                format!("{} has a dead-letter policy of its own", holder.name),
+                "operators who look at a letter a few times move it away, to a topic that nobody watches",
+                "remove its dead_letter_policy",
+            ));
+        }
+    }
+    findings
+}
+
+fn unkept(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let min_seconds = catalog.delivery.dead_letter_retention_seconds;
     topics(catalog, plan)
         .filter_map(|topic| {

@@ -10,13 +10,15 @@ use super::{
 };
 use crate::plan::{Grant, GrantTarget, Member, Plan, UNKNOWN};
 
-const PUBLISH: &[&str] = &["roles/pubsub.publisher", "roles/pubsub.editor", "roles/pubsub.admin"];
+pub(super) const PUBLISH: &[&str] = &["roles/pubsub.publisher", "roles/pubsub.editor", "roles/pubsub.admin"];
 const SUBSCRIBE: &[&str] = &["roles/pubsub.subscriber", "roles/pubsub.editor", "roles/pubsub.admin"];
-const SIGN: &[&str] = &["roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountOpenIdTokenCreator"];
+pub(super) const SIGN: &[&str] =
+    &["roles/iam.serviceAccountTokenCreator", "roles/iam.serviceAccountOpenIdTokenCreator"];
 pub(super) const INVOKE: &[&str] = &["roles/run.invoker", "roles/run.servicesInvoker", "roles/run.admin"];
-const READ_SECRET: &[&str] = &["roles/secretmanager.secretAccessor", "roles/secretmanager.admin"];
+pub(super) const ACT_AS: &[&str] = &["roles/iam.serviceAccountUser"];
+pub(super) const READ_SECRET: &[&str] = &["roles/secretmanager.secretAccessor", "roles/secretmanager.admin"];
 /// They include the right to publish to every topic of the project.
-const PROJECT_WIDE: &[&str] = &["roles/editor", "roles/owner"];
+pub(super) const PROJECT_WIDE: &[&str] = &["roles/editor", "roles/owner"];
 
 pub(super) fn agent_publishes_dead_letters(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     dead_letters::topics(catalog, plan)
@@ -182,7 +184,8 @@ pub(super) fn excess_publish(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         !is_to_a_service(grant) && catalog.services.iter().filter(comes_from).any(reads)
     };
     let mut findings = Vec::new();
-    for grant in &plan.grants {
+    // `open-grant` reports grants to strangers.
+    for grant in plan.grants.iter().filter(|grant| !grant.member.is_open()) {
         let role = grant.role.as_str();
         let reach = match &grant.target {
             GrantTarget::Topic(name)
@@ -211,12 +214,17 @@ pub(super) fn documents(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let services = catalog.services.iter().filter_map(|service| plan.service(&service.name));
     services
         .filter(|service| {
-            let suffix = format!("/databases/{}\"", service.database());
+            let project = service.project.as_deref().unwrap_or_default();
+            let database = format!("projects/{project}/databases/{}", service.database());
+            let includes = |condition: &String| {
+                *condition == format!("resource.name == \"{database}\"")
+                    || *condition == format!("resource.name.startsWith(\"{database}\")")
+            };
             !plan.grants.iter().any(|grant| {
                 grant.target == GrantTarget::Project
                     && READ_AND_WRITE.contains(&grant.role.as_str())
                     && account(plan, &service.name).as_ref() == Some(&grant.member)
-                    && grant.condition.as_ref().is_none_or(|condition| condition.contains(&suffix))
+                    && grant.condition.as_ref().is_none_or(includes)
             })
         })
         .map(|service| {
@@ -224,7 +232,11 @@ pub(super) fn documents(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
             Finding::new(
                 format!("{} may not use the database {}", service.name, service.database()),
                 "every delivery is retried until the message becomes a dead letter",
-                format!("grant roles/datastore.user on that database to {account}"),
+                format!(
+                    "grant roles/datastore.user to {account}, with the condition \
+                     resource.name == \"projects/PROJECT/databases/{}\"",
+                    service.database()
+                ),
             )
         })
         .collect()
@@ -241,7 +253,8 @@ pub(super) fn excess_secrets(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         catalog.services.iter().any(|service| account(plan, &service.name).as_ref() == Some(&grant.member))
     };
     let mut findings = Vec::new();
-    for grant in plan.grants.iter().filter(|grant| READ_SECRET.contains(&grant.role.as_str())) {
+    let readers = plan.grants.iter().filter(|grant| READ_SECRET.contains(&grant.role.as_str()));
+    for grant in readers.filter(|grant| !grant.member.is_open()) {
         let reach = match &grant.target {
             GrantTarget::Secret(name) if !declares(grant, name) => name.as_str(),
             GrantTarget::Project if is_to_a_service(grant) => "every secret of the project",
@@ -283,7 +296,9 @@ pub(super) fn private_service(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         .filter(|service| !service.public)
         .filter(|service| {
             plan.service(&service.name).is_some_and(|deployed| deployed.is_open)
-                || plan.is_granted(&GrantTarget::Service(service.name.clone()), INVOKE, &Member::Everyone)
+                || [Member::Everyone, Member::AnyAccount].iter().any(|member| {
+                    plan.is_granted(&GrantTarget::Service(service.name.clone()), INVOKE, member)
+                })
         })
         .map(|service| {
             Finding::new(

@@ -3,7 +3,7 @@
 use ::catalog::Catalog;
 
 use super::Finding;
-use crate::plan::{CloudRunService, Plan};
+use crate::plan::{CloudRunService, Plan, Probe};
 
 fn deployed<'a>(catalog: &'a Catalog, plan: &'a Plan) -> impl Iterator<Item = &'a CloudRunService> {
     catalog.services.iter().filter_map(|service| plan.service(&service.name))
@@ -50,7 +50,7 @@ pub(super) fn liveness(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     probes(
         catalog,
         plan,
-        |service| Some(("liveness", service.liveness_path.as_ref()?)),
+        |service| Some(("liveness", service.liveness.as_ref()?)),
         "Cloud Run restarts the container again and again, and deliveries in progress are lost",
     )
 }
@@ -59,7 +59,7 @@ pub(super) fn startup(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     probes(
         catalog,
         plan,
-        |service| Some(("startup", service.startup_path.as_ref()?)),
+        |service| Some(("startup", service.startup.as_ref()?)),
         "no new instance becomes ready, and the next deployment fails",
     )
 }
@@ -67,17 +67,29 @@ pub(super) fn startup(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
 fn probes(
     catalog: &Catalog,
     plan: &Plan,
-    probe: fn(&CloudRunService) -> Option<(&'static str, &String)>,
+    probe: fn(&CloudRunService) -> Option<(&'static str, &Probe)>,
     consequence: &'static str,
 ) -> Vec<Finding> {
-    deployed(catalog, plan)
-        .filter_map(|service| Some((&service.name, probe(service).filter(|(_, path)| *path != PROBED)?)))
-        .map(|(name, (kind, path))| {
-            Finding::new(
+    let mut findings = Vec::new();
+    for service in deployed(catalog, plan) {
+        let Some((kind, Probe { path, port })) = probe(service) else { continue };
+        let name = &service.name;
+        if path != PROBED {
+            findings.push(Finding::new(
                 format!("the {kind} probe of {name} calls {path}"),
                 consequence,
                 format!("probe {PROBED}, which every service answers"),
-            )
-        })
-        .collect()
+            ));
+        }
+        if let (Some(probed), Some(served)) = (*port, service.port)
+            && probed != served
+        {
+            findings.push(Finding::new(
+                format!("the {kind} probe of {name} calls the port {probed}, not {served}"),
+                consequence,
+                "probe the container_port, or remove the port of the probe",
+            ));
+        }
+    }
+    findings
 }

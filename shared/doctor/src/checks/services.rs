@@ -69,6 +69,20 @@ pub(super) fn wrong_code(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
 
 pub(super) fn request_timeout(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let handler = catalog.timing.handler_seconds;
+    for service in catalog.services.iter().filter_map(|entry| plan.service(&entry.name)) {
+        let gets_pushes = matched(catalog, plan).any(|(entry, ..)| entry.name == service.name);
+        if !gets_pushes && service.timeout_seconds < handler {
+            findings.push(Finding::new(
+                format!(
+                    "the request timeout of {} ({} s) is shorter than the handler's deadline ({handler} s)",
+                    service.name, service.timeout_seconds
+                ),
+                "Cloud Run ends requests that the service still works on, and its callers get 504",
+                format!("set the timeout of {} to {}s", service.name, catalog.timing.request_timeout_seconds),
+            ));
+        }
+    }
     for (entry, _, subscription) in matched(catalog, plan) {
         let Some(service) = plan.service(&entry.name) else { continue };
         let (timeout, ack_deadline) = (service.timeout_seconds, subscription.ack_deadline_seconds);
@@ -148,6 +162,17 @@ pub(super) fn relay_deadline(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
 /// The services that sign and verify access tokens must agree on their issuer and their keys.
 pub(super) fn sign_in(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
+    for entry in &catalog.services {
+        let Some(service) = plan.service(&entry.name) else { continue };
+        let has = |name| service.secrets.contains_key(name) || service.variable(name).is_some();
+        if (entry.signed_in || has("AUTH_JWKS")) && !has("AUTH_ISSUER") {
+            findings.push(Finding::new(
+                format!("{} verifies access tokens, but has no AUTH_ISSUER", service.name),
+                "it does not start",
+                "set AUTH_ISSUER to the value that the service with AUTH_SIGNING_KEY has",
+            ));
+        }
+    }
     for variable in ["AUTH_ISSUER", "AUTH_JWKS"] {
         let services = catalog.services.iter().filter_map(|service| plan.service(&service.name));
         let mut users = services.filter_map(|service| {
@@ -164,6 +189,39 @@ pub(super) fn sign_in(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         }));
     }
     findings
+}
+
+/// How many entries of X-Forwarded-For the proxies in front of a service have added.
+pub(super) fn proxies(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
+    let services = catalog.services.iter().filter(|entry| entry.public);
+    services
+        .filter_map(|entry| plan.service(&entry.name))
+        .filter_map(|service| {
+            let name = &service.name;
+            let trusted = service.variable("TRUSTED_PROXIES").unwrap_or("0");
+            let is_balanced = service.needs_load_balancer && plan.balanced.contains(name);
+            match (is_balanced, trusted) {
+                (true, "1") | (false, "0") => None,
+                // `ingress` reports that nobody can call it.
+                (false, _) if !service.is_reachable => None,
+                (true, "0") => Some(Finding::new(
+                    format!("{name} is behind a load balancer, but its TRUSTED_PROXIES is {trusted}"),
+                    "the address of the load balancer counts as that of every caller, so a limit for one stops all",
+                    "set TRUSTED_PROXIES to 1",
+                )),
+                (true, _) => Some(Finding::warning(
+                    format!("{name} is behind one load balancer, but its TRUSTED_PROXIES is {trusted}"),
+                    "a wrong number lets callers choose the address that their limits count by",
+                    "set TRUSTED_PROXIES to 1, unless there are more proxies in front of the load balancer",
+                )),
+                (false, _) => Some(Finding::new(
+                    format!("{name} accepts calls past any load balancer, but its TRUSTED_PROXIES is {trusted}"),
+                    "callers choose the address that their limits count by, so no limit stops them",
+                    "remove TRUSTED_PROXIES, or accept only the calls of the load balancer",
+                )),
+            }
+        })
+        .collect()
 }
 
 pub(super) fn network(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
@@ -221,19 +279,25 @@ impl Job {
 
 pub(super) fn project(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     let services = catalog.services.iter().filter_map(|service| plan.service(&service.name));
-    services
-        .filter_map(|service| {
-            let (own, used) = (service.project.as_deref()?, service.variable("GOOGLE_CLOUD_PROJECT"));
-            (used != Some(own)).then(|| {
-                let used = used.unwrap_or("not set");
-                Finding::new(
-                    format!("{} is in {own}, but its GOOGLE_CLOUD_PROJECT is {used}", service.name),
-                    "it uses the documents and topics of another project, or fails on every event",
-                    format!("set GOOGLE_CLOUD_PROJECT to {own}"),
-                )
-            })
+    let elsewhere = plan.elsewhere.iter().map(|(address, project)| {
+        Finding::warning(
+            format!("{address} is in the project {project}, so it is no part of this deployment"),
+            "the services neither use it nor get rights by it; other findings can follow from that",
+            "set its project to that of the services, unless it is for something else",
+        )
+    });
+    let findings = services.filter_map(|service| {
+        let (own, used) = (service.project.as_deref()?, service.variable("GOOGLE_CLOUD_PROJECT"));
+        (used != Some(own)).then(|| {
+            let used = used.unwrap_or("not set");
+            Finding::new(
+                format!("{} is in {own}, but its GOOGLE_CLOUD_PROJECT is {used}", service.name),
+                "it uses the documents and topics of another project, or fails on every event",
+                format!("set GOOGLE_CLOUD_PROJECT to {own}"),
+            )
         })
-        .collect()
+    });
+    findings.chain(elsewhere).collect()
 }
 
 pub(super) fn ingress(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
@@ -254,6 +318,14 @@ pub(super) fn ingress(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
                 && INVOKE.contains(&grant.role.as_str())
                 && matches!(grant.member, Member::Other(_))
         });
+        let is_called = entry.public || (entry.for_operators && has_operators);
+        if service.is_reachable && !is_called {
+            findings.push(Finding::warning(
+                format!("{name} accepts calls from the internet, and nobody calls it from there"),
+                "only Cloud Run's check of tokens keeps strangers out: a second mistake opens the service",
+                "set ingress to INGRESS_TRAFFIC_INTERNAL_ONLY",
+            ));
+        }
         let callers = match () {
             () if service.is_reachable => continue,
             () if entry.public && service.needs_load_balancer && plan.balanced.contains(name) => continue,

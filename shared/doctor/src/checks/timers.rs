@@ -2,14 +2,13 @@
 
 use ::catalog::{Catalog, ServiceEntry};
 
-use super::Finding;
+use super::{Finding, grants::ACT_AS};
 use crate::plan::{CloudRunService, GrantTarget, Member, Plan, Queue, UNKNOWN};
 
 const ENQUEUE: &[&str] = &["roles/cloudtasks.enqueuer", "roles/cloudtasks.admin"];
 const DELETE: &[&str] = &["roles/cloudtasks.taskDeleter", "roles/cloudtasks.admin"];
 /// In tasks a second. A slower queue needs minutes for the timers of a single sale.
 const LOWEST_RATE: f64 = 10.0;
-const ACT_AS: &[&str] = &["roles/iam.serviceAccountUser"];
 
 /// Each deployed service that sets timers, with the name in the catalog of its queue, and the queue.
 fn timed<'a>(
@@ -106,7 +105,14 @@ pub(super) fn grants(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
                 ));
             }
         }
-        let used = service.variable("TIMER_SERVICE_ACCOUNT").unwrap_or(account);
+        let Some(used) = service.variable("TIMER_SERVICE_ACCOUNT") else {
+            findings.push(Finding::new(
+                format!("{name} has no TIMER_SERVICE_ACCOUNT"),
+                "it does not start",
+                format!("set TIMER_SERVICE_ACCOUNT to {account}"),
+            ));
+            continue;
+        };
         if !plan.is_granted(&GrantTarget::Account(used.to_owned()), ACT_AS, &member) {
             findings.push(Finding::new(
                 format!("{name} may not act as {used}, the account of its tasks"),

@@ -6,6 +6,7 @@ use super::{
 };
 
 pub(crate) struct Grant {
+    pub(crate) address: String,
     pub(crate) target: GrantTarget,
     pub(crate) role: String,
     pub(crate) member: Member,
@@ -23,6 +24,8 @@ pub(crate) enum GrantTarget {
     Account(String),
     Secret(String),
     Queue(String),
+    /// Something else, such as a bucket.
+    Other,
 }
 
 #[derive(PartialEq)]
@@ -30,9 +33,24 @@ pub(crate) enum Member {
     /// The service agent: the account that Pub/Sub acts as.
     PubsubAgent,
     Everyone,
+    /// Everyone who is signed in with Google.
+    AnyAccount,
+    /// Everyone with an account of this organization.
+    Organization(String),
     /// The e-mail address of a service account.
     Account(String),
     Other(String),
+}
+
+impl Resource {
+    /// The e-mail address of a service account. A plan knows its parts before the account exists.
+    pub(crate) fn account(&self) -> Option<String> {
+        let from_parts = || {
+            let (id, project) = (self.text("/account_id")?, self.text("/project")?);
+            Some(format!("{id}@{project}.iam.gserviceaccount.com"))
+        };
+        self.text("/email").map(last_segment).or_else(from_parts)
+    }
 }
 
 impl Member {
@@ -40,8 +58,25 @@ impl Member {
         match self {
             Self::PubsubAgent => "the Pub/Sub service agent",
             Self::Everyone => "everyone",
-            Self::Account(address) | Self::Other(address) => address,
+            Self::AnyAccount => "everyone with a Google account",
+            Self::Account(name) | Self::Organization(name) | Self::Other(name) => name,
         }
+    }
+
+    /// The e-mail address of a service account.
+    pub(crate) fn address(&self) -> Option<&str> {
+        if let Self::Account(address) = self { Some(address) } else { None }
+    }
+
+    /// Whether strangers are among its people.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Self::Everyone | Self::AnyAccount | Self::Organization(_))
+    }
+
+    /// Whether it is a service agent, which Google's own systems act as.
+    pub(crate) fn is_google(&self) -> bool {
+        let is_agent = |address: &str| address.contains("@gcp-sa-") || address.contains("@serverless-robot-");
+        *self == Self::PubsubAgent || self.address().is_some_and(is_agent)
     }
 }
 
@@ -63,12 +98,12 @@ const KINDS: [(&str, &str, MakeTarget); 7] = [
 pub(super) fn read(reader: &Reader<'_>) -> (Vec<Grant>, Vec<String>) {
     let (mut grants, mut authoritative) = (Vec::new(), Vec::new());
     for resource in &reader.document.resources {
-        let Some((pointer, target, form)) = KINDS.iter().find_map(|(kind, pointer, target)| {
-            resource.kind.strip_prefix(kind).map(|form| (*pointer, *target, form))
-        }) else {
-            continue;
-        };
-        if matches!(form, "_binding" | "_policy") {
+        let known = KINDS.iter().find_map(|(kind, pointer, target)| {
+            resource.kind.strip_prefix(kind).map(|form| (Some((*pointer, *target)), form))
+        });
+        let other = || resource.kind.rfind("_iam_").map(|at| (None, &resource.kind[at + "_iam".len()..]));
+        let Some((known, form)) = known.or_else(other) else { continue };
+        if known.is_some() && matches!(form, "_binding" | "_policy") {
             authoritative.push(resource.address().to_owned());
         }
         let members = match form {
@@ -77,10 +112,17 @@ pub(super) fn read(reader: &Reader<'_>) -> (Vec<Grant>, Vec<String>) {
             _ => Vec::new(),
         };
         for member in members {
-            // No check can use a grant on a target without a name.
-            let Some(name) = reader.name(resource, pointer) else { continue };
+            let target = match known {
+                None => GrantTarget::Other,
+                // No check can use a grant on a target without a name, or on one in another place.
+                Some((pointer, target)) => match reader.name(resource, pointer) {
+                    Some(name) if is_at_its_place(reader, resource, &name) => target(name),
+                    _ => continue,
+                },
+            };
             grants.push(Grant {
-                target: target(name),
+                address: resource.address().to_owned(),
+                target,
                 role: resource.text("/role").unwrap_or_default().to_owned(),
                 member,
                 condition: resource.text("/condition/0/expression").map(str::to_owned),
@@ -90,6 +132,14 @@ pub(super) fn read(reader: &Reader<'_>) -> (Vec<Grant>, Vec<String>) {
     (grants, authoritative)
 }
 
+/// Whether the grant has the same location as the service or the queue with this name.
+fn is_at_its_place(reader: &Reader<'_>, grant: &Resource, name: &str) -> bool {
+    let Some((kind, _)) = grant.kind.split_once("_iam_") else { return true };
+    let Some(location) = grant.text("/location") else { return true };
+    let mut targets = reader.document.of_kind(kind).filter(|target| target.text("/name") == Some(name));
+    targets.all(|target| target.text("/location").is_none_or(|own| own == location))
+}
+
 fn member(reader: &Reader<'_>, resource: &Resource) -> Member {
     if let Some(text) = resource.text("/member") {
         return known_member(reader, text);
@@ -97,7 +147,7 @@ fn member(reader: &Reader<'_>, resource: &Resource) -> Member {
     match reader.source(resource, "/member") {
         Some(source) if is_agent(source) => Member::PubsubAgent,
         Some(source) if source.kind == "google_service_account" => {
-            Member::Account(account(source).unwrap_or_default())
+            Member::Account(source.account().unwrap_or_default())
         }
         _ => Member::Other(format!("the future member of {}", resource.address())),
     }
@@ -111,7 +161,9 @@ fn known_member(reader: &Reader<'_>, text: &str) -> Member {
         return Member::PubsubAgent;
     }
     match (text, text.split_once(':')) {
-        ("allUsers" | "allAuthenticatedUsers", _) => Member::Everyone,
+        ("allUsers", _) => Member::Everyone,
+        ("allAuthenticatedUsers", _) => Member::AnyAccount,
+        (_, Some(("domain" | "principalSet", _))) => Member::Organization(text.to_owned()),
         (_, Some(("serviceAccount", address))) => Member::Account(address.to_owned()),
         _ => Member::Other(text.to_owned()),
     }
@@ -120,13 +172,4 @@ fn known_member(reader: &Reader<'_>, text: &str) -> Member {
 fn is_agent(resource: &Resource) -> bool {
     resource.kind == "google_project_service_identity"
         && resource.text("/service") == Some("pubsub.googleapis.com")
-}
-
-/// The e-mail address of a service account. A plan knows its parts before the account exists.
-pub(super) fn account(resource: &Resource) -> Option<String> {
-    let from_parts = || {
-        let (id, project) = (resource.text("/account_id")?, resource.text("/project")?);
-        Some(format!("{id}@{project}.iam.gserviceaccount.com"))
-    };
-    resource.text("/email").map(last_segment).or_else(from_parts)
 }

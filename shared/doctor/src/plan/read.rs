@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{
     super::terraform::{Document, Resource, seconds},
-    Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Job, Queue, Subscription,
-    Token, Topic, UptimeCheck, Wrapping, grants,
+    Aggregation, Alert, CloudRunService, Condition, Database, DeadLetters, Delivery, Field, Filter, Job,
+    Probe, Queue, Slo, Subscription, Token, Topic, UptimeCheck, Wrapping,
 };
 
 /// The defaults of Pub/Sub and Cloud Run for absent settings.
@@ -36,7 +36,7 @@ impl Reader<'_> {
         }
         let source = self.source(resource, pointer)?;
         match source.kind.as_str() {
-            "google_service_account" => grants::account(source),
+            "google_service_account" => source.account(),
             "google_cloud_tasks_queue" => Some(queue(source).name),
             _ => source.text("/name").map(last_segment),
         }
@@ -80,6 +80,8 @@ impl Reader<'_> {
                 Some(_) => Wrapping::DataOnly,
             },
             push: resource.list("/push_config").first().map(push),
+            exports: !resource.list("/bigquery_config").is_empty()
+                || !resource.list("/cloud_storage_config").is_empty(),
             dead_letters: resource.list("/dead_letter_policy").first().map(dead_letters),
             backoff_seconds: resource.list("/retry_policy").first().map(backoff),
         }
@@ -89,7 +91,7 @@ impl Reader<'_> {
         Job {
             name: name(resource),
             posts: resource.text("/http_target/0/http_method").is_none_or(|method| method == "POST"),
-            paused: resource.is_true("/paused"),
+            paused: resource.is_true("/paused") || resource.text("/state") == Some("PAUSED"),
             schedule: resource.text("/schedule").unwrap_or_default().to_owned(),
             deadline_seconds: resource.seconds("/attempt_deadline"),
             delivery: self.delivery(resource, "/http_target/0/uri", "/http_target/0/oidc_token", services),
@@ -114,7 +116,12 @@ impl Reader<'_> {
             }
             None => self.name(resource, LABELS)?,
         };
-        Some(UptimeCheck { service, id: resource.text("/uptime_check_id").map(str::to_owned) })
+        Some(UptimeCheck {
+            address: resource.address().to_owned(),
+            key: resource.index().map(str::to_owned),
+            service,
+            id: resource.text("/uptime_check_id").map(str::to_owned),
+        })
     }
 
     fn delivery(
@@ -143,6 +150,24 @@ impl Reader<'_> {
     }
 }
 
+/// Removes the resources that are not in the project of the services, and returns their addresses and projects.
+pub(super) fn remove_other_projects(document: &mut Document) -> Vec<(String, String)> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for project in document.of_kind("google_cloud_run_v2_service").filter_map(|each| each.text("/project")) {
+        *counts.entry(project).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(project, _)| project.to_owned());
+    let given = document.variable("project_id").and_then(Value::as_str).map(str::to_owned);
+    let Some(own) = given.or(most) else { return Vec::new() };
+    let is_elsewhere = |resource: &Resource| {
+        let project = resource.text("/project").map(|project| project.trim_start_matches("projects/"))?;
+        (project != own).then(|| (resource.address().to_owned(), project.to_owned()))
+    };
+    let elsewhere = document.resources.iter().filter_map(is_elsewhere).collect();
+    document.resources.retain(|resource| is_elsewhere(resource).is_none());
+    elsewhere
+}
+
 pub(super) fn service(resource: &Resource) -> CloudRunService {
     const CONTAINER: &str = "/template/0/containers/0";
     let args = resource.texts(&format!("{CONTAINER}/args"));
@@ -157,11 +182,14 @@ pub(super) fn service(resource: &Resource) -> CloudRunService {
         Some((variable["name"].as_str()?.to_owned(), last_segment(secret)))
     };
     let variables = resource.list(&format!("{CONTAINER}/env"));
-    let path = |probe: &str| {
-        resource.text(&format!("{CONTAINER}/{probe}_probe/0/http_get/0/path")).map(str::to_owned)
+    let probe = |kind: &str| {
+        let call = format!("{CONTAINER}/{kind}_probe/0/http_get/0");
+        let path = resource.text(&format!("{call}/path"))?.to_owned();
+        Some(Probe { path, port: resource.number(&format!("{call}/port")) })
     };
     CloudRunService {
         name: name(resource),
+        location: resource.text("/location").map(str::to_owned),
         project: resource.text("/project").map(str::to_owned),
         serves: match args.as_slice() {
             [command, service, ..] if command == "serve" => Some(service.clone()),
@@ -179,8 +207,9 @@ pub(super) fn service(resource: &Resource) -> CloudRunService {
         has_no_url: resource.is_true("/default_uri_disabled"),
         is_stopped: resource.number("/scaling/0/manual_instance_count") == Some(0)
             && resource.text("/scaling/0/scaling_mode") == Some("MANUAL"),
-        startup_path: path("startup"),
-        liveness_path: path("liveness"),
+        startup: probe("startup"),
+        liveness: probe("liveness"),
+        port: resource.number(&format!("{CONTAINER}/ports/0/container_port")),
         uses_network: resource.text("/template/0/vpc_access/0/egress") == Some("ALL_TRAFFIC"),
         newest_percent: newest_percent(resource.list("/traffic")),
     }
@@ -215,7 +244,7 @@ pub(super) fn queue(resource: &Resource) -> Queue {
             .and_then(Value::as_i64)
             .unwrap_or(default::MAX_TASK_ATTEMPTS),
         max_retry_seconds: resource.seconds("/retry_config/0/max_retry_duration").unwrap_or_default(),
-        is_paused: resource.text("/desired_state") == Some("PAUSED"),
+        is_paused: ["/desired_state", "/state"].iter().any(|each| resource.text(each) == Some("PAUSED")),
         tasks_per_second: resource.value("/rate_limits/0/max_dispatches_per_second").and_then(Value::as_f64),
         overrides_tasks: !resource.list("/http_target").is_empty(),
     }
@@ -257,27 +286,65 @@ pub(super) fn field(resource: &Resource) -> Field {
 }
 
 pub(super) fn alert(resource: &Resource) -> Alert {
-    let condition = |condition: &Value| {
-        let threshold = &condition["condition_threshold"][0];
-        Some(Condition {
-            filter: threshold["filter"].as_str()?.to_owned(),
-            is_upper: threshold["comparison"] == "COMPARISON_GT",
-            threshold: threshold["threshold_value"].as_f64().unwrap_or_default(),
-            duration_seconds: threshold["duration"].as_str().and_then(seconds).unwrap_or_default(),
-            is_share: threshold["denominator_filter"].as_str().is_some_and(|filter| !filter.is_empty()),
-        })
-    };
-    let is_unknown = |condition: &Value| {
-        let threshold = &condition["condition_threshold"][0];
-        threshold.is_object() && threshold["filter"].is_null()
-    };
+    let conditions = resource.list("/conditions").iter().enumerate();
     Alert {
         address: resource.address().to_owned(),
-        key: resource.index().map(str::to_owned),
-        has_unknown_filter: resource.list("/conditions").iter().any(is_unknown),
+        name: resource.name(),
+        key: resource.index().filter(|key| key.parse::<usize>().is_err()).map(str::to_owned),
         enabled: resource.value("/enabled") != Some(&Value::Bool(false)),
         has_channel: !resource.is_empty("notification_channels"),
-        conditions: resource.list("/conditions").iter().filter_map(condition).collect(),
+        needs_all: resource.text("/combiner").is_some_and(|combiner| combiner != "OR"),
+        conditions: conditions.filter_map(|(place, each)| condition(place, each)).collect(),
+    }
+}
+
+fn condition(place: usize, block: &Value) -> Option<Condition> {
+    let (absence, threshold) = (&block["condition_absent"][0], &block["condition_threshold"][0]);
+    let is_absence = absence.is_object();
+    let values = if is_absence { absence } else { threshold };
+    let filter = |name: &str| values[name].as_str().map(Filter::parse);
+    let trigger = &values["trigger"][0];
+    values.is_object().then(|| Condition {
+        place,
+        filter: filter("filter"),
+        is_absence,
+        is_upper: values["comparison"] == "COMPARISON_GT",
+        threshold: values["threshold_value"].as_f64().unwrap_or_default(),
+        duration_seconds: values["duration"].as_str().and_then(seconds).unwrap_or_default(),
+        aggregation: aggregation(&values["aggregations"][0]),
+        denominator: filter("denominator_filter")
+            .filter(|_| values["denominator_filter"] != "")
+            .map(|filter| (filter, aggregation(&values["denominator_aggregations"][0]))),
+        trigger: match (trigger["count"].as_u64(), trigger["percent"].as_f64()) {
+            (Some(count), _) if count > 1 => Some(format!("{count} time series")),
+            (_, Some(percent)) if percent > 0.0 => Some(format!("{percent} % of the time series")),
+            _ => None,
+        },
+    })
+}
+
+fn aggregation(block: &Value) -> Option<Aggregation> {
+    let text = |name: &str, default: &str| {
+        block[name].as_str().filter(|text| !text.is_empty()).unwrap_or(default).to_owned()
+    };
+    let group_by = block["group_by_fields"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    block.is_object().then(|| Aggregation {
+        period_seconds: block["alignment_period"].as_str().and_then(seconds).unwrap_or_default(),
+        aligner: text("per_series_aligner", "ALIGN_NONE"),
+        reducer: text("cross_series_reducer", "REDUCE_NONE"),
+        group_by: group_by.map(|field| field.replace(".label.", ".labels.")).collect(),
+    })
+}
+
+pub(super) fn slo(resource: &Resource) -> Slo {
+    const RATIO: &str = "/request_based_sli/0/good_total_ratio/0";
+    let filter = |name: &str| resource.text(&format!("{RATIO}/{name}_service_filter")).map(Filter::parse);
+    Slo {
+        address: resource.address().to_owned(),
+        name: resource.text("/name").map(str::to_owned),
+        goal: resource.value("/goal").and_then(Value::as_f64).unwrap_or_default(),
+        total: filter("total"),
+        bad: filter("bad"),
     }
 }
 

@@ -2,12 +2,16 @@
 //!
 //! `crm-service` is private. `user-service` is public and has a relay job.
 
+mod access;
+mod alerts;
 mod catalogs;
 mod dead_letters;
 mod deployments;
+mod domain;
 mod grants;
 mod known;
 mod services;
+mod settings;
 mod subscriptions;
 mod timers;
 
@@ -25,9 +29,13 @@ pub(crate) type Case = (fn(&mut Value), &'static [&'static str]);
 pub(crate) fn plans_and_states() -> Vec<Case> {
     [
         services::services(),
+        settings::settings(),
         subscriptions::subscriptions(),
         dead_letters::dead_letters(),
         dead_letters::receipts(),
+        access::access(),
+        alerts::alerts(),
+        domain::domain(),
         grants::grants(),
         timers::timers(),
         deployments(),
@@ -51,8 +59,26 @@ const ACKNOWLEDGE_GRANT: &str =
 /// The change that the variable `domain` makes.
 pub(crate) fn put_behind_load_balancer(document: &mut Value) {
     values(document, USER_SERVICE)["ingress"] = json!("INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER");
-    let group = json!({ "cloud_run": [{ "service": "staging-user-service" }] });
-    add(document, "google_compute_region_network_endpoint_group", group);
+    replace_env(document, "user-service", "TRUSTED_PROXIES", &[("TRUSTED_PROXIES", "1")]);
+    let name = "staging-user-service";
+    let group = json!({ "name": name, "region": "us-central1", "cloud_run": [{ "service": name }] });
+    let rule = json!({ "paths": ["/users", "/users/*"], "service": format!("projects/p/global/backendServices/{name}") });
+    for (kind, values) in [
+        ("region_network_endpoint_group", group),
+        (
+            "backend_service",
+            json!({ "name": name, "backend": [{ "group": format!("regions/r/networkEndpointGroups/{name}") }] }),
+        ),
+        (
+            "url_map",
+            json!({ "name": "map", "host_rule": [{ "hosts": ["api.example.com"] }], "path_matcher": [{ "path_rule": [rule] }] }),
+        ),
+        ("managed_ssl_certificate", json!({ "managed": [{ "domains": ["api.example.com"] }] })),
+        ("target_https_proxy", json!({ "name": "proxy", "url_map": "urlMaps/map", "ssl_policy": "modern" })),
+        ("global_forwarding_rule", json!({ "port_range": "443", "target": "targetHttpsProxies/proxy" })),
+    ] {
+        add(document, &format!("google_compute_{kind}"), values);
+    }
     let check = values(document, "google_monitoring_uptime_check_config.public[\"user-service\"]");
     check["monitored_resource"][0]["labels"]["host"] = json!("api.example.com");
 }

@@ -29,6 +29,22 @@ pub(crate) fn dead_letters() -> Vec<Case> {
                 "dead-letter-holder: the messages of staging-crm-service-dead-letter are kept for only 604800 s",
             ],
         ),
+        // The letters that operators look at move on.
+        (
+            |input| {
+                values(input, HOLDER)["dead_letter_policy"] = json!([{
+                    "dead_letter_topic": "projects/demo-project/topics/staging-user-service-dead-letter", "max_delivery_attempts": 5
+                }]);
+            },
+            &["dead-letter-holder: staging-crm-service-dead-letter has a dead-letter policy of its own"],
+        ),
+        // They are in a table, where no command finds them.
+        (
+            |input| {
+                values(input, HOLDER)["bigquery_config"] = json!([{ "table": "demo-project.letters.all" }])
+            },
+            &["dead-letter-holder: no subscription keeps the messages of staging-crm-service-dead-letter"],
+        ),
         (
             |input| remove(input, ALERT),
             &[

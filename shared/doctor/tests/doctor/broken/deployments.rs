@@ -70,13 +70,13 @@ pub(crate) fn deployments() -> Vec<Case> {
         (
             |input| condition(input, BACKLOG_ALERT)["threshold_value"] = json!(700_000),
             &[
-                "alert-threshold: google_monitoring_alert_policy.backlog[0] waits for messages that are older than 700000 s, and none is kept for so long",
+                "alert-threshold: google_monitoring_alert_policy.backlog[0] fires only above 700000 seconds, the age of the oldest message",
             ],
         ),
         (
             |input| condition(input, "google_monitoring_alert_policy.errors")["threshold_value"] = json!(1),
             &[
-                "alert-threshold: google_monitoring_alert_policy.errors waits for a share above 1, and no share is",
+                "alert-threshold: google_monitoring_alert_policy.errors fires only above 1 as the share of failing requests",
             ],
         ),
         (
@@ -95,7 +95,10 @@ pub(crate) fn deployments() -> Vec<Case> {
         // Nobody hears that the relay fails.
         (
             |input| remove(input, "google_monitoring_alert_policy.relays[0]"),
-            &["relay-alert: no alert watches staging-user-service-relay"],
+            &[
+                "relay-alert: no alert watches staging-user-service-relay",
+                "relay-alert: no alert notices the silence of staging-user-service-relay",
+            ],
         ),
         (
             |input| {
@@ -203,6 +206,50 @@ pub(crate) fn deployments() -> Vec<Case> {
             },
             &["liveness: the liveness probe of staging-crm-service calls /"],
         ),
+        (
+            |input| {
+                run(input, "crm-service")["containers"][0]["liveness_probe"][0]["http_get"][0]["port"] =
+                    json!(9090)
+            },
+            &["liveness: the liveness probe of staging-crm-service calls the port 9090, not 8080"],
+        ),
+        (
+            |input| run(input, "crm-service")["containers"][0]["ports"][0]["container_port"] = json!(80),
+            &[
+                "startup: the startup probe of staging-crm-service calls the port 8080, not 80",
+                "liveness: the liveness probe of staging-crm-service calls the port 8080, not 80",
+            ],
+        ),
+        // Without operators, only Pub/Sub calls it.
+        (
+            |input| {
+                remove(
+                    input,
+                    "google_cloud_run_v2_service_iam_member.operator[\"crm-service/group:crm@example.com\"]",
+                )
+            },
+            &[
+                "ingress: warning: staging-crm-service accepts calls from the internet, and nobody calls it from there",
+            ],
+        ),
+        // Without pushes, a service still has its own requests.
+        (
+            |input| {
+                remove(input, CRM);
+                run(input, "crm-service")["timeout"] = json!("1s");
+            },
+            &[
+                "missing: the subscription staging-crm-service-user-events is missing",
+                "request-timeout: the request timeout of staging-crm-service (1 s) is shorter than the handler's deadline (15 s)",
+            ],
+        ),
+        // Somebody has paused the job by hand.
+        (
+            |input| values(input, RELAY)["state"] = json!("PAUSED"),
+            &[
+                "relay-job: staging-user-service-relay, which calls POST /relay of staging-user-service, is paused",
+            ],
+        ),
         // After a replaced subscription
         (
             |input| remove(input, ACKNOWLEDGE_GRANT),
@@ -249,6 +296,8 @@ pub(crate) fn deployments() -> Vec<Case> {
                 }
             },
             &[
+                "sign-in: staging-user-service verifies access tokens, but has no AUTH_ISSUER",
+                "sign-in: staging-crm-service verifies access tokens, but has no AUTH_ISSUER",
                 "sign-in: AUTH_JWKS of staging-crm-service is old-jwks, but staging-user-service has auth-jwks",
                 "excess-secret: staging-user-service@demo-project.iam.gserviceaccount.com may read auth-jwks, which the catalog does not declare",
                 "excess-secret: staging-crm-service@demo-project.iam.gserviceaccount.com may read old-jwks, which the catalog does not declare",

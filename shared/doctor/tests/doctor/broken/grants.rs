@@ -73,6 +73,29 @@ pub(crate) fn grants() -> Vec<Case> {
         ),
         (
             |input| {
+                let condition =
+                    &mut values(input, "google_project_iam_member.documents[\"crm-service\"]")["condition"];
+                let own = condition[0]["expression"].as_str().unwrap_or_default().to_owned();
+                condition[0]["expression"] = json!(format!("{own} && false"));
+            },
+            &["grant-documents: staging-crm-service may not use the database staging-data"],
+        ),
+        // The grant ends some day, and nothing fails before.
+        (
+            |input| {
+                values(input, ACKNOWLEDGE_GRANT)["condition"] = json!([{ "title": "june", "expression": "request.time < timestamp(\"2030-06-30T00:00:00Z\")" }]);
+            },
+            &["grant-acknowledge: Pub/Sub may not acknowledge messages of staging-crm-service-user-events"],
+        ),
+        // A service of the same name in another region
+        (
+            |input| values(input, INVOKE_GRANT)["location"] = json!("europe-west1"),
+            &[
+                "grant-invoke: staging-crm-service-push@demo-project.iam.gserviceaccount.com, which delivers to staging-crm-service, may not call it",
+            ],
+        ),
+        (
+            |input| {
                 let grant = json!({ "role": "roles/pubsub.publisher", "topic": "staging-user-service-dead-letter",
                     "member": "serviceAccount:staging-crm-service@demo-project.iam.gserviceaccount.com" });
                 add(input, "google_pubsub_topic_iam_member", grant);

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, QUEUE, condition, env, remove, values};
+use super::{Case, QUEUE, condition, env, remove, replace_env, values};
 
+const ALERT: &str = "google_monitoring_alert_policy.timers[0]";
 const ACCOUNT: &str = "staging-user-service@demo-project.iam.gserviceaccount.com";
 
 /// Gives the queue the name `staging-user-service-timers-1`, wherever it occurs.
@@ -14,8 +15,13 @@ fn name_queue(input: &mut Value) {
         let grant = format!("google_cloud_tasks_queue_iam_member.timers[\"user-service/{role}\"]");
         values(input, &grant)["name"] = json!(NAME);
     }
-    condition(input, "google_monitoring_alert_policy.timers[0]")["filter"] = json!(format!(
-        "metric.type = \"cloudtasks.googleapis.com/queue/task_attempt_count\" AND resource.labels.queue_id = \"{NAME}\""
+    // In a state, the second condition names the queue, too.
+    let delays = &mut values(input, ALERT)["conditions"][1]["condition_threshold"][0];
+    delays["filter"] = json!(format!(
+        "metric.type = \"cloudtasks.googleapis.com/queue/task_attempt_delays\" AND resource.labels.queue_id = \"{NAME}\""
+    ));
+    condition(input, ALERT)["filter"] = json!(format!(
+        "metric.type = \"cloudtasks.googleapis.com/queue/task_attempt_count\" AND metric.labels.response_code != \"ok\" AND resource.labels.queue_id = \"{NAME}\""
     ));
     *env(input, "user-service", "TIMER_QUEUE") =
         json!(format!("projects/demo-project/locations/us-central1/queues/{NAME}"));
@@ -23,6 +29,18 @@ fn name_queue(input: &mut Value) {
 
 pub(crate) fn timers() -> Vec<Case> {
     vec![
+        (
+            |input| replace_env(input, "user-service", "TIMER_SERVICE_ACCOUNT", &[]),
+            &["grant-timer: staging-user-service has no TIMER_SERVICE_ACCOUNT"],
+        ),
+        // The provider shows a queue that somebody has paused by hand.
+        (
+            |input| {
+                name_queue(input);
+                values(input, QUEUE)["state"] = json!("PAUSED");
+            },
+            &["timer-queue: the queue staging-user-service-timers-1 is paused"],
+        ),
         (
             |input| remove(input, QUEUE),
             &["timer-queue: the queue staging-user-service-timers of staging-user-service is missing"],
@@ -116,6 +134,7 @@ pub(crate) fn timers() -> Vec<Case> {
                     json!(format!("serviceAccount:{}", ACCOUNT.replace("user", "crm")));
             },
             &[
+                "excess-identity: staging-crm-service@demo-project.iam.gserviceaccount.com may act as staging-user-service@demo-project.iam.gserviceaccount.com",
                 "grant-timer: staging-user-service may not act as staging-user-service@demo-project.iam.gserviceaccount.com, the account of its tasks",
             ],
         ),
