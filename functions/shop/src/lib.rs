@@ -1,4 +1,4 @@
-//! The shop system. An order takes its stock, is paid and gets an invoice. Or it is cancelled, and its
+//! The shop system. An order takes its stock. Then it is paid and gets an invoice, or it is cancelled and its
 //! stock is free again. No service knows the other services. `README.md` explains the design.
 
 mod cancel_mail_service;

@@ -58,8 +58,8 @@ async fn take_stock(created: OrderCreated, shards: Shards, cx: Context) -> Resul
     let allotment = allot(&lines, shards, &cx).await?;
     let state = State::from(&allotment);
     let order = Order { order_id: order_id.clone(), customer_email: customer_email.clone(), state };
-    // Before any stock is taken: another event about the same order, for example published by hand,
-    // changes nothing.
+    // This comes before any stock is taken, so another event about the same order, for example published
+    // by hand, changes nothing.
     if cx.create(&order).exists() {
         return Ok(());
     }
@@ -117,8 +117,8 @@ async fn cancel(cancelled: OrderCancelled, cx: Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An order is paid or cancelled only after this service has announced it, and the commit that stores
-/// an order also announces it. So an event about an order that does not exist is a made-up event.
+/// The commit that stores an order also announces the order, and no service pays or cancels an order before
+/// that. So an event about an order that does not exist is made up.
 async fn existing_order(order_id: &OrderId, cx: &Context) -> Result<Order, Failure> {
     cx.get(order_id.as_str()).await?.ok_or_else(|| reject(format_args!("there is no order {order_id}")))
 }

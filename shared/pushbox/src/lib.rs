@@ -1,33 +1,39 @@
-//! A runtime for services that handle Pub/Sub push messages: delivered at least once, handled once.
+//! A runtime for services that handle events pushed by Pub/Sub. An event is delivered at least once, and handled once.
 //!
-//! A consumer is a function from an event and a [`Context`] to `Result<(), Failure>`. The runtime commits the
-//! function's staged writes in one commit. The same commit creates the *receipt* of the event, which holds the
-//! events to publish. The function may run several times; its commit is applied once. That is what *handled
-//! once* means.
+//! A consumer is a function, the *handler*, from an event and a [`Context`] to `Result<(), Failure>`. The handler
+//! stages writes and events in the context. The runtime commits the writes together with the *receipt* of the event,
+//! which holds the staged events. Then the runtime publishes these events. The handler may run several times, but
+//! only one run is committed. That is what *handled once* means.
 //!
-//! A *duplicate* is a message with the same `ce-source` and `ce-id`. If one of the two is missing, the
-//! subscription and the message id identify the message. Another event about the same thing is not a duplicate.
-//! The function decides what that event does, usually with [`Context::create`].
+//! A *duplicate* is a message with the same `ce-source` and `ce-id`. If one of them is missing, the subscription and
+//! the message id identify the message. Another event about the same thing is not a duplicate: the handler decides
+//! what that event does, usually with [`Context::create`].
 //!
-//! A duplicate runs the function again, even while the first delivery is running. Only one commit can create
-//! the receipt, so the store refuses the commit of the duplicate. The runtime then publishes the events of the
-//! receipt once more, with the same ids, and answers 204. If that publication fails, it answers 503, and
-//! Pub/Sub delivers the message again. If the function rejects the event, there is no receipt. A duplicate is
-//! then handled like a new event, and may become a second dead letter.
+//! - A duplicate runs the handler again, even while the first delivery is running. Only one commit can create the
+//!   receipt, so the store refuses the second one. The runtime then publishes the events of the receipt again, with
+//!   the same ids, and answers 204.
+//! - If the process dies before the commit, nothing is stored, and Pub/Sub delivers the message again. If it dies
+//!   after the commit, or if the publication fails (503), the next delivery is a duplicate and publishes the events.
+//! - After a [`Failure::Retry`] (503) or a panic (500), Pub/Sub delivers the message again. If delivery 95 fails, too,
+//!   the runtime moves the message to the service's dead-letter topic.
+//! - An event that can never succeed is a [`Failure::Reject`]. The runtime moves its message to the dead-letter topic
+//!   at once (204). No receipt exists, so a duplicate is handled like a new event. It may become a second dead letter.
 //!
-//! A call to the outside, such as a mail, is an [`Effect`]. A duplicate of its event waits for the outcome. It
-//! makes the call only if the first delivery has given up, or has stored no outcome after 20 s. See [`Effect`].
+//! A call to the outside, such as a mail, is an [`Effect`]. A duplicate of its event waits for the outcome. If the
+//! first delivery has given up, or has stored no outcome after 20 s, the duplicate makes the call with the same
+//! idempotency key. If the outside refuses the call for good, the message and each duplicate become dead letters.
 //!
-//! A request that changes documents is a [`Command`]. A repeat with the same idempotency key gets the first
-//! reply. Without a key, it is a new request. Only successful replies are stored. After an error, repeat the
-//! request with the same key: if the first commit succeeded, the caller gets its reply.
+//! A request that changes documents is a [`Command`]. A repeat with the same idempotency key gets the first reply;
+//! without a key, it is a new request. Only successful replies are stored. After an error, repeat the request with
+//! the same key: if the first commit succeeded, the caller gets its reply. If the process dies after the commit, or
+//! if the publication fails, `POST /relay` publishes the events. Cloud Scheduler calls it every minute.
 //!
 //! | to | see |
 //! |---|---|
 //! | declare a service | [`Service`], [`System`] |
 //! | define events and documents | [`Event`], [`Document`] |
-//! | read and stage | [`Context`], [`Created`] |
-//! | fail | [`Failure`], [`reject`] |
+//! | read documents, and stage writes and events | [`Context`], [`Created`] |
+//! | end a handler with a failure | [`Failure`], [`reject`] |
 //! | call the outside | [`Effect`] |
 //! | accept commands by HTTP | [`Command`], [`Reply`], [`Problem`], [`FieldErrors`] |
 //! | know the caller | [`SignedIn`], [`Confirmed`], [`AccessTokens`], [`revoke`] |
