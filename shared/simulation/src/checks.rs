@@ -107,10 +107,10 @@ fn calls(ledger: &Ledger) -> Result<(), String> {
         let Some(request) = call.request.map(|id| &ledger.requests[id]) else {
             return Err(format!("each call belongs to an event: {} does not", call.key));
         };
-        let Some(event) = &request.event else {
+        let Some(event) = request.event() else {
             return Err(format!("each call belongs to an event: {} does not", call.key));
         };
-        if call.refused_before > 0 && !request.is_replay {
+        if call.refused_before > 0 && !request.is_replay() {
             return Err(format!(
                 "only a replay calls again after a refusal: {} for {event}",
                 request.service
@@ -157,7 +157,7 @@ fn calls(ledger: &Ledger) -> Result<(), String> {
             // After the answer to one of its calls, a delivery may lack the answer to the next one.
             let is_harmless =
                 call.repeats == Repeats::Harmless && request.is_some_and(|it| it.lacks_an_answer);
-            let is_replay = call.request.is_some_and(|id| ledger.requests[id].is_replay);
+            let is_replay = call.request.is_some_and(|id| ledger.requests[id].is_replay());
             if !was_lost && !is_harmless && !is_replay && !is_unrecorded {
                 let rule = match call.repeats {
                     Repeats::Harmless => "a call is not repeated after its answer",

@@ -43,6 +43,9 @@ use crate::{
 /// The most faults in a world, unless `SIMULATION_FAULTS` sets another number.
 const FAULTS: usize = 2;
 
+/// After 94 failures, the next one makes a message a dead letter. After 99, the next delivery is the last.
+const EARLIER_FAILURES: [u32; 2] = [94, 99];
+
 /// The time at which the worlds of [`explore`](explore()) begin. No year ends in them.
 pub const EXPLORED_FROM: Timestamp = Timestamp::constant(1_000_000_000, 0);
 
@@ -75,12 +78,15 @@ pub enum Input {
 }
 
 /// One message or command, and the documents that the service has at that time.
+#[derive(Clone)]
 struct Case {
     name: String,
     service: String,
     documents: Vec<(Path, Fields)>,
     trigger: Trigger,
     at: Timestamp,
+    /// How often the message has failed before.
+    earlier_failures: u32,
     /// Contains only this service.
     catalog: Arc<Catalog>,
 }
@@ -114,15 +120,16 @@ struct Played {
 /// For each broken rule: the number of worlds, and the first of them.
 type Broken = BTreeMap<String, (u64, String)>;
 
-/// Plays all worlds of these stories, on all cores. Prints the number of worlds of each case, and
+/// Plays all worlds of these stories, on all cores. Plays the cases with the names in `of_last_deliveries` again, with a
+/// message that has failed 94 times before, and 99 times. Prints the name and the number of worlds of each case, and
 /// returns the counts of all worlds.
 ///
 /// # Panics
 /// If a rule is broken in a world. The message names each broken rule with an example.
-pub fn explore<S: Scenario>(stories: &[Vec<Input>]) -> Counts {
+pub fn explore<S: Scenario>(of_last_deliveries: &[&str], stories: &[Vec<Input>]) -> Counts {
     let began = Instant::now();
     let explorer = Explorer::<S>::new();
-    let cases = explorer.cases(stories);
+    let cases = explorer.cases(of_last_deliveries, stories);
     explorer.check_that_all_events_are_explored(&cases);
     // The second delivery starts at each step of the first one, or after the last step.
     let work: Vec<(usize, usize)> = cases
@@ -288,10 +295,16 @@ impl<S: Scenario> Explorer<S> {
 
     /// The cases of all stories, each with its world without faults. Cases with the same name, the
     /// same steps and the same types of published events count as one.
-    fn cases(&self, stories: &[Vec<Input>]) -> Vec<(Case, Played)> {
+    fn cases(&self, of_last_deliveries: &[&str], stories: &[Vec<Input>]) -> Vec<(Case, Played)> {
         let mut seen = BTreeSet::new();
         let mut cases = Vec::new();
-        for case in stories.iter().flat_map(|story| self.cases_of(story)) {
+        let with_failures = |case: Case| {
+            let is_of_last = of_last_deliveries.contains(&case.name.as_str());
+            let failures: &[u32] = if is_of_last { &EARLIER_FAILURES } else { &[] };
+            let again: Vec<Case> = failures.iter().map(|failures| case.after_failures(*failures)).collect();
+            std::iter::once(case).chain(again)
+        };
+        for case in stories.iter().flat_map(|story| self.cases_of(story)).flat_map(with_failures) {
             let baseline = self.play(&case, None, &[], true);
             let end = baseline.end.as_ref().unwrap_or_else(|error| panic!("{}: {error}", case.name));
             let steps: Vec<Step> = baseline.steps.iter().map(|taken| taken.step).collect();
@@ -326,6 +339,7 @@ impl<S: Scenario> Explorer<S> {
                 Arc::new(self.catalog.clone()),
                 self.systems,
                 Heard::new(&[]),
+                0,
             );
             let (mut cases, mut answers) = (Vec::new(), Vec::new());
             for (number, input) in story.iter().enumerate() {
@@ -402,6 +416,7 @@ impl<S: Scenario> Explorer<S> {
             documents: world.all_documents(service).await,
             trigger,
             at: after(world.shared().now(), Duration::from_secs(1)),
+            earlier_failures: 0,
             catalog: Arc::new(catalog),
         }
     }
@@ -422,7 +437,8 @@ impl<S: Scenario> Explorer<S> {
         let (mut steps, mut counts, mut history) = (Vec::new(), Counts::default(), Vec::new());
         let played = catch_unwind(AssertUnwindSafe(|| {
             in_paused_time(async {
-                let world = World::new(choice, case.at, case.catalog.clone(), self.systems, heard);
+                let (catalog, failures) = (case.catalog.clone(), case.earlier_failures);
+                let world = World::new(choice, case.at, catalog, self.systems, heard, failures);
                 world.load(&case.documents).await;
                 let end = case.play(&world, overlap.is_some()).await;
                 (steps, counts, history) = (world.shared().choice.steps(), world.counts(), world.history());
@@ -435,6 +451,12 @@ impl<S: Scenario> Explorer<S> {
 }
 
 impl Case {
+    /// The case with a message that has failed so often before.
+    fn after_failures(&self, failures: u32) -> Self {
+        let name = format!("{} after {failures} failures", self.name);
+        Self { earlier_failures: failures, name, ..self.clone() }
+    }
+
     async fn play(&self, world: &World, twice: bool) -> Result<End, String> {
         let answers = match &self.trigger {
             Trigger::Message(message) => {
@@ -480,11 +502,15 @@ impl Case {
         }
         quiet(world).await;
         world.shared().choice.end_chaos();
-        let letters = world.shared().topics(|topics, _| {
-            topics.dead_letters().map(|(_, letter)| letter.attributes.clone()).collect::<Vec<_>>()
-        });
-        // A person replays it with its attributes, whatever the reason was.
-        if let Some(attributes) = letters.into_iter().next() {
+        let letters = || {
+            world.shared().topics(|topics, _| {
+                topics.dead_letters().map(|(_, letter)| letter.attributes.clone()).collect::<Vec<_>>()
+            })
+        };
+        // A person replays it with its attributes, whatever the reason was. The only delivery of a replay fails if it
+        // finds the claim of a process that died. So there may be a second replay.
+        for replays in 0..2 {
+            let Some(attributes) = letters().into_iter().nth(replays) else { break };
             world.shared().accept(Message { attributes, ..message.clone() })?;
             quiet(world).await;
         }

@@ -6,15 +6,18 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use pushbox::wire::{attribute, dead_letter_topic};
 use pushbox::{
-    Message, Path,
+    Message, Path, Timing,
     store::{Change, Fields, Write},
 };
 use serde_json::Value;
 
 use crate::{choice::MOST_SKEW, outside::Repeats};
+
+/// A delivery that takes longer than this may have no time left to move its message.
+const LONG: SignedDuration = SignedDuration::from_secs(24);
 
 /// The number of a request.
 pub(crate) type RequestId = usize;
@@ -38,23 +41,58 @@ pub(crate) struct Ledger {
     pub(crate) violations: Vec<String>,
 }
 
+/// A delivery of a message.
+pub(crate) struct Delivered {
+    /// See [`Published::event`].
+    pub(crate) event: String,
+    /// Counted from 1.
+    pub(crate) attempt: u32,
+    /// The message is the replay of a dead letter.
+    pub(crate) is_replay: bool,
+}
+
 /// A request to a process: a delivery, or a request of the scenario.
 pub(crate) struct Request {
     pub(crate) service: String,
-    /// For a delivery, the event: see [`Published::event`].
-    pub(crate) event: Option<String>,
+    /// `None` for a request of the scenario.
+    delivery: Option<Delivered>,
+    began_at: Timestamp,
     /// How many of [`Ledger::handled`] there were when it began.
     handled_before: usize,
-    /// It delivers the replay of a dead letter.
-    pub(crate) is_replay: bool,
+    is_over: bool,
     /// The process died during the request.
     pub(crate) was_cut: bool,
     /// How many store calls of the request failed.
     pub(crate) store_failures: usize,
+    /// The last read of the request failed.
+    pub(crate) last_read_failed: bool,
+    /// A publication of the request failed, or its answer was lost.
+    pub(crate) could_not_publish: bool,
     /// The store refused a commit of the request for good.
     pub(crate) was_refused: bool,
     /// A call of the request did not get through, or had no answer.
     pub(crate) lacks_an_answer: bool,
+}
+
+impl Request {
+    /// For a delivery, the event: see [`Published::event`].
+    pub(crate) fn event(&self) -> Option<&str> {
+        Some(&self.delivery.as_ref()?.event)
+    }
+
+    /// It delivers the replay of a dead letter.
+    pub(crate) fn is_replay(&self) -> bool {
+        self.delivery.as_ref().is_some_and(|delivery| delivery.is_replay)
+    }
+
+    fn attempt(&self) -> u32 {
+        self.delivery.as_ref().map_or(0, |delivery| delivery.attempt)
+    }
+
+    /// After this delivery, Pub/Sub moves the message in any case. So the service may move it without reading its receipt.
+    fn moves_without_a_receipt(&self) -> bool {
+        self.attempt() >= Timing::DEFAULT.max_delivery_attempts && self.last_read_failed
+    }
 }
 
 /// A call that has reached the outside.
@@ -95,6 +133,8 @@ impl Handled {
 pub(crate) struct Receipt {
     pub(crate) service: String,
     is_done: bool,
+    /// A delivery may be making the call.
+    is_performing: bool,
     /// The outside refused the call.
     pub(crate) is_refused: bool,
     pub(crate) is_pending: bool,
@@ -111,6 +151,7 @@ impl Receipt {
         Some(Self {
             service: service.to_owned(),
             is_done: fields.get("state").is_some_and(|state| state == "done"),
+            is_performing: fields.get("claim").is_some_and(|claim| claim["phase"] == "performing"),
             is_refused: fields.get("claim").is_some_and(|claim| !claim["phase"]["refused"].is_null()),
             is_pending: fields.get("pending") == Some(&Value::Bool(true)),
             created_at: text("createdAt").unwrap_or_default(),
@@ -145,19 +186,59 @@ pub(crate) fn event(attributes: &BTreeMap<String, String>, message_id: &str) -> 
 }
 
 impl Ledger {
-    pub(crate) fn request(&mut self, service: &str, event: Option<String>, is_replay: bool) -> RequestId {
+    pub(crate) fn request(
+        &mut self,
+        service: &str,
+        delivery: Option<Delivered>,
+        began_at: Timestamp,
+    ) -> RequestId {
         let service = service.to_owned();
         self.requests.push(Request {
             service,
-            event,
+            delivery,
+            began_at,
+            is_over: false,
             was_cut: false,
             store_failures: 0,
+            last_read_failed: false,
+            could_not_publish: false,
             was_refused: false,
             lacks_an_answer: false,
             handled_before: self.handled.len(),
-            is_replay,
         });
         self.requests.len() - 1
+    }
+
+    /// Records that a request is answered. Returns whether the store refused one of its commits for good.
+    pub(crate) fn answered(&mut self, id: RequestId, is_success: bool, now: Timestamp) -> bool {
+        self.requests[id].is_over = true;
+        let request = &self.requests[id];
+        if let (Some(event), false) = (request.event(), is_success || self.may_stay(request, now)) {
+            let (service, attempt) = (&request.service, request.attempt());
+            let rule = "a message that fails again and again becomes a dead letter";
+            self.violations.push(format!("{rule}: {service} keeps {event} after delivery {attempt}"));
+        }
+        self.requests[id].was_refused
+    }
+
+    /// Whether a failed delivery may leave its message in the subscription.
+    fn may_stay(&self, request: &Request, now: Timestamp) -> bool {
+        let Some(event) = request.event() else { return true };
+        if request.attempt() < Timing::DEFAULT.gives_up_at() {
+            return true;
+        }
+        let is_same = |service: &str, of: Option<&str>| service == request.service && of == Some(event);
+        let mut others = self.requests.iter().filter(|other| is_same(&other.service, other.event()));
+        let mut receipts = self.receipts.values();
+        let is_claimed = receipts
+            .any(|receipt| receipt.is_performing && is_same(&receipt.service, receipt.event.as_deref()));
+        let is_unread = request.last_read_failed && !request.moves_without_a_receipt();
+        is_unread
+            || request.could_not_publish
+            || now.duration_since(request.began_at) > LONG
+            || is_claimed
+            || self.has_handled(&request.service, event)
+            || others.any(|other| !other.is_over)
     }
 
     /// Records a message that the broker accepted, and the request that published it.
@@ -167,10 +248,25 @@ impl Ledger {
             && *topic == dead_letter_topic(service)
         {
             let event = event(attributes, "");
-            // Another delivery may handle the event while this one rejects it.
-            let before = &self.handled[..self.requests[id].handled_before];
-            if before.iter().any(|handled| handled.is(service, &event)) {
-                let rule = "an event that is handled is no dead letter";
+            let request = &self.requests[id];
+            // Another delivery may handle the event, or begin its call, while this one rejects it.
+            let before = &self.handled[..request.handled_before];
+            let is_handled = before.iter().any(|handled| handled.is(service, &event));
+            let is_in_flight = self.calls.iter().any(|call| {
+                let of = call.request.map(|id| &self.requests[id]);
+                let is_same = of.is_some_and(|of| of.service == *service && of.event() == Some(&event));
+                is_same
+                    && call.ended_at.is_none()
+                    && call.at < request.began_at
+                    && !of.is_some_and(|of| of.was_cut)
+            });
+            let rule = match (is_handled, is_in_flight) {
+                _ if request.moves_without_a_receipt() => None,
+                (true, _) => Some("an event that is handled is no dead letter"),
+                (_, true) => Some("an event whose call is in flight is no dead letter"),
+                _ => None,
+            };
+            if let Some(rule) = rule {
                 self.violations.push(format!("{rule}: {service} rejects {event}"));
             }
         }

@@ -95,11 +95,11 @@ async fn reach(
     let ledger = &mut *shared.ledger();
     let was_recorded = request.is_some_and(|id| {
         let request = &ledger.requests[id];
-        request.event.as_ref().is_some_and(|event| ledger.has_handled(&request.service, event))
+        request.event().is_some_and(|event| ledger.has_handled(&request.service, event))
     });
     let refused_before = request.map_or(0, |id| {
         let request = &ledger.requests[id];
-        request.event.as_ref().map_or(0, |event| ledger.times_refused(&request.service, event))
+        request.event().map_or(0, |event| ledger.times_refused(&request.service, event))
     });
     let (ended_at, was_answered) = (None, false);
     ledger.calls.push(Call {

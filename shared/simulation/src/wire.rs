@@ -180,6 +180,14 @@ impl Wire {
             request.store_failures += 1;
             request.was_refused |= fault == Some(Fault::Refused);
         }
+        if let Some(id) = request() {
+            let request = &mut self.shared.ledger().requests[id];
+            match step {
+                Step::Get => request.last_read_failed = fault.is_some(),
+                Step::Publish => request.could_not_publish |= fault.is_some(),
+                _ => {}
+            }
+        }
         let pause = choice.pause();
         self.advance(pause).await;
         let deadline = step.deadline().saturating_sub(pause);
@@ -200,7 +208,7 @@ impl Wire {
                 self.advance(deadline).await;
                 return trouble(Trouble::Unknown);
             }
-            Some(Fault::Slow) => self.advance(slow / 2).await,
+            Some(Fault::Slow) => self.advance((slow / 2).saturating_sub(pause)).await,
             _ => {}
         }
         let result = io.await;
@@ -213,9 +221,8 @@ impl Wire {
                 return trouble(Trouble::Unknown);
             }
             Some(Fault::Slow) => self.advance(slow / 2).await,
-            _ => {}
+            _ => self.advance(choice.pause()).await,
         }
-        self.advance(choice.pause()).await;
         result
     }
 

@@ -35,7 +35,7 @@ use crate::{
     checks::{self, Heard},
     choice::Choice,
     faults::{Fault, Step},
-    ledger,
+    ledger::{self, Delivered},
     outside::Outside,
     wire::{InRequest, REQUEST, Shared, Wire},
 };
@@ -65,6 +65,12 @@ impl Systems {
     }
 }
 
+/// Pub/Sub counts the failures before the world began, too.
+fn policy(earlier_failures: u32) -> DeliveryPolicy {
+    let policy = DeliveryPolicy::production();
+    DeliveryPolicy { max_delivery_attempts: policy.max_delivery_attempts - earlier_failures, ..policy }
+}
+
 /// A world with its services. Faults happen until [`settle`](Self::settle) ends them.
 #[derive(Clone)]
 pub struct World {
@@ -76,6 +82,8 @@ struct Inner {
     catalog: Arc<Catalog>,
     systems: Systems,
     heard: Heard,
+    /// How often each message had failed before the world began.
+    earlier_failures: u32,
     processes: Mutex<BTreeMap<(Arc<str>, usize), Process>>,
     /// The number of requests so far. The requests go to the processes in turn.
     turn: AtomicUsize,
@@ -119,8 +127,7 @@ struct Sent<'a> {
     path: &'a str,
     headers: &'a [(&'a str, &'a str)],
     body: String,
-    event: Option<String>,
-    is_replay: bool,
+    delivery: Option<Delivered>,
 }
 
 impl World {
@@ -131,14 +138,16 @@ impl World {
         catalog: Arc<Catalog>,
         systems: Systems,
         heard: Heard,
+        earlier_failures: u32,
     ) -> Self {
         let clock = Clock::following_tokio(start);
-        let topics = Topics::of(&catalog, DeliveryPolicy::production()).expect("the filters of the catalog");
+        let topics = Topics::of(&catalog, policy(earlier_failures)).expect("the filters of the catalog");
         let inner = Inner {
             shared: Arc::new(Shared::new(choice, clock, topics, Queues::of(&catalog))),
             catalog,
             systems,
             heard,
+            earlier_failures,
             processes: Mutex::default(),
             turn: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
@@ -152,7 +161,7 @@ impl World {
         let catalog = Catalog::of(&[]);
         let heard = Heard::new(&[]);
         let choice = Choice::script(&[], None, false);
-        let world = Self::new(choice, Timestamp::UNIX_EPOCH, Arc::new(catalog), systems, heard);
+        let world = Self::new(choice, Timestamp::UNIX_EPOCH, Arc::new(catalog), systems, heard, 0);
         let (ports, outside) = world.connect("nobody".into(), 0, CancellationToken::new());
         Catalog::of(&(systems.build)(&ports, &outside))
     }
@@ -193,12 +202,13 @@ impl World {
         body: &Value,
     ) -> Option<Answer> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.send(Sent { service, method, path, headers, body, event: None, is_replay: false }).await
+        self.send(Sent { service, method, path, headers, body, delivery: None }).await
     }
 
     async fn send(&self, sent: Sent<'_>) -> Option<Answer> {
         let process = self.process(sent.service);
-        let id = self.shared().ledger().request(sent.service, sent.event, sent.is_replay);
+        let began = self.now();
+        let id = self.shared().ledger().request(sent.service, sent.delivery, began);
         let mut request = Request::builder().method(sent.method).uri(sent.path);
         for (name, value) in sent.headers {
             request = request.header(*name, *value);
@@ -210,7 +220,7 @@ impl World {
             let (parts, body) = response.into_parts();
             let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
             let body = serde_json::from_slice(&bytes).unwrap_or_default();
-            let was_refused = self.shared().ledger().requests[id].was_refused;
+            let was_refused = self.shared().ledger().answered(id, parts.status.is_success(), self.now());
             Answer { status: parts.status, headers: parts.headers, body, was_refused }
         });
         tokio::select! {
@@ -313,7 +323,9 @@ impl World {
     /// If the world does not settle, or a rule is broken. The error names the rule.
     pub async fn settle(&self) -> Result<(), String> {
         self.calm().await?;
-        if self.counts().faults.contains_key(&(Step::Commit, Fault::Refused)) {
+        if self.counts().faults.contains_key(&(Step::Commit, Fault::Refused))
+            || self.inner.earlier_failures > 0
+        {
             self.replay_dead_letters().await;
             self.quiet().await?;
         }
@@ -504,6 +516,8 @@ impl World {
                 }
                 self.spawn(self.clone().deliver(delivery, true), Duration::from_secs(5));
             }
+            // A message whose last delivery has no answer leaves the subscription here.
+            self.inner.idle.notify_one();
             let next =
                 self.shared().topics(|topics, now| topics.next_wakeup().map(|next| next.duration_since(now)));
             let nothing_new = async {
@@ -590,7 +604,8 @@ impl World {
     }
 
     /// Delivers a message. If `counts` is true, the broker gets the answer.
-    pub(crate) async fn deliver(self, delivery: Delivery, counts: bool) {
+    pub(crate) async fn deliver(self, mut delivery: Delivery, counts: bool) {
+        delivery.attempt += self.inner.earlier_failures;
         let (choice, message) = (self.choice(), &delivery.message);
         choice.count(|counts| counts.deliveries += 1);
         let fault = choice.fault(Step::Arrival, &delivery.service, false);
@@ -607,8 +622,11 @@ impl World {
             path: "/",
             headers: &[],
             body: delivery.envelope(),
-            event: Some(ledger::event(&message.attributes, &message.id())),
-            is_replay: message.attributes.contains_key(attribute::DEAD_LETTER_MESSAGE_ID),
+            delivery: Some(Delivered {
+                event: ledger::event(&message.attributes, &message.id()),
+                attempt: delivery.attempt,
+                is_replay: message.attributes.contains_key(attribute::DEAD_LETTER_MESSAGE_ID),
+            }),
         };
         let answer = self.send(sent).await;
         let fault = choice.fault(Step::Answer, &delivery.service, false);
@@ -644,8 +662,10 @@ impl World {
             only.services.retain(|entry| entry.name == service.name);
             for letter in letters {
                 let attributes = letter.message.attributes.clone();
-                let subscription =
-                    attributes.get(attribute::DEAD_LETTER_SUBSCRIPTION).cloned().unwrap_or_default();
+                let subscription = attributes
+                    .get(attribute::DEAD_LETTER_SUBSCRIPTION)
+                    .or_else(|| attributes.get(attribute::PUBSUB_SUBSCRIPTION));
+                let subscription = subscription.cloned().unwrap_or_default();
                 let subscription = subscription.rsplit('/').next().unwrap_or_default();
                 let Some(wired) = service.subscriptions.iter().find(|wired| wired.name == subscription)
                 else {
