@@ -208,6 +208,14 @@ run "monitoring" {
     condition     = google_monitoring_alert_policy.dead_letters[0].conditions[0].condition_threshold[0].threshold_value == 0
     error_message = "the alert does not fire at the first dead letter"
   }
+  # An alert that is open sends no mail about further dead letters.
+  assert {
+    condition = [
+      for strategy in google_monitoring_alert_policy.dead_letters[0].alert_strategy[*].notification_channel_strategy[0] :
+      "${strategy.renotify_interval} ${join(" ", strategy.notification_channel_names)}"
+    ] == ["86400s projects/demo-project/notificationChannels/1"]
+    error_message = "nobody is reminded of dead letters that wait"
+  }
   assert {
     condition = alltrue([
       for command in ["groups", "list --group GROUP", "show LETTER", "replay --group GROUP", "drop --group GROUP"] :
