@@ -12,6 +12,7 @@ locals {
     "pubsub",
     "run",
     "secretmanager",
+    "serviceusage", # the calls of google-beta
     "storage",
   ]))
 }
@@ -33,6 +34,9 @@ resource "google_project_service_identity" "pubsub" {
 
   project = var.project_id
   service = google_project_service.api["pubsub"].service
+
+  # The calls of this provider need serviceusage.
+  depends_on = [google_project_service.api]
 }
 
 # The same for the agents that pull the image, sign the tokens of relay jobs, and start tasks.
@@ -42,4 +46,6 @@ resource "google_project_service_identity" "agent" {
 
   project = var.project_id
   service = google_project_service.api[each.key].service
+
+  depends_on = [google_project_service.api]
 }

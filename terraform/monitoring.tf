@@ -152,6 +152,18 @@ resource "google_monitoring_alert_policy" "dead_letters" {
     }
   }
 
+  # While it is open, further dead letters send no mail, and after the retention all of them are lost. So a mail a day
+  # reminds of them.
+  dynamic "alert_strategy" {
+    for_each = length(local.channels) > 0 ? [true] : []
+    content {
+      notification_channel_strategy {
+        notification_channel_names = local.channels
+        renotify_interval          = "86400s"
+      }
+    }
+  }
+
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT

@@ -50,13 +50,20 @@ resource "google_project_iam_member" "operator_reads" {
   depends_on = [google_project_service.api]
 }
 
-# The number of waiting messages comes from Cloud Monitoring. It has no grants below a project.
+# The number of waiting messages comes from Cloud Monitoring. It has no grants below a project. The condition is always
+# true: it makes the grant the own one of this copy. Without it, two copies would share the grant of an operator of both, and
+# the removal of one copy would take it from the other.
 resource "google_project_iam_member" "operator_monitors" {
   for_each = var.operators
 
   project = var.project_id
   role    = "roles/monitoring.viewer"
   member  = each.value
+
+  condition {
+    title      = "${local.prefix}metrics"
+    expression = "request.time >= timestamp(\"2020-01-01T00:00:00Z\")"
+  }
 
   depends_on = [google_project_service.api]
 }

@@ -1,7 +1,7 @@
 # Every secret of the catalog exists, with or without a value. A service gets only secrets with a value.
 
 variable "secret_locations" {
-  description = "The regions that store the secrets, such as [\"europe-west1\"]. Default: Google chooses, which the organization policy gcp.resourceLocations may forbid. A change replaces the secrets, and deletes their values."
+  description = "The regions that store the secrets, such as [\"europe-west1\"]. Default: Google chooses, which the organization policy gcp.resourceLocations may forbid. A change replaces the secrets, and deletes their values, so set all values in the same deployment."
   type        = set(string)
   default     = []
 
@@ -119,13 +119,14 @@ resource "google_secret_manager_secret_version" "value" {
   secret_data_wo_version = parseint(substr(sha256(local.secret_values[each.key]), 0, 6), 16)
 
   # A stored value is never deleted: if it is left out of the variable, Terraform forgets it, and it stays in Secret
-  # Manager.
+  # Manager. So the old version may go first. With create_before_destroy, Terraform would create a replaced secret first,
+  # too, while its name is taken.
   deletion_policy = "ABANDON"
+}
 
-  # The services switch to a new version before Terraform forgets the old one.
-  lifecycle {
-    create_before_destroy = true
-  }
+# A change of the regions replaces the secrets, and their grants go with them.
+resource "terraform_data" "secret_locations" {
+  input = var.secret_locations
 }
 
 resource "google_secret_manager_secret_iam_member" "reader" {
@@ -135,4 +136,10 @@ resource "google_secret_manager_secret_iam_member" "reader" {
   secret_id = google_secret_manager_secret.secret[each.value.secret].secret_id
   role      = "roles/secretmanager.secretAccessor"
   member    = local.service_members[each.value.service]
+
+  # The name of a replaced secret stays, so without this rule the grants of the old secret would count as those of the new
+  # one, and no service could read it.
+  lifecycle {
+    replace_triggered_by = [terraform_data.secret_locations]
+  }
 }

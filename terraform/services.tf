@@ -217,6 +217,12 @@ resource "google_cloud_run_v2_service_iam_member" "delivery" {
   name     = google_cloud_run_v2_service.service[each.key].name
   role     = "roles/run.invoker"
   member   = local.delivery_members[each.key]
+
+  # The name of a replaced service stays, so without this rule the grant of the old service would count as that of the new
+  # one, and nothing could be delivered until the next deployment.
+  lifecycle {
+    replace_triggered_by = [google_cloud_run_v2_service.service[each.key].uid]
+  }
 }
 
 # Operators may read what a private service shows, such as contacts and mails, and stock the shop.

@@ -53,6 +53,14 @@ variable "names_prefix" {
     condition     = can(regex("^([a-z][a-z0-9-]{0,8}-)?$", var.names_prefix)) && !startswith(var.names_prefix, "goog")
     error_message = "names_prefix must be empty, or at most 10 lower-case letters, digits and hyphens. It must start with a letter, but not with \"goog\", and end with a hyphen, such as \"staging-\"."
   }
+  # Google would refuse the second of two services with one name, in the middle of the deployment.
+  validation {
+    condition = alltrue([
+      for names in setproduct(local.catalog.services[*].name, local.catalog.services[*].name) :
+      !endswith(names[0], "-${names[1]}") || !endswith("-${var.names_prefix}", "-${trimsuffix(names[0], names[1])}")
+    ])
+    error_message = "names_prefix must not make the name of one service into that of another, as \"ticket-\" makes order-service into ticket-order-service."
+  }
 }
 
 variable "labels" {

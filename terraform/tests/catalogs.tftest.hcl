@@ -83,6 +83,11 @@ run "a_service_that_delays_events_has_a_queue" {
     condition     = toset(keys(google_project_service_identity.agent)) == toset(["cloudscheduler", "cloudtasks", "run"])
     error_message = "an agent of Google does not exist before it is needed"
   }
+  # Without this API in the project, Google refuses the calls that make the agents.
+  assert {
+    condition     = contains(keys(google_project_service.api), "serviceusage")
+    error_message = "the API that makes the agents is not enabled"
+  }
   # A service that is removed and deployed again gets a queue with another name.
   assert {
     condition     = keys(terraform_data.timers) == ["order-service"]

@@ -88,6 +88,7 @@ run "with_prefix" {
 
   variables {
     names_prefix = "staging-"
+    operators    = ["user:ada@example.com"]
     environment  = { email-service = { MAIL_FROM = "us@example.com" } }
   }
 
@@ -132,6 +133,15 @@ run "with_prefix" {
   assert {
     condition     = alltrue([for name, service in google_cloud_run_v2_service.service : service.template[0].containers[0].args[1] == name])
     error_message = "a container starts its service under a name with a prefix"
+  }
+  # A grant on the project that two copies share would be lost by one with the removal of the other. The members of the
+  # others have names with the prefix.
+  assert {
+    condition = alltrue([
+      for grant in concat(values(google_project_iam_member.operator_reads), values(google_project_iam_member.operator_monitors), values(google_project_iam_member.documents)) :
+      try(startswith(grant.condition[0].title, "staging-"), false)
+    ]) && length(google_project_iam_member.operator_monitors) == 1
+    error_message = "two copies share a grant of an operator"
   }
   assert {
     condition     = alltrue([for grant in google_project_iam_member.documents : endswith(grant.condition[0].expression, "/databases/staging-data\"")])
@@ -197,6 +207,14 @@ run "monitoring" {
   assert {
     condition     = google_monitoring_alert_policy.dead_letters[0].conditions[0].condition_threshold[0].threshold_value == 0
     error_message = "the alert does not fire at the first dead letter"
+  }
+  # An alert that is open sends no mail about further dead letters.
+  assert {
+    condition = [
+      for strategy in google_monitoring_alert_policy.dead_letters[0].alert_strategy[*].notification_channel_strategy[0] :
+      "${strategy.renotify_interval} ${join(" ", strategy.notification_channel_names)}"
+    ] == ["86400s projects/demo-project/notificationChannels/1"]
+    error_message = "nobody is reminded of dead letters that wait"
   }
   assert {
     condition = alltrue([

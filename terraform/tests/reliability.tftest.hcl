@@ -111,6 +111,22 @@ run "alerts_and_uptime_checks" {
     error_message = "an alert does not watch its uptime check"
   }
 
+  # Each condition of an alert costs money.
+  assert {
+    condition = strcontains(file("README.md"), " ${length(flatten([
+      for policy in concat(
+        google_monitoring_alert_policy.dead_letters[*],
+        google_monitoring_alert_policy.backlog[*],
+        [google_monitoring_alert_policy.errors],
+        google_monitoring_alert_policy.relays[*],
+        google_monitoring_alert_policy.timers[*],
+        values(google_monitoring_alert_policy.budget_burn),
+        values(google_monitoring_alert_policy.uptime),
+      ) : policy.conditions
+    ]))} for all systems")
+    error_message = "the README does not have the number of conditions of all alerts"
+  }
+
   # No budget and no backups by default
   assert {
     condition     = length(google_billing_budget.month) + length(google_project_service.budget) + length(google_firestore_backup_schedule.daily) == 0
@@ -119,6 +135,28 @@ run "alerts_and_uptime_checks" {
   assert {
     condition     = google_firestore_database.documents.point_in_time_recovery_enablement == "POINT_IN_TIME_RECOVERY_DISABLED"
     error_message = "the database keeps all versions by default"
+  }
+}
+
+run "alerts_of_one_system" {
+  command = plan
+  variables {
+    systems = ["signup"]
+  }
+
+  assert {
+    condition = strcontains(file("README.md"), "| ${length(flatten([
+      for policy in concat(
+        google_monitoring_alert_policy.dead_letters[*],
+        google_monitoring_alert_policy.backlog[*],
+        [google_monitoring_alert_policy.errors],
+        google_monitoring_alert_policy.relays[*],
+        google_monitoring_alert_policy.timers[*],
+        values(google_monitoring_alert_policy.budget_burn),
+        values(google_monitoring_alert_policy.uptime),
+      ) : policy.conditions
+    ]))} conditions for signup")
+    error_message = "the README does not have the number of conditions of the alerts of signup"
   }
 }
 

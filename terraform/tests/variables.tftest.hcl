@@ -103,16 +103,27 @@ run "rejects_values_against_a_second_rule" {
 run "rejects_values_against_a_third_rule" {
   command = plan
   variables {
+    names_prefix  = "ticket-"                                          # Another copy has a ticket-order-service
     environment   = { billing-service = { STRIPE_SECRET_KEY = "sk" } } # A secret
     max_instances = 0
     cpu           = "4"
     memory        = "512Mi" # Too little for four CPUs
   }
   expect_failures = [
+    var.names_prefix,
     var.environment,
     var.max_instances,
     var.memory,
   ]
+}
+
+# A copy with the prefix "x-" has an x-ticket-order-service, too.
+run "rejects_a_prefix_that_ends_like_a_name" {
+  command = plan
+  variables {
+    names_prefix = "x-ticket-"
+  }
+  expect_failures = [var.names_prefix]
 }
 
 run "rejects_too_much_memory_for_one_cpu" {
