@@ -167,6 +167,12 @@ resource "google_compute_global_forwarding_rule" "https" {
   ip_address            = google_compute_global_address.domain[0].id
   port_range            = "443"
   target                = google_compute_target_https_proxy.domain[0].id
+
+  # Without the domain, the services answer at run.app before their load balancer goes. If one of them cannot be changed,
+  # the load balancer stays.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 # Plain HTTP is redirected.
