@@ -163,7 +163,11 @@ async fn watch_stock(world: &World) -> String {
 fn no_order_is_lost_or_handled_twice_despite_faults() {
     let counts = simulation::check(&Orders);
     // A small number of worlds does not contain all faults.
-    assert!(counts.worlds < 2_000 || counts.missing().is_empty(), "never happened: {:?}", counts.missing());
+    assert!(
+        counts.worlds < simulation::SEEDS || counts.missing().is_empty(),
+        "never happened: {:?}",
+        counts.missing()
+    );
 }
 
 /// Three stories of one order each: it is completed, cancelled or rejected.

@@ -119,7 +119,11 @@ fn expect<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -
 fn each_user_is_handled_once_despite_faults() {
     let counts = simulation::check(&Signups);
     // A small number of worlds does not contain all faults.
-    assert!(counts.worlds < 2_000 || counts.missing().is_empty(), "never happened: {:?}", counts.missing());
+    assert!(
+        counts.worlds < simulation::SEEDS || counts.missing().is_empty(),
+        "never happened: {:?}",
+        counts.missing()
+    );
 }
 
 #[test]

@@ -167,5 +167,5 @@ fn nobody_loses_a_session_to_a_fault() {
     // Sign-ins call nobody outside.
     let missing: Vec<_> =
         counts.missing().into_iter().filter(|(step, _)| *step != simulation::Step::Call).collect();
-    assert!(counts.worlds < 2_000 || missing.is_empty(), "never happened: {missing:?}");
+    assert!(counts.worlds < simulation::SEEDS || missing.is_empty(), "never happened: {missing:?}");
 }

@@ -32,7 +32,7 @@ mod world;
 pub use explore::{EXPLORED_FROM, Input, explore};
 pub use faults::{Counts, Fault, Step};
 pub use outside::{NoAnswer, Outside, Repeats};
-pub use random::{check, play};
+pub use random::{SEEDS, check, play};
 pub use world::{Answer, World};
 
 use pushbox::{AccessTokens, Ports, System};

@@ -20,6 +20,9 @@ use crate::{Counts, Scenario, World, checks::Heard, choice::Choice, faults::Step
 /// Twenty seconds before 1970, so that a year ends in each world.
 const START: Timestamp = Timestamp::constant(-20, 0);
 
+/// How many worlds of a scenario are played, unless a variable sets another number.
+pub const SEEDS: u64 = 1_000;
+
 const PROGRESS: Duration = Duration::from_secs(10);
 
 /// For each broken rule: the number of worlds, the first seed, and how it was broken.
@@ -31,7 +34,7 @@ type Broken = BTreeMap<String, (u64, u64, String)>;
 /// |---|---|
 /// | `SIMULATION_SEED` | play only this seed; if a rule is broken, print every step |
 /// | `SIMULATION_FROM` | the first seed; 0 if unset |
-/// | `SIMULATION_SEEDS` | the number of seeds; 2,000 if unset |
+/// | `SIMULATION_SEEDS` | the number of seeds; [`SEEDS`] if unset |
 /// | `SIMULATION_MINUTES` | play seed after seed for this time, and ignore `SIMULATION_SEEDS` |
 ///
 /// # Panics
@@ -43,7 +46,7 @@ pub fn check<S: Scenario>(scenario: &S) -> Counts {
     let seeds = match (seed, minutes) {
         (Some(_), _) => 1,
         (None, Some(_)) => u64::MAX - first,
-        (None, None) => number("SIMULATION_SEEDS").unwrap_or(2_000),
+        (None, None) => number("SIMULATION_SEEDS").unwrap_or(SEEDS),
     };
     let time_limit = minutes.map(|minutes| Duration::from_secs(60 * minutes));
     let began = Instant::now();

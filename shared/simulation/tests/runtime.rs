@@ -548,7 +548,11 @@ fn expect(what: &str, found: i64, expected: i64) -> Result<(), String> {
 fn the_runtime_handles_every_event_once() {
     let counts = simulation::check(&Bank);
     // A small number of worlds does not contain all faults.
-    assert!(counts.worlds < 2_000 || counts.missing().is_empty(), "never happened: {:?}", counts.missing());
+    assert!(
+        counts.worlds < simulation::SEEDS || counts.missing().is_empty(),
+        "never happened: {:?}",
+        counts.missing()
+    );
 }
 
 #[test]

@@ -215,5 +215,5 @@ fn each_letter_is_handled_once_or_still_there() {
     let of_replays = missing
         .iter()
         .filter(|(step, _)| matches!(step, simulation::Step::Pull | simulation::Step::Acknowledge));
-    assert!(counts.worlds < 2_000 || of_replays.count() == 0, "never happened: {missing:?}");
+    assert!(counts.worlds < simulation::SEEDS || of_replays.count() == 0, "never happened: {missing:?}");
 }
