@@ -122,6 +122,35 @@ async fn get(client: &Client, url: &str) -> Value {
     answer.expect("an answer").json().await.expect("JSON")
 }
 
+/// An address that the mail library refuses later would become a dead letter, and in the shop a charge without a mail.
+#[tokio::test]
+async fn an_address_that_no_mail_can_have_is_refused_at_the_edge() {
+    let (url, _stack) = start_local_stack("addresses", &[]).await;
+    let client = Client::new();
+    for (address, expected) in [
+        ("\"a b\"@example.com", StatusCode::UNPROCESSABLE_ENTITY),
+        ("a@127.0.0.1", StatusCode::UNPROCESSABLE_ENTITY),
+        ("a@0x7f.1", StatusCode::UNPROCESSABLE_ENTITY),
+        ("a@example.com\r\nBcc: b@example.com", StatusCode::UNPROCESSABLE_ENTITY),
+        ("ada@example.com", StatusCode::CREATED),
+    ] {
+        let user = json!({ "email": address, "name": "Ada" });
+        let lines = json!([{ "sku": "teapot", "quantity": 1 }]);
+        let order = json!({ "customerEmail": address, "lines": lines, "paymentMethod": "pm_card_visa" });
+        let accepted = if expected.is_success() { StatusCode::ACCEPTED } else { expected };
+        for (path, body, expected, field) in [
+            ("user-service/users", user, expected, "/email"),
+            ("order-api/orders", order, accepted, "/customerEmail"),
+        ] {
+            let answer = client.post(format!("{url}/{path}")).json(&body).send().await.expect("an answer");
+            let status = answer.status();
+            let body = answer.text().await.expect("a body");
+            assert_eq!(status, expected, "{path} {address:?}: {body}");
+            assert_eq!(body.contains(field), !expected.is_success(), "{path} {address:?}: {body}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_page_shows_the_mail_with_the_invoice() {
     let (url, _stack) = start_local_stack("invoice", &[]).await;
