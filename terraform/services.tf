@@ -225,15 +225,30 @@ resource "google_cloud_run_v2_service_iam_member" "delivery" {
   }
 }
 
-# Operators may read what a private service shows, such as contacts and mails, and stock the shop.
-resource "google_cloud_run_v2_service_iam_member" "operator" {
-  for_each = merge([
+locals {
+  operator_calls = merge([
     for name in local.operated : { for operator in var.operators : "${name}/${operator}" => { service = name, operator = operator } }
   ]...)
+}
+
+# replace_triggered_by takes the key of the grant, but not that of the service.
+resource "terraform_data" "operator_calls" {
+  for_each = local.operator_calls
+  input    = google_cloud_run_v2_service.service[each.value.service].uid
+}
+
+# Operators may read what a private service shows, such as contacts and mails, and stock the shop.
+resource "google_cloud_run_v2_service_iam_member" "operator" {
+  for_each = local.operator_calls
 
   project  = var.project_id
   location = google_cloud_run_v2_service.service[each.value.service].location
   name     = google_cloud_run_v2_service.service[each.value.service].name
   role     = "roles/run.invoker"
   member   = each.value.operator
+
+  # As for the delivery above
+  lifecycle {
+    replace_triggered_by = [terraform_data.operator_calls[each.key]]
+  }
 }
