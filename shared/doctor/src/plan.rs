@@ -46,8 +46,6 @@ pub(super) struct Plan {
     pub(super) slos: Vec<Slo>,
     pub(super) uptime_checks: Vec<UptimeCheck>,
     pub(super) balancer: Balancer,
-    /// The services that a load balancer calls.
-    pub(super) balanced: Vec<String>,
     /// The share of the newest revision in percent, for each service of the catalog for which the plan declares one.
     pub(super) newest_shares: BTreeMap<String, u64>,
 }
@@ -320,9 +318,6 @@ impl Plan {
                 .filter_map(|resource| reader.uptime_check(resource, &services))
                 .collect(),
             balancer: Balancer::read(&reader),
-            balanced: (document.of_kind("google_compute_region_network_endpoint_group"))
-                .filter_map(|resource| resource.text("/cloud_run/0/service").map(str::to_owned))
-                .collect(),
             newest_shares: read::newest_shares(&document),
             databases: document.of_kind("google_firestore_database").map(read::database).collect(),
             fields: document.of_kind("google_firestore_field").map(read::field).collect(),

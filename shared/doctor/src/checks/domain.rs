@@ -15,7 +15,7 @@ pub(super) fn domain(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
     for entry in catalog.services.iter().filter(|entry| entry.public) {
         let Some(service) = plan.service(&entry.name) else { continue };
         // `ingress` reports a service that no endpoint group calls.
-        if !service.needs_load_balancer || !plan.balanced.contains(&entry.name) {
+        if !service.needs_load_balancer || !plan.balancer.calls(&entry.name) {
             continue;
         }
         let backends = backends(plan, service);

@@ -199,7 +199,7 @@ pub(super) fn proxies(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         .filter_map(|service| {
             let name = &service.name;
             let trusted = service.variable("TRUSTED_PROXIES").unwrap_or("0");
-            let is_balanced = service.needs_load_balancer && plan.balanced.contains(name);
+            let is_balanced = service.needs_load_balancer && plan.balancer.calls(name);
             match (is_balanced, trusted) {
                 (true, "1") | (false, "0") => None,
                 // `ingress` reports that nobody can call it.
@@ -328,7 +328,7 @@ pub(super) fn ingress(catalog: &Catalog, plan: &Plan) -> Vec<Finding> {
         }
         let callers = match () {
             () if service.is_reachable => continue,
-            () if entry.public && service.needs_load_balancer && plan.balanced.contains(name) => continue,
+            () if entry.public && service.needs_load_balancer && plan.balancer.calls(name) => continue,
             () if entry.public => "is public",
             () if entry.for_operators && has_operators => "has operators",
             () => continue,

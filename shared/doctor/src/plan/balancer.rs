@@ -38,6 +38,11 @@ pub(crate) struct Proxy {
 }
 
 impl Balancer {
+    /// Whether an endpoint group calls the service.
+    pub(crate) fn calls(&self, service: &str) -> bool {
+        self.groups.iter().any(|group| group.service == service)
+    }
+
     pub(super) fn read(reader: &Reader<'_>) -> Self {
         let of_kind = |kind| reader.document.of_kind(kind);
         let name = |resource: &Resource| resource.text("/name").unwrap_or_default().to_owned();
