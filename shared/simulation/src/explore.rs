@@ -28,7 +28,7 @@ use catalog::{Catalog, Subscription};
 use jiff::Timestamp;
 use local::broker::Topics;
 use pushbox::wire::attribute;
-use pushbox::{Message, Path, store::Fields};
+use pushbox::{Message, Path, Timing, store::Fields};
 use serde_json::Value;
 
 use crate::{
@@ -44,7 +44,8 @@ use crate::{
 const FAULTS: usize = 2;
 
 /// After 94 failures, the next one makes a message a dead letter. After 99, the next delivery is the last.
-const EARLIER_FAILURES: [u32; 2] = [94, 99];
+const EARLIER_FAILURES: [u32; 2] =
+    [Timing::DEFAULT.gives_up_at() - 1, Timing::DEFAULT.max_delivery_attempts - 1];
 
 /// The time at which the worlds of [`explore`](explore()) begin. No year ends in them.
 pub const EXPLORED_FROM: Timestamp = Timestamp::constant(1_000_000_000, 0);

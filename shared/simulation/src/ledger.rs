@@ -14,7 +14,11 @@ use pushbox::{
 };
 use serde_json::Value;
 
-use crate::{choice::MOST_SKEW, outside::Repeats};
+use crate::{
+    choice::MOST_SKEW,
+    faults::{Fault, Step},
+    outside::Repeats,
+};
 
 /// A delivery that takes longer than this may have no time left to move its message.
 const LONG: SignedDuration = SignedDuration::from_secs(24);
@@ -65,9 +69,9 @@ pub(crate) struct Request {
     /// How many store calls of the request failed.
     pub(crate) store_failures: usize,
     /// The last read of the request failed.
-    pub(crate) last_read_failed: bool,
+    last_read_failed: bool,
     /// A publication of the request failed, or its answer was lost.
-    pub(crate) could_not_publish: bool,
+    could_not_publish: bool,
     /// The store refused a commit of the request for good.
     pub(crate) was_refused: bool,
     /// A call of the request did not get through, or had no answer.
@@ -83,6 +87,26 @@ impl Request {
     /// It delivers the replay of a dead letter.
     pub(crate) fn is_replay(&self) -> bool {
         self.delivery.as_ref().is_some_and(|delivery| delivery.is_replay)
+    }
+
+    /// Whether it delivers this event to this service.
+    fn delivers(&self, service: &str, event: &str) -> bool {
+        self.service == service && self.event() == Some(event)
+    }
+
+    /// Records a step of the request.
+    pub(crate) fn took(&mut self, step: Step, fault: Option<Fault>) {
+        if matches!(step, Step::Get | Step::List | Step::Commit)
+            && fault.is_some_and(|fault| !fault.ends_the_request())
+        {
+            self.store_failures += 1;
+            self.was_refused |= fault == Some(Fault::Refused);
+        }
+        match step {
+            Step::Get => self.last_read_failed = fault.is_some(),
+            Step::Publish => self.could_not_publish |= fault.is_some(),
+            _ => {}
+        }
     }
 
     fn attempt(&self) -> u32 {
@@ -227,17 +251,17 @@ impl Ledger {
         if request.attempt() < Timing::DEFAULT.gives_up_at() {
             return true;
         }
-        let is_same = |service: &str, of: Option<&str>| service == request.service && of == Some(event);
-        let mut others = self.requests.iter().filter(|other| is_same(&other.service, other.event()));
-        let mut receipts = self.receipts.values();
-        let is_claimed = receipts
-            .any(|receipt| receipt.is_performing && is_same(&receipt.service, receipt.event.as_deref()));
+        let service = &request.service;
+        let mut others = self.requests.iter().filter(|other| other.delivers(service, event));
+        let is_claimed = self.receipts.values().any(|receipt| {
+            receipt.is_performing && receipt.service == *service && receipt.event.as_deref() == Some(event)
+        });
         let is_unread = request.last_read_failed && !request.moves_without_a_receipt();
         is_unread
             || request.could_not_publish
             || now.duration_since(request.began_at) > LONG
             || is_claimed
-            || self.has_handled(&request.service, event)
+            || self.has_handled(service, event)
             || others.any(|other| !other.is_over)
     }
 
@@ -254,11 +278,9 @@ impl Ledger {
             let is_handled = before.iter().any(|handled| handled.is(service, &event));
             let is_in_flight = self.calls.iter().any(|call| {
                 let of = call.request.map(|id| &self.requests[id]);
-                let is_same = of.is_some_and(|of| of.service == *service && of.event() == Some(&event));
-                is_same
+                of.is_some_and(|of| of.delivers(service, &event) && !of.was_cut)
                     && call.ended_at.is_none()
                     && call.at < request.began_at
-                    && !of.is_some_and(|of| of.was_cut)
             });
             let rule = match (is_handled, is_in_flight) {
                 _ if request.moves_without_a_receipt() => None,

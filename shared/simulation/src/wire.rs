@@ -172,21 +172,8 @@ impl Wire {
             None => format!("{}: {}", self.process, what()),
             Some(fault) => format!("{}: {} [{fault:?}]", self.process, what()),
         });
-        if fault.is_some_and(|fault| !fault.ends_the_request())
-            && matches!(step, Step::Get | Step::List | Step::Commit)
-            && let Some(id) = request()
-        {
-            let request = &mut self.shared.ledger().requests[id];
-            request.store_failures += 1;
-            request.was_refused |= fault == Some(Fault::Refused);
-        }
         if let Some(id) = request() {
-            let request = &mut self.shared.ledger().requests[id];
-            match step {
-                Step::Get => request.last_read_failed = fault.is_some(),
-                Step::Publish => request.could_not_publish |= fault.is_some(),
-                _ => {}
-            }
+            self.shared.ledger().requests[id].took(step, fault);
         }
         let pause = choice.pause();
         self.advance(pause).await;
