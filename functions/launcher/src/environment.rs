@@ -12,7 +12,6 @@ use effects::{
 };
 use pushbox::{Oidc, Origins, Ports, PushAuth, publisher::PubSub, store, timers::CloudTasks};
 use redrive::{Monitoring, Names, Rest};
-
 use tokio::net::TcpListener;
 
 pub(crate) use sign_in::SignIn;
