@@ -1,13 +1,13 @@
 //! A runtime for services that handle events pushed by Pub/Sub. An event is delivered at least once, and handled once.
 //!
 //! A consumer is a function, the *handler*, from an event and a [`Context`] to `Result<(), Failure>`. The handler
-//! stages writes and events in the context. The runtime commits the writes together with the *receipt* of the event,
-//! which holds the staged events. Then the runtime publishes these events. The handler may run several times, but
-//! only one run is committed. That is what *handled once* means.
+//! stages writes and events in the context. The runtime commits the writes together with the event's *receipt*, which
+//! holds the staged events. Then the runtime publishes these events. The handler may run several times, but only one
+//! run is committed. That is what *handled once* means.
 //!
-//! A *duplicate* is a message with the same `ce-source` and `ce-id`. If one of them is missing, the subscription and
-//! the message id identify the message. Another event about the same thing is not a duplicate: the handler decides
-//! what that event does, usually with [`Context::create`].
+//! A *duplicate* is a delivery with the `ce-source` and the `ce-id` of an earlier delivery. If one of these attributes
+//! is missing, the subscription and the message id take their place. Another event about the same thing is not a
+//! duplicate: the handler decides what that event does, usually with [`Context::create`].
 //!
 //! - A duplicate runs the handler again, even while the first delivery is running. Only one commit can create the
 //!   receipt, so the store refuses the second one. The runtime then publishes the events of the receipt again, with
@@ -16,17 +16,19 @@
 //!   after the commit, or if the publication fails (503), the next delivery is a duplicate and publishes the events.
 //! - After a [`Failure::Retry`] (503) or a panic (500), Pub/Sub delivers the message again. If delivery 95 fails, too,
 //!   the runtime moves the message to the service's dead-letter topic.
-//! - An event that can never succeed is a [`Failure::Reject`]. The runtime moves its message to the dead-letter topic
-//!   at once (204). No receipt exists, so a duplicate is handled like a new event. It may become a second dead letter.
+//! - A handler answers an event that can never succeed with [`Failure::Reject`]. The runtime moves the message to the
+//!   dead-letter topic at once (204). No receipt exists, so a duplicate is handled like a new event. It may become a
+//!   second dead letter.
 //!
-//! A call to the outside, such as a mail, is an [`Effect`]. A duplicate of its event waits for the outcome, at most
-//! 12 s (then 503). If the first delivery gives up, or stores no outcome for 20 s, a duplicate makes the call with the
-//! same idempotency key. If the outside refuses the call for good, the message and each duplicate become dead letters.
+//! A call to the outside, such as a mail, is an [`Effect`]. A duplicate of the event that caused the call waits for the
+//! outcome, at most 12 s (then 503). If the first delivery gives up, or stores no outcome for 20 s, a duplicate makes
+//! the call with the same idempotency key. If the outside refuses the call for good, the message and each duplicate
+//! become dead letters.
 //!
 //! A request that changes documents is a [`Command`]. A repeat with the same idempotency key gets the first reply;
 //! without a key, it is a new request. Only successful replies are stored. After an error, repeat the request with
-//! the same key: if the first commit succeeded, the caller gets its reply. If the process dies after the commit, or
-//! if the publication fails, `POST /relay` publishes the events. Cloud Scheduler calls it every minute.
+//! the same key: if the first commit succeeded, the caller gets the first reply. If the process dies after the commit,
+//! or if the publication fails, `POST /relay` publishes the events. Cloud Scheduler calls this route every minute.
 //!
 //! | to | see |
 //! |---|---|
