@@ -268,3 +268,15 @@ fn stored(document: &Document, read_time: Option<ProtoTimestamp>) -> Result<Stor
     let read_at = read_time.map_or(Ok(version.0), timestamp)?;
     Ok(Stored::at(read_at, id, version, to_fields(document)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_of_a_document_is_measured_by_the_clock_of_the_server() {
+        let time = |seconds| Some(ProtoTimestamp { seconds, nanos: 0 });
+        let document = Document { update_time: time(10), ..Document::default() };
+        assert_eq!(stored(&document, time(15)).expect("a document").age, Duration::from_secs(5));
+    }
+}

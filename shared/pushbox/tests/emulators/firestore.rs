@@ -1,14 +1,25 @@
 //! The store contract on Firestore, and tests of Firestore alone.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use axum::Router;
 use pushbox::{
-    Path, Timing,
+    Context, Path, Timing,
     store::{Change, CommitError, Fields, Firestore, Precondition, Query, Store, TTL_FIELD, Write},
 };
 use serde_json::{Value, json};
+use tonic::Code;
 
-use crate::{emulator, fresh_project, proxy::Proxy, silent_listener, unused_address};
+use crate::{
+    emulator, fresh_project,
+    proxy::Proxy,
+    silent_listener,
+    suite::{Placed, Pushed, World, service},
+    unused_address,
+};
 
 const HOST: &str = "FIRESTORE_EMULATOR_HOST";
 
@@ -103,6 +114,69 @@ async fn calls_fail_in_time_if_the_server_stops_answering() {
     store.commit(&[set("a", json!({}), Precondition::Absent)]).await.expect("a commit");
     proxy.hang();
     assert_fails_in_time(&store).await;
+}
+
+/// A server that answers each call with this gRPC status.
+async fn answering(status: Code) -> Firestore {
+    let headers = [
+        ("content-type", "application/grpc".to_owned()),
+        ("grpc-status", (status as i32).to_string()),
+        ("grpc-message", "documents/ann@example.com".to_owned()),
+    ];
+    let app = Router::new().fallback(move || async move { headers });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    Firestore::new("p", "(default)").through(&url)
+}
+
+#[tokio::test]
+async fn a_status_says_whether_a_commit_was_applied_and_whether_it_may_succeed_later() {
+    emulator(HOST);
+    for (status, expected) in [
+        (Code::AlreadyExists, "conflict"),
+        (Code::FailedPrecondition, "conflict"),
+        (Code::Aborted, "conflict"),
+        // Also the answer of a missing database. Then the read that follows a conflict fails.
+        (Code::NotFound, "conflict"),
+        (Code::InvalidArgument, "refused"),
+        (Code::OutOfRange, "refused"),
+        // A grant may be missing for a while, so these are retried.
+        (Code::PermissionDenied, "failed"),
+        (Code::Unauthenticated, "failed"),
+        (Code::ResourceExhausted, "failed"),
+        (Code::Cancelled, "unknown"),
+        (Code::DeadlineExceeded, "unknown"),
+        (Code::Internal, "unknown"),
+        (Code::Unavailable, "unknown"),
+        (Code::Unknown, "unknown"),
+    ] {
+        let store = answering(status).await;
+        let found = match store.commit(&[set("a", json!({}), Precondition::Absent)]).await {
+            Ok(_) => "committed",
+            Err(CommitError::Conflict) => "conflict",
+            Err(CommitError::Refused(_)) => "refused",
+            Err(CommitError::Failed(_)) => "failed",
+            Err(CommitError::Unknown(_)) => "unknown",
+        };
+        assert_eq!(found, expected, "{status:?}");
+        // No status means that a document is absent.
+        let error = store.get(&Path::new("a-service", "things", "a")).await.expect_err("no document");
+        // Firestore repeats what is invalid.
+        assert!(status != Code::InvalidArgument || !error.0.contains("ann@"), "{error}");
+    }
+}
+
+/// The answer of a missing database is NOT_FOUND, and a grant may be missing for a while.
+#[tokio::test]
+async fn a_push_is_retried_while_the_database_or_a_grant_is_missing() {
+    emulator(HOST);
+    for status in [Code::NotFound, Code::PermissionDenied, Code::Unauthenticated] {
+        let world = World::on(Arc::new(answering(status).await));
+        let running = world.run(service().on(|_: Placed, _: Context| async { Ok(()) }));
+        assert_eq!(running.push(&Pushed::order("a")).await, 503, "{status:?}");
+        assert_eq!(world.published.len(), 0, "no dead letter: {status:?}");
+    }
 }
 
 #[tokio::test]
