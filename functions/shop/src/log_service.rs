@@ -23,7 +23,10 @@ struct Entry {
 
 async fn keep(log: LogCreated, cx: Context) -> Result<(), Failure> {
     let at = cx.occurred_at();
-    cx.put(&Entry { id: format!("{}.{}", sortable(at), &cx.new_id()[..12]), at, log });
+    let entry = Entry { id: format!("{}.{}", sortable(at), &cx.new_id()[..12]), at, log };
+    if cx.create(&entry).exists() {
+        return Err(Failure::Retry("the new id exists already".to_owned()));
+    }
     Ok(())
 }
 
