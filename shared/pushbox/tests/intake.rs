@@ -492,6 +492,26 @@ async fn pushes_in_flight_hold_at_most_64_mib() {
 }
 
 #[tokio::test]
+async fn a_push_holds_its_memory_until_its_answer() {
+    let (runs, mut run) = tokio::sync::mpsc::unbounded_channel();
+    let running = World::new().run(service().on(move |_: Placed, _: Context| {
+        runs.send(()).expect("a receiver");
+        std::future::pending()
+    }));
+    for n in 0..4 {
+        // The length of the body is unknown, so the push reserves the maximum.
+        let text = Pushed::order(&n.to_string()).envelope().to_string();
+        let body = Body::from_stream(stream::once(async { io::Result::Ok(text) }));
+        let running = running.clone();
+        tokio::spawn(async move { running.send(request(Method::POST, "/", &[], body)).await });
+    }
+    for _ in 0..4 {
+        run.recv().await.expect("a handler that runs");
+    }
+    running.send(Pushed::order("e").request()).await.assert_problem(503);
+}
+
+#[tokio::test]
 async fn the_answer_names_the_outcome() {
     let world = World::new();
     let running = world.run(service().on(|placed: Placed, _: Context| async move {

@@ -24,7 +24,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use pushbox::{Context, Oidc, PushAuth, Service};
 use serde_json::{Value, json};
 
-use crate::suite::{Placed, Pushed, Running, World, concurrently, request, service};
+use crate::suite::{Placed, Pushed, Running, World, concurrently, logs::Logs, request, service};
 
 const AUDIENCE: &str = "user-service.us-central1.my-project";
 const ACCOUNT: &str = "user-service-push@my-project.iam.gserviceaccount.com";
@@ -223,7 +223,7 @@ async fn answers_503_before_any_keys_can_be_fetched() {
 /// Anybody can forge a token with an unknown key id, so the answer must not look like an outage.
 #[tokio::test]
 async fn answers_401_to_unknown_key_ids_while_no_keys_can_be_fetched() {
-    let (known, unknown) = (Key::new("known"), Key::new("unknown"));
+    let (known, unknown, logs) = (Key::new("known"), Key::new("unknown"), Logs::collect());
     let issuer = Issuer { short_lived: true, ..Issuer::of(&[&known]) };
     let running = issuer.guard(&World::new()).await;
     assert_eq!(push(&running, &valid_authorization(&known)).await, 204);
@@ -238,6 +238,21 @@ async fn answers_401_to_unknown_key_ids_while_no_keys_can_be_fetched() {
     // A token of the known key gets 503: it may be valid, but the cached key is too old.
     assert_eq!(push(&running, &valid_authorization(&known)).await, 503);
     assert_eq!(issuer.fetches(), 2);
+    assert_eq!(logs.of("ERROR"), [""; 0]);
+}
+
+/// Until then, a forged token looks like a valid one.
+#[tokio::test]
+async fn forged_tokens_before_the_first_keys_cause_one_fetch_and_no_error() {
+    let (forged, logs, issuer) = (valid_authorization(&Key::new("forged")), Logs::collect(), Issuer::of(&[]));
+    *issuer.down.lock().expect("a lock") = true;
+    let running = issuer.guard(&World::new()).await;
+    let statuses = concurrently(64, |_| {
+        let (running, forged) = (running.clone(), forged.clone());
+        Box::pin(async move { push(&running, &forged).await })
+    });
+    assert_eq!((statuses.await, issuer.fetches()), (vec![503; 64], 1));
+    assert_eq!(logs.of("ERROR"), [""; 0]);
 }
 
 /// Only tokens with unknown key ids wait for a fetch.

@@ -244,6 +244,14 @@ async fn only_allowed_origins_get_the_cors_headers() {
             let credentials = answer.header("access-control-allow-credentials");
             assert_eq!(credentials, sends_cookies.then_some("true"), "{origin}");
         }
+        for (answer, name, value) in [
+            (&preflight, "access-control-allow-headers", "authorization,content-type,idempotency-key"),
+            (&preflight, "access-control-allow-methods", "GET,POST,PUT,PATCH,DELETE"),
+            (&answer, "access-control-expose-headers", "location,retry-after"),
+        ] {
+            // Browsers read these lists only if the origin is allowed.
+            assert!(!is_allowed || answer.header(name) == Some(value), "{origin} {name}: {answer:?}");
+        }
         answer.assert_problem(404);
     }
 }

@@ -419,6 +419,17 @@ async fn publications_that_hang_do_not_block_the_other_receipts() {
         assert!(began.elapsed() <= Duration::from_secs(20), "{:?}", began.elapsed());
         assert_eq!(status, 503);
     }
-    // The test does not wait for background work: Cloud Run may give no CPU after the answer.
     assert_eq!((pending(&world).await, world.published.ids().len()), (120, 120));
+}
+
+/// Cloud Run may give no CPU after the answer, so the test does not wait for background work.
+#[tokio::test(start_paused = true)]
+async fn the_relay_clears_the_marks_before_it_answers() {
+    let (world, running) = start();
+    world.published.next(&[Refusal::Fails]);
+    place_order(&running, Some("k"), "a").await;
+    tokio::time::advance(Duration::from_secs(11)).await;
+    world.store.next([Fault::Slow(Duration::from_secs(1))]);
+    assert_eq!(relay(&running).await, (200, relayed(1, 0)));
+    assert_eq!(pending(&world).await, 0);
 }

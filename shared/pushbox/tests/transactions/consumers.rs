@@ -2,17 +2,19 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use axum::Json;
 use futures::FutureExt;
 use pushbox::wire::attribute;
 use pushbox::{
-    Created, Document, Failure, Service, reject,
+    Created, Document, Documents, Failure, Problem, Service, reject,
     store::{Change, Fields},
 };
+use serde_json::{Value, json};
 
 use super::{change_count, set_count};
 use crate::suite::{
     Count, Fault, Log, Placed, Pushed, Recorder, Refusal, Shipped, World, concurrently, count, counts,
-    service,
+    logs::Logs, service,
 };
 
 /// Counts and ships each order. `runs` has one entry for each run of the handler.
@@ -607,4 +609,26 @@ async fn a_read_that_failed_is_not_part_of_the_commit() {
     world.store.fail_reads(true);
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
     assert_eq!(world.counts().await, counts(&[("a", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_value_of_another_type_is_in_no_log_line() {
+    let (world, logs) = (World::new(), Logs::collect());
+    let Value::Object(fields) = json!({ "id": "a", "n": "ann@example.com" }) else { panic!("an object") };
+    world.store.inner.commit(&[change_count("a", Change::Set(fields))]).await.expect("a commit");
+    let reading = service()
+        .on(|_: Placed, cx: pushbox::Context| async move { Ok(drop(cx.get::<Count>("a").await?)) })
+        .get("/a", |documents: Documents| async move {
+            documents.get::<Count>("a").await.map(Json).map_err(Problem::from)
+        });
+    let running = world.run(reading);
+    assert_eq!(running.push(&Pushed::order("x")).await, 503);
+    running.get("/a").await.assert_problem(503);
+    let lines = [logs.of("WARN"), logs.of("ERROR")].concat();
+    assert_eq!(
+        lines.iter().filter(|line| line.contains("invalid type, expected i64")).count(),
+        2,
+        "{lines:?}"
+    );
+    assert!(!lines.iter().any(|line| line.contains("ann@")), "{lines:?}");
 }

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::{Answer, Charge, Charging, Outside, charging_each_order_once, set_count};
 use crate::suite::{
-    Count, Fault, Pushed, Refusal, Running, SERVICE, Shipped, World, concurrently, count, counts, service,
+    Count, Fault, Pushed, Refusal, Running, SERVICE, Shipped, World, concurrently, count, counts, logs::Logs,
+    service,
 };
 
 /// Charges the current price for each order. An order with the id `free` needs no call.
@@ -540,17 +541,20 @@ async fn a_conflict_without_another_holder_keeps_the_outcome() {
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_with_an_unknown_phase_does_not_count_as_done() {
-    let (world, outside) = (World::new(), Outside::default());
+    let (world, outside, logs) = (World::new(), Outside::default(), Logs::collect());
     let running = world.run(charging(&outside));
     outside.next(&[Answer::Retry]);
     assert_eq!(running.push(&Pushed::order("a")).await, 503);
     let receipt = world.stored("receipts").await.remove(0);
     let mut fields = receipt.fields.clone();
-    fields["claim"]["phase"] = Value::from("paused");
+    fields["claim"]["phase"] = Value::from("ann@example.com");
     let path = Path::new(SERVICE, "receipts", &receipt.id);
     let write = Write { path, change: Change::Set(fields), only_if: Precondition::None };
     world.store.inner.commit(&[write]).await.expect("a commit");
     tokio::time::advance(Duration::from_secs(30)).await;
     let status = running.push(&Pushed::order("a")).await;
     assert_eq!(status, 503, "acknowledged although the order was never charged");
+    let lines = logs.of("WARN");
+    assert!(lines.iter().any(|line| line.contains("a receipt cannot be read: unknown variant")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("ann@")), "{lines:?}");
 }
