@@ -277,6 +277,8 @@ async fn names_every_wrong_field() {
         ("/signup", "bob@example.com", "password", 422, vec!["#/password"]),
         ("/signup", "bob@example.com", "Bob@example.com", 422, vec!["#/password"]),
         ("/signup", "bob", PASSWORD, 422, vec!["#/email"]),
+        ("/signup", "\"a b\"@example.com", PASSWORD, 422, vec!["#/email"]),
+        ("/signup", "bob@127.0.0.1", PASSWORD, 422, vec!["#/email"]),
         ("/signup", "ANN@example.com", PASSWORD, 409, vec![]),
         ("/signin", "ann", "", 422, vec!["#/email", "#/password"]),
         ("/signin", ANN, "password", 401, vec![]),
