@@ -1,6 +1,8 @@
 //! The runtime alone must ensure that every event is handled once. These services count their
 //! events, and have no rule that would catch a repeat.
 
+#[path = "runtime/careless.rs"]
+mod careless;
 #[path = "runtime/redrive.rs"]
 mod redrive;
 
