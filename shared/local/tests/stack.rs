@@ -16,7 +16,10 @@ use catalog::Catalog;
 use events::UserCreated;
 use local::{Attachment, Broker, DeliveryPolicy, Emulator, Mail, Stack};
 use pushbox::wire::attribute;
-use pushbox::{Context, Document, Failure, Ports, PushAuth, Service, System, reject, store::Memory};
+use pushbox::{
+    Context, Document, Failure, Ports, PushAuth, Service, System, reject,
+    store::{Memory, StoreError},
+};
 use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -103,9 +106,12 @@ impl Local {
             attachments: vec![invoice],
         };
         let stack = stack
-            .with_mailbox(move || std::future::ready(vec![mail.clone()]))
+            .with_mailbox(move || std::future::ready(Ok(vec![mail.clone()])))
             .with_routes([("crm-service", crm_service().all_routes())]);
+        Self::listen(stack).await
+    }
 
+    async fn listen(stack: Stack) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(axum::serve(listener, stack.app()).into_future());
@@ -267,6 +273,8 @@ async fn a_rejected_message_becomes_a_dead_letter_with_its_reason() {
 
     let (_, page) = local.get("/_local/dead-letters").await;
     assert!(page.contains("nobody is &lt;b&gt;no&lt;/b&gt; name"), "{page}");
+    let (_, map) = local.get("/").await;
+    assert!(map.contains("crm-service: up, 0 waiting, 1 dead letter\""), "{map}");
     let (_, page) = local.get("/_local/mailbox").await;
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"), "{page}");
 
@@ -466,6 +474,36 @@ async fn on_the_emulator_dead_letters_are_shown_and_kept() {
             "{given_back}"
         );
     }
+
+    let page = local.get("/_local/dead-letters").await.1;
+    assert!(page.contains("<b>1</b> dead letter") && page.contains("not JSON"), "{page}");
+    let map = local.get("/").await.1;
+    assert!(map.contains("aria-label=\"crm-service: up\""), "{map}");
+    assert!(map.contains("The emulators do not report what waits."), "{map}");
+}
+
+#[tokio::test]
+async fn mails_and_charges_that_cannot_be_read_are_not_shown_as_none() {
+    let catalog = Catalog::of(&[System { name: "signup", services: vec![crm_service()] }]);
+    let broker = Broker::new(&catalog, DeliveryPolicy::local()).unwrap();
+    let down = || StoreError("down".to_owned());
+    let stack = Stack::on_broker(&catalog, broker, [])
+        .with_mailbox(move || std::future::ready(Err(down())))
+        .with_payments(move || std::future::ready(Err(down())));
+    let local = Local::listen(stack).await;
+    for (path, sentence) in [
+        ("/_local/mailbox", "The mails cannot be read: the store failed: down."),
+        ("/_local/payments", "The charges cannot be read: the store failed: down."),
+    ] {
+        let (status, page) = local.get(path).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        assert!(page.contains(sentence) && !page.contains(" yet"), "{page}");
+    }
+    for path in ["/_local/mailbox/mail-1", "/_local/mails/mail-1"] {
+        assert_eq!(local.get(path).await.0, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+    }
+    let state = local.state().await;
+    assert_eq!((&state["mailCount"], &state["mails"]), (&Value::Null, &json!([])));
 }
 
 #[tokio::test]
