@@ -430,7 +430,7 @@ async fn the_page_shows_the_data_and_attributes_of_an_event() {
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let id = local.sign_up("user-1", "<b>Ada</b>", json!({ "traceparent": trace })).await;
     let page = local.get(&format!("/_local/events/{id}")).await.1;
-    for expected in [trace, &id, "&lt;b&gt;Ada&lt;/b&gt;", " UTC\""] {
+    for expected in [trace, &id, "&lt;b&gt;Ada&lt;/b&gt;", " UTC\"", "Times are in UTC."] {
         assert!(page.contains(expected), "{expected} is not in {page}");
     }
     let event = &local.state().await["events"][0];
