@@ -23,7 +23,10 @@ use pushbox::{
 use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 /// The service under test creates one for each event that it handles.
 #[derive(Serialize, Deserialize)]
@@ -362,6 +365,19 @@ async fn accepts_a_message_of_ten_megabytes() {
     assert_eq!(status, StatusCode::OK, "{answer}");
     let dead_lettered = async || (local.state().await["deadLetterCount"] == 1).then_some(());
     until("the dead letter", dead_lettered).await;
+}
+
+#[tokio::test]
+async fn a_get_with_a_large_body_is_answered() {
+    let local = Local::start().await;
+    let mut stream = TcpStream::connect(local.url.trim_start_matches("http://")).await.unwrap();
+    let head = "GET /crm-service/contacts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 200000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The service does not read the body, so the connection may end before all of it is sent. The answer counts.
+    stream.write_all(&[b'x'; 200_000]).await.ok();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]
