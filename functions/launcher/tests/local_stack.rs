@@ -73,11 +73,18 @@ async fn gcloud_can_create_and_pull_a_subscription() {
         ("subscriptions pull mine --auto-ack --format=value(message.data)", "hello"),
         ("subscriptions seek mine --time=2020-01-01T00:00:00Z", ""),
         ("subscriptions pull mine --format=value(message.data)", "hello"),
-        ("subscriptions delete mine", ""),
+        ("subscriptions seek mine --time=2020-01-01T00:00:00Z", ""),
     ] {
         let printed = gcloud(arguments);
         assert!(printed.contains(expected), "gcloud pubsub {arguments}: {printed}");
     }
+    let ack_id = gcloud("subscriptions pull mine --format=value(ackId)");
+    assert!(!ack_id.is_empty(), "the seek makes the message due again");
+    gcloud(&format!("subscriptions ack mine --ack-ids={ack_id}"));
+    // If the message were still leased, this would make it due.
+    gcloud(&format!("subscriptions modify-message-ack-deadline mine --ack-ids={ack_id} --ack-deadline=0"));
+    assert_eq!(gcloud("subscriptions pull mine --format=value(message.data)"), "", "the message is acked");
+    gcloud("subscriptions delete mine");
 }
 
 #[tokio::test]

@@ -635,7 +635,7 @@ async fn a_person_creates_reads_and_deletes_a_subscription() {
         (json!({ "topic": topic, "filter": "nonsense" }), 400),
         (json!({ "topic": topic, "ackDeadlineSeconds": 5 }), 400),
         (json!({ "topic": "projects/p/topics/nothing" }), 404),
-        (json!({ "topic": topic, "filter": "attributes.a = \"b\"" }), 200),
+        (json!({ "topic": topic, "filter": "attributes.a = \"b\"", "retainAckedMessages": true }), 200),
         (json!({ "topic": topic }), 409),
     ] {
         let (answered, answer) = create(body.clone()).await;
@@ -652,6 +652,27 @@ async fn a_person_creates_reads_and_deletes_a_subscription() {
     let received = pulled["receivedMessages"].as_array().unwrap();
     assert_eq!(received.len(), 1, "{pulled}");
     assert_eq!(received[0]["message"]["messageId"], id);
+    let ids = &json!([received[0]["ackId"]]);
+    // If the message were still leased, the second call would make it due.
+    for (verb, body) in [
+        ("acknowledge", json!({ "ackIds": ids })),
+        ("modifyAckDeadline", json!({ "ackIds": ids, "ackDeadlineSeconds": 0 })),
+    ] {
+        let (status, answer) = local.post(&format!("/v1/projects/p/subscriptions/mine:{verb}"), body).await;
+        assert_eq!(status, StatusCode::OK, "{verb}: {answer}");
+    }
+    assert_eq!(pull().await["receivedMessages"], json!([]), "the message is acked");
+    let past = json!({ "time": "2020-01-01T00:00:00Z" });
+    let (status, answer) = local.post("/v1/projects/p/subscriptions/mine:seek", past).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(pull().await["receivedMessages"][0]["message"]["messageId"], id, "the message is retained");
+
+    let topics =
+        async |path: &str| call(local.client.get(format!("{}/v1/projects/p/topics{path}", local.url))).await;
+    let (_, all) = topics("").await;
+    assert!(all["topics"].as_array().unwrap().iter().any(|one| one["name"] == topic), "{all}");
+    assert_eq!(topics("/user-events").await.1["name"], topic);
+    assert_eq!(topics("/nothing").await.0, 404);
 
     assert_eq!(call(local.client.delete(at("/mine"))).await.0, 200);
     assert_eq!(call(local.client.get(at("/mine"))).await.0, 404);
