@@ -101,21 +101,13 @@ fn tries() -> [Try; 5] {
     ]
 }
 
-async fn balances(store: Arc<dyn Store>) -> Vec<(&'static str, Balance)> {
-    let all = async {
-        let (mut signup, mut shop) = (signup::balances(&*store).await?, shop::balances(&*store).await?);
-        signup.push(charged_once(&*store, "billing-service").await?);
-        shop.push(charged_once(&*store, "payment-service").await?);
-        let systems =
-            [("signup", signup), ("shop", shop), ("ticketing", ticketing::balances(&*store).await?)];
-        let named =
-            |(system, balances): (_, Vec<Balance>)| balances.into_iter().map(move |one| (system, one));
-        Ok::<_, StoreError>(systems.into_iter().flat_map(named).collect())
-    };
-    all.await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot count the documents");
-        Vec::new()
-    })
+async fn balances(store: Arc<dyn Store>) -> Result<Vec<(&'static str, Balance)>, StoreError> {
+    let (mut signup, mut shop) = (signup::balances(&*store).await?, shop::balances(&*store).await?);
+    signup.push(charged_once(&*store, "billing-service").await?);
+    shop.push(charged_once(&*store, "payment-service").await?);
+    let systems = [("signup", signup), ("shop", shop), ("ticketing", ticketing::balances(&*store).await?)];
+    let named = |(system, balances): (_, Vec<Balance>)| balances.into_iter().map(move |one| (system, one));
+    Ok(systems.into_iter().flat_map(named).collect())
 }
 
 /// The charges at the local gateway that a service asked for, and those that it has recorded.
@@ -140,17 +132,14 @@ async fn charged_once(store: &dyn Store, service: &str) -> Result<Balance, Store
 }
 
 /// The local mailbox, the newest mail first.
-async fn mails(store: Arc<dyn Store>) -> Vec<Mail> {
-    let found = all_mails(&*store).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot read the local mailbox");
-        Vec::new()
-    });
+async fn mails(store: Arc<dyn Store>) -> Result<Vec<Mail>, StoreError> {
     let attachment = |file: effects::mail::Attachment| Attachment {
         name: file.name,
         content_type: file.content_type,
         content: file.content.into(),
     };
-    let mut mails: Vec<Mail> = found
+    let mut mails: Vec<Mail> = all_mails(&*store)
+        .await?
         .into_iter()
         .map(|found| Mail {
             id: found.id,
@@ -163,7 +152,7 @@ async fn mails(store: Arc<dyn Store>) -> Vec<Mail> {
         })
         .collect();
     mails.sort_by_key(|mail| Reverse(mail.sent_at));
-    mails
+    Ok(mails)
 }
 
 /// Reads all pages. They are in the order of the mails' ids, so any page can have the newest mail.
@@ -181,13 +170,10 @@ async fn all_mails(store: &dyn Store) -> Result<Vec<LocalMail>, StoreError> {
 }
 
 /// The charges at the local gateway, the newest first.
-async fn payments(store: Arc<dyn Store>) -> Vec<Payment> {
-    let mut payments = all_charges(&*store).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot read the charges");
-        Vec::new()
-    });
+async fn payments(store: Arc<dyn Store>) -> Result<Vec<Payment>, StoreError> {
+    let mut payments = all_charges(&*store).await?;
     payments.sort_by_key(|payment| Reverse(payment.at));
-    payments
+    Ok(payments)
 }
 
 /// Reads all pages, because the keys are random.

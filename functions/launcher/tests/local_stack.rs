@@ -38,7 +38,25 @@ async fn readme_commands_work_on_the_local_stack() {
         return;
     }
     let (url, _stack) = start_local_stack("readme", &[]).await;
-    readme::follow(readme::Endpoints::local_stack(&url)).await;
+    let printed = readme::follow(readme::Endpoints::local_stack(&url)).await;
+    expect_samples(readme::SIGNUP, &printed);
+}
+
+/// The quoted words of the README's samples, without those with a digit or `…`, are printed in the same order.
+fn expect_samples(marker: &str, printed: &str) {
+    fn quoted(text: &str) -> impl Iterator<Item = &str> {
+        text.split('"').skip(1).step_by(2)
+    }
+    let mut words = quoted(printed);
+    for sample in readme::blocks(marker).into_iter().filter_map(|(_, sample)| sample) {
+        for word in quoted(&sample).filter(|word| !word.contains(|c: char| c.is_ascii_digit() || c == '…'))
+        {
+            assert!(
+                words.any(|printed| printed == word),
+                "{word} of\n{sample}\nis not printed there:\n{printed}"
+            );
+        }
+    }
 }
 
 /// A developer watches the messages of a topic.
@@ -73,11 +91,18 @@ async fn gcloud_can_create_and_pull_a_subscription() {
         ("subscriptions pull mine --auto-ack --format=value(message.data)", "hello"),
         ("subscriptions seek mine --time=2020-01-01T00:00:00Z", ""),
         ("subscriptions pull mine --format=value(message.data)", "hello"),
-        ("subscriptions delete mine", ""),
+        ("subscriptions seek mine --time=2020-01-01T00:00:00Z", ""),
     ] {
         let printed = gcloud(arguments);
         assert!(printed.contains(expected), "gcloud pubsub {arguments}: {printed}");
     }
+    let ack_id = gcloud("subscriptions pull mine --format=value(ackId)");
+    assert!(!ack_id.is_empty(), "the seek makes the message due again");
+    gcloud(&format!("subscriptions ack mine --ack-ids={ack_id}"));
+    // If the message were still leased, this would make it due.
+    gcloud(&format!("subscriptions modify-message-ack-deadline mine --ack-ids={ack_id} --ack-deadline=0"));
+    assert_eq!(gcloud("subscriptions pull mine --format=value(message.data)"), "", "the message is acked");
+    gcloud("subscriptions delete mine");
 }
 
 #[tokio::test]
@@ -258,7 +283,8 @@ async fn serve_warns_if_it_redirects_the_pushes_of_another_process() {
 #[tokio::test]
 async fn readme_orders_work_on_the_local_stack() {
     let (url, _stack) = start_local_stack("readme-shop", &[]).await;
-    readme::follow_shop(readme::Endpoints::local_stack(&url)).await;
+    let printed = readme::follow_shop(readme::Endpoints::local_stack(&url)).await;
+    expect_samples(readme::SHOP, &printed);
 }
 
 /// One order is refused, one expires, and one is paid.
@@ -272,6 +298,7 @@ async fn readme_tickets_work_on_the_local_stack() {
     };
     let statuses = ["awaitingPayment", "refused", "expired", "pending", "completed"];
     assert_eq!((values("status"), values("state")), (statuses.to_vec(), vec!["listed", "sold"]), "{printed}");
+    expect_samples("<!-- test: ticketing -->", &printed);
 }
 
 /// One command signs a user up while crm-service is stopped. Another publishes a message that no service can
@@ -282,6 +309,7 @@ async fn readme_faults_work_on_the_local_stack() {
     let stack = readme::Endpoints::local_stack(&url);
     let printed = stack.run("<!-- test: break -->");
     assert!(printed.contains("crm-service is stopped"), "{printed}");
+    expect_samples("<!-- test: break -->", &printed);
     let http = Client::builder().no_proxy().build().expect("an HTTP client");
     eventually("crm-service has caught up, and each consumer has a dead letter", async || {
         let contacts = stack.get(&http, "crm-service", "/contacts").await?;

@@ -32,7 +32,7 @@ use pushbox::Route;
 
 use crate::Stack;
 
-pub(crate) use extras::Extras;
+pub(crate) use extras::{Extras, Source};
 pub use extras::{Payment, Switch, Try};
 pub(crate) use guard::{Port, refuse_other_sites};
 pub(crate) use problems::explain;

@@ -4,7 +4,7 @@ use axum::{
     Router,
     extract::{Path, State},
     http::{
-        HeaderName,
+        HeaderName, StatusCode,
         header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
     },
     response::{IntoResponse, Response},
@@ -50,7 +50,8 @@ async fn show_attachment(
     Ok((SANDBOX, headers, file.content).into_response())
 }
 
-async fn find(mailbox: &Mailbox, id: &str) -> Result<Mail, Problem> {
-    let found = mailbox().await.into_iter().find(|mail| mail.id == id);
+pub(crate) async fn find(mailbox: &Mailbox, id: &str) -> Result<Mail, Problem> {
+    let mails = mailbox().await.map_err(|error| Problem::new(StatusCode::SERVICE_UNAVAILABLE, error))?;
+    let found = mails.into_iter().find(|mail| mail.id == id);
     found.ok_or_else(|| Problem::not_found(format_args!("mail: {id}")))
 }

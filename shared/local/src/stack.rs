@@ -12,10 +12,11 @@ use axum::{
     routing::get,
 };
 use catalog::Catalog;
-use futures::{FutureExt, future::BoxFuture, future::join3};
+use futures::{FutureExt, future::join3};
 use pushbox::{
     Ports, Problem, Route, ServiceName,
     letters::{Progress, progress},
+    store::StoreError,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 use crate::{
     Broker, Emulator, Mail, Tasks,
     broker::push,
-    console::{self, Extras, Port},
+    console::{self, Extras, Port, Source},
     journal::Journal,
     mails,
     process::Process,
@@ -50,7 +51,7 @@ pub struct Stack {
     routes: Arc<BTreeMap<String, Vec<Route>>>,
 }
 
-pub(crate) type Mailbox = Arc<dyn Fn() -> BoxFuture<'static, Vec<Mail>> + Send + Sync>;
+pub(crate) type Mailbox = Source<Mail>;
 
 /// The transport of the events.
 #[derive(Clone)]
@@ -96,7 +97,7 @@ impl Stack {
             catalog: Arc::new(catalog.clone()),
             transport,
             services: Arc::new(services.into_iter().map(host).collect()),
-            mailbox: Arc::new(|| async { Vec::new() }.boxed()),
+            mailbox: Arc::new(|| async { Ok(Vec::new()) }.boxed()),
             tasks: None,
             journal,
             extras: Extras::default(),
@@ -145,7 +146,7 @@ impl Stack {
     pub fn with_mailbox<F, Fut>(mut self, mailbox: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Vec<Mail>> + Send + 'static,
+        Fut: Future<Output = Result<Vec<Mail>, StoreError>> + Send + 'static,
     {
         self.mailbox = Arc::new(move || mailbox().boxed());
         self
@@ -279,6 +280,7 @@ fn without_first_segment(uri: &Uri, segment: &str) -> Option<Uri> {
 
 async fn show_state(State(stack): State<Stack>) -> Json<state::State> {
     let mails = (stack.mailbox)().await;
+    let mails = mails.inspect_err(|error| tracing::warn!(%error, "cannot read the mailbox")).ok();
     let is_up = |name: &str| stack.is_up(name);
     Json(state::State::of(&stack.catalog, &stack.transport, is_up, mails, stack.journal.last()).await)
 }

@@ -42,8 +42,8 @@ pub(crate) struct State {
     pub(crate) dead_letter_count: Option<usize>,
     /// Newest first.
     pub(crate) dead_letters: Vec<DeadLetter>,
-    /// The total; `mails` may list fewer.
-    pub(crate) mail_count: usize,
+    /// The total; `mails` may list fewer. `None` if the mails cannot be read.
+    pub(crate) mail_count: Option<usize>,
     /// Newest first.
     pub(crate) mails: Vec<Mail>,
 }
@@ -150,7 +150,7 @@ impl State {
         catalog: &Catalog,
         transport: &Transport,
         is_running: impl Fn(&str) -> bool,
-        mut mails: Vec<Mail>,
+        mails: Option<Vec<Mail>>,
         sequence: u64,
     ) -> Self {
         let broker = match transport {
@@ -159,7 +159,8 @@ impl State {
         };
         let services = catalog.services.iter();
         let services = services.map(|entry| ServiceState::of(entry, is_running(&entry.name), broker));
-        let mail_count = mails.len();
+        let mail_count = mails.as_ref().map(Vec::len);
+        let mut mails = mails.unwrap_or_default();
         mails.truncate(MOST_MAILS);
         let (carried_by, events, (dead_letter_count, dead_letters)) = match transport {
             Transport::Broker(broker) => (CarriedBy::Broker, events_of(broker), letters_of(broker, catalog)),

@@ -136,7 +136,7 @@ impl Console {
             .with_examples([("user.created", example)])
             .with_tries([sign_up])
             .with_balances(|| async {
-                vec![("signup", Balance::equal("Users are charged.", vec![("users", 2), ("charges", 1)]))]
+                Ok(vec![("signup", Balance::equal("Users are charged.", vec![("users", 2), ("charges", 1)]))])
             });
         tokio::spawn(axum::serve(listener, stack.app()).into_future());
         tokio::spawn(stack.run(address.port()));

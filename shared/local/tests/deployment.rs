@@ -307,6 +307,8 @@ async fn the_backlogs_are_those_of_cloud_monitoring() {
     let page = world.page("/_local/services").await;
     assert!(page.contains("What waits is unknown") && page.contains("timeSeries.list denied"), "{page}");
     assert!(after(&page, "crm-service-user-events").contains("Waiting\">–</td>"), "{page}");
+    let map = world.page("/").await;
+    assert!(map.contains("aria-label=\"crm-service\""), "{map}");
 }
 
 #[tokio::test]

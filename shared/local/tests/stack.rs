@@ -16,11 +16,17 @@ use catalog::Catalog;
 use events::UserCreated;
 use local::{Attachment, Broker, DeliveryPolicy, Emulator, Mail, Stack};
 use pushbox::wire::attribute;
-use pushbox::{Context, Document, Failure, Ports, PushAuth, Service, System, reject, store::Memory};
+use pushbox::{
+    Context, Document, Failure, Ports, PushAuth, Service, System, reject,
+    store::{Memory, StoreError},
+};
 use reqwest::{Client, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 /// The service under test creates one for each event that it handles.
 #[derive(Serialize, Deserialize)]
@@ -103,9 +109,12 @@ impl Local {
             attachments: vec![invoice],
         };
         let stack = stack
-            .with_mailbox(move || std::future::ready(vec![mail.clone()]))
+            .with_mailbox(move || std::future::ready(Ok(vec![mail.clone()])))
             .with_routes([("crm-service", crm_service().all_routes())]);
+        Self::listen(stack).await
+    }
 
+    async fn listen(stack: Stack) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(axum::serve(listener, stack.app()).into_future());
@@ -267,6 +276,8 @@ async fn a_rejected_message_becomes_a_dead_letter_with_its_reason() {
 
     let (_, page) = local.get("/_local/dead-letters").await;
     assert!(page.contains("nobody is &lt;b&gt;no&lt;/b&gt; name"), "{page}");
+    let (_, map) = local.get("/").await;
+    assert!(map.contains("crm-service: up, 0 waiting, 1 dead letter\""), "{map}");
     let (_, page) = local.get("/_local/mailbox").await;
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"), "{page}");
 
@@ -357,6 +368,19 @@ async fn accepts_a_message_of_ten_megabytes() {
 }
 
 #[tokio::test]
+async fn a_get_with_a_large_body_is_answered() {
+    let local = Local::start().await;
+    let mut stream = TcpStream::connect(local.url.trim_start_matches("http://")).await.unwrap();
+    let head = "GET /crm-service/contacts HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 200000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The service does not read the body, so the connection may end before all of it is sent. The answer counts.
+    stream.write_all(&[b'x'; 200_000]).await.ok();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_form_on_the_page_redirects_to_the_page() {
     let local = Local::start().await;
     let form = local.client.post(format!("{}/_local/services/crm-service/stop", local.url));
@@ -422,7 +446,7 @@ async fn the_page_shows_the_data_and_attributes_of_an_event() {
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let id = local.sign_up("user-1", "<b>Ada</b>", json!({ "traceparent": trace })).await;
     let page = local.get(&format!("/_local/events/{id}")).await.1;
-    for expected in [trace, &id, "&lt;b&gt;Ada&lt;/b&gt;", " UTC\""] {
+    for expected in [trace, &id, "&lt;b&gt;Ada&lt;/b&gt;", " UTC\"", "Times are in UTC."] {
         assert!(page.contains(expected), "{expected} is not in {page}");
     }
     let event = &local.state().await["events"][0];
@@ -466,6 +490,36 @@ async fn on_the_emulator_dead_letters_are_shown_and_kept() {
             "{given_back}"
         );
     }
+
+    let page = local.get("/_local/dead-letters").await.1;
+    assert!(page.contains("<b>1</b> dead letter") && page.contains("not JSON"), "{page}");
+    let map = local.get("/").await.1;
+    assert!(map.contains("aria-label=\"crm-service: up\""), "{map}");
+    assert!(map.contains("The emulators do not report what waits."), "{map}");
+}
+
+#[tokio::test]
+async fn mails_and_charges_that_cannot_be_read_are_not_shown_as_none() {
+    let catalog = Catalog::of(&[System { name: "signup", services: vec![crm_service()] }]);
+    let broker = Broker::new(&catalog, DeliveryPolicy::local()).unwrap();
+    let down = || StoreError("down".to_owned());
+    let stack = Stack::on_broker(&catalog, broker, [])
+        .with_mailbox(move || std::future::ready(Err(down())))
+        .with_payments(move || std::future::ready(Err(down())));
+    let local = Local::listen(stack).await;
+    for (path, sentence) in [
+        ("/_local/mailbox", "The mails cannot be read: the store failed: down."),
+        ("/_local/payments", "The charges cannot be read: the store failed: down."),
+    ] {
+        let (status, page) = local.get(path).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        assert!(page.contains(sentence) && !page.contains(" yet"), "{page}");
+    }
+    for path in ["/_local/mailbox/mail-1", "/_local/mails/mail-1"] {
+        assert_eq!(local.get(path).await.0, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+    }
+    let state = local.state().await;
+    assert_eq!((&state["mailCount"], &state["mails"]), (&Value::Null, &json!([])));
 }
 
 #[tokio::test]
@@ -581,7 +635,7 @@ async fn a_person_creates_reads_and_deletes_a_subscription() {
         (json!({ "topic": topic, "filter": "nonsense" }), 400),
         (json!({ "topic": topic, "ackDeadlineSeconds": 5 }), 400),
         (json!({ "topic": "projects/p/topics/nothing" }), 404),
-        (json!({ "topic": topic, "filter": "attributes.a = \"b\"" }), 200),
+        (json!({ "topic": topic, "filter": "attributes.a = \"b\"", "retainAckedMessages": true }), 200),
         (json!({ "topic": topic }), 409),
     ] {
         let (answered, answer) = create(body.clone()).await;
@@ -598,6 +652,27 @@ async fn a_person_creates_reads_and_deletes_a_subscription() {
     let received = pulled["receivedMessages"].as_array().unwrap();
     assert_eq!(received.len(), 1, "{pulled}");
     assert_eq!(received[0]["message"]["messageId"], id);
+    let ids = &json!([received[0]["ackId"]]);
+    // If the message were still leased, the second call would make it due.
+    for (verb, body) in [
+        ("acknowledge", json!({ "ackIds": ids })),
+        ("modifyAckDeadline", json!({ "ackIds": ids, "ackDeadlineSeconds": 0 })),
+    ] {
+        let (status, answer) = local.post(&format!("/v1/projects/p/subscriptions/mine:{verb}"), body).await;
+        assert_eq!(status, StatusCode::OK, "{verb}: {answer}");
+    }
+    assert_eq!(pull().await["receivedMessages"], json!([]), "the message is acked");
+    let past = json!({ "time": "2020-01-01T00:00:00Z" });
+    let (status, answer) = local.post("/v1/projects/p/subscriptions/mine:seek", past).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(pull().await["receivedMessages"][0]["message"]["messageId"], id, "the message is retained");
+
+    let topics =
+        async |path: &str| call(local.client.get(format!("{}/v1/projects/p/topics{path}", local.url))).await;
+    let (_, all) = topics("").await;
+    assert!(all["topics"].as_array().unwrap().iter().any(|one| one["name"] == topic), "{all}");
+    assert_eq!(topics("/user-events").await.1["name"], topic);
+    assert_eq!(topics("/nothing").await.0, 404);
 
     assert_eq!(call(local.client.delete(at("/mine"))).await.0, 200);
     assert_eq!(call(local.client.get(at("/mine"))).await.0, 404);

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::{FUNCTIONS, eventually, expect};
 
 /// These markers stand above the ```` ```sh ```` blocks to run.
-const SIGNUP: &str = "<!-- test: signup -->";
-const SHOP: &str = "<!-- test: shop -->";
+pub(crate) const SIGNUP: &str = "<!-- test: signup -->";
+pub(crate) const SHOP: &str = "<!-- test: shop -->";
 
 /// The addresses that the commands use.
 pub(crate) struct Endpoints {
@@ -54,7 +54,10 @@ impl Endpoints {
     /// Runs the blocks below a marker, and returns their output.
     pub(crate) fn run(&self, marker: &str) -> String {
         let mut bash = Command::new("bash");
-        bash.arg("-eu").arg("-c").arg(commands(marker)).current_dir(root());
+        let commands: Vec<String> = blocks(marker).into_iter().map(|(commands, _)| commands).collect();
+        // The binary under test may be in another folder.
+        let script = commands.join("\n").replace("target/debug/functions", FUNCTIONS);
+        bash.arg("-eu").arg("-c").arg(script).current_dir(root());
         for (service, url) in &self.urls {
             // Such as USER_SERVICE_URL.
             bash.env(format!("{}_URL", service.to_uppercase().replace('-', "_")), url);
@@ -80,9 +83,9 @@ impl Endpoints {
 }
 
 /// Runs the commands of the signup system. One signs a user up, another publishes `test-123` by hand. Then
-/// waits until each of the two users has a contact, a signup, a mail and a charge.
-pub(crate) async fn follow(endpoints: Endpoints) {
-    endpoints.run(SIGNUP);
+/// waits until each of the two users has a contact, a signup, a mail and a charge. Returns the output.
+pub(crate) async fn follow(endpoints: Endpoints) -> String {
+    let printed = endpoints.run(SIGNUP);
     let http = Client::builder().no_proxy().build().expect("an HTTP client");
     let get = async |service: &str, path: &str| endpoints.get(&http, service, path).await;
     let users = eventually("two users have a contact", async || {
@@ -105,12 +108,13 @@ pub(crate) async fn follow(endpoints: Endpoints) {
         expect("signups", &get("analytics-service", "/signups").await?["total"], &2.into())
     })
     .await;
+    printed
 }
 
 /// Runs the commands of the shop. One buys two teapots, another cannot pay for three. Then waits until two
-/// teapots are sold and the other three are free.
-pub(crate) async fn follow_shop(endpoints: Endpoints) {
-    endpoints.run(SHOP);
+/// teapots are sold and the other three are free. Returns the output.
+pub(crate) async fn follow_shop(endpoints: Endpoints) -> String {
+    let printed = endpoints.run(SHOP);
     let http = Client::builder().no_proxy().build().expect("an HTTP client");
     eventually("two of five teapots are sold", async || {
         let products = endpoints.get(&http, "order-service", "/products").await?;
@@ -119,18 +123,22 @@ pub(crate) async fn follow_shop(endpoints: Endpoints) {
         expect("teapots", &stock, &Some(json!({ "free": 3, "held": 0, "sold": 2 })))
     })
     .await;
+    printed
 }
 
-/// All blocks below the marker, as one script.
-fn commands(marker: &str) -> String {
+/// The commands of each block below the marker, and the sample of their output that follows them, if there is one.
+pub(crate) fn blocks(marker: &str) -> Vec<(String, Option<String>)> {
     let readme = root().join("README.md");
     let text = fs::read_to_string(&readme).expect("README.md is readable");
     let begin = format!("{marker}\n```sh\n");
-    let blocks: Vec<&str> =
-        text.split(&begin).skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0)).collect();
+    let block = |rest: &str| {
+        let (commands, rest) = rest.split_once("\n```\n")?;
+        let sample = rest.strip_prefix("\n```json\n").and_then(|rest| rest.split_once("\n```"));
+        Some((commands.to_owned(), sample.map(|(sample, _)| sample.to_owned())))
+    };
+    let blocks: Vec<_> = text.split(&begin).skip(1).filter_map(block).collect();
     assert!(!blocks.is_empty(), "README.md has no ```sh block directly below the line {marker}");
-    // The binary under test may be in another folder.
-    blocks.join("\n").replace("target/debug/functions", FUNCTIONS)
+    blocks
 }
 
 fn root() -> PathBuf {

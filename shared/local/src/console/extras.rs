@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use pushbox::{
     Offset, ServiceName,
     audit::Balance,
-    store::{Memory, Store},
+    store::{Memory, Store, StoreError},
 };
 use redrive::Names;
 
@@ -101,7 +101,7 @@ impl Bounds {
     }
 }
 
-pub(crate) type Source<T> = Arc<dyn Fn() -> BoxFuture<'static, Vec<T>> + Send + Sync>;
+pub(crate) type Source<T> = Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<T>, StoreError>> + Send + Sync>;
 
 #[derive(Clone, Default)]
 pub(crate) struct Extras {
@@ -162,7 +162,7 @@ impl Stack {
     pub fn with_payments<F, Fut>(mut self, payments: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Vec<Payment>> + Send + 'static,
+        Fut: Future<Output = Result<Vec<Payment>, StoreError>> + Send + 'static,
     {
         self.extras.payments = Some(Arc::new(move || payments().boxed()));
         self
@@ -215,7 +215,7 @@ impl Stack {
     pub fn with_balances<F, Fut>(mut self, balances: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Vec<(&'static str, Balance)>> + Send + 'static,
+        Fut: Future<Output = Result<Vec<(&'static str, Balance)>, StoreError>> + Send + 'static,
     {
         self.extras.balances = Some(Arc::new(move || balances().boxed()));
         self

@@ -119,7 +119,7 @@ pub(crate) fn framed(frame: &Frame, title: &str, content: &Markup) -> Response {
                 }
                 (frame.bars)
                 main id="main" tabindex="-1" { (content) }
-                footer { p data-part="limits" { (frame.footer) } }
+                footer { p data-part="limits" { "Times are in UTC. " (frame.footer) } }
                 dialog.confirm aria-label="Confirm" {
                     form method="dialog" {
                         p {}

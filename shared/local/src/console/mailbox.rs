@@ -12,7 +12,7 @@ use super::{
     badges::{Rows, empty, time},
     layout::{View, heading, page},
 };
-use crate::{Mail, Stack};
+use crate::{Mail, Stack, mails::find};
 
 /// How many mails a page lists.
 const MOST_ROWS: usize = 100;
@@ -26,7 +26,10 @@ pub(super) struct Search {
 }
 
 pub(super) async fn show(State(stack): State<Stack>, Query(search): Query<Search>) -> Response {
-    let mails = (stack.mailbox)().await;
+    let (mails, error) = match (stack.mailbox)().await {
+        Ok(mails) => (mails, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
     let text = search.text.to_lowercase();
     let matches = |mail: &&Mail| {
         [&mail.to, &mail.subject, &mail.text].iter().any(|part| part.to_lowercase().contains(&text))
@@ -40,7 +43,9 @@ pub(super) async fn show(State(stack): State<Stack>, Query(search): Query<Search
             button data-without-script { "Search" }
         }
         section data-part="mails" aria-label="Mails" {
-            @if mails.is_empty() {
+            @if let Some(error) = error {
+                p.problem { "The mails cannot be read: " (error) "." }
+            } @else if mails.is_empty() {
                 (empty("No mails yet", html! { a href="/" { "Sign somebody up" } ", and a welcome mail arrives." }))
             } @else if found.is_empty() {
                 (empty("No mail matches", html! { a href="/_local/mailbox" { "Show all mails" } "." }))
@@ -71,8 +76,7 @@ pub(super) async fn show_mail(
     State(stack): State<Stack>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let found = (stack.mailbox)().await.into_iter().find(|mail| mail.id == id);
-    let mail = found.ok_or_else(|| Problem::not_found(format_args!("mail: {id}")))?;
+    let mail = find(&stack.mailbox, &id).await?;
     let source = format!("/_local/mails/{}", mail.id);
     let content = html! {
         div.heading {

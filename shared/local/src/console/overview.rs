@@ -36,7 +36,10 @@ pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen
     let systems = systems(&stack.catalog);
     let system = chosen_system(&stack.catalog, only, chosen.system.as_deref());
     let balances = match &stack.extras.balances {
-        Some(balances) => balances().await,
+        Some(balances) => balances().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot count the documents");
+            Vec::new()
+        }),
         None => Vec::new(),
     };
     let of_system = |(_, balance): &(&str, Balance)| balance.clone();
@@ -49,6 +52,7 @@ pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen
             (tries(&stack, system))
             (guarantee(&balances))
         }
+        @if stack.broker().is_none() { p.hint { "The emulators do not report what waits. The page " a href="/_local/dead-letters" { "Dead letters" } " counts the dead letters." } }
         @if let Some(service) = only { (panel(&stack, service)) }
         (map(&stack, system, only, &waiting))
     };
@@ -68,7 +72,7 @@ pub(crate) fn tabs(
                 @for system in systems {
                     @let services: Vec<_> = catalog.services.iter().filter(|service| service.system == *system).collect();
                     @let nodes: BTreeSet<&str> = services.iter().flat_map(|service| service.publishes.iter().chain([&service.name])).map(String::as_str).collect();
-                    @let of = |count: fn(&Backlog) -> usize| services.iter().filter_map(|service| waiting.get(&service.name)).map(count).sum::<usize>();
+                    @let of = |count: fn(&Backlog) -> Option<usize>| services.iter().filter_map(|service| waiting.get(&service.name)).filter_map(count).sum::<usize>();
                     @let (waits, dead) = (of(|backlog| backlog.waiting), of(|backlog| backlog.dead));
                     li {
                         a href=(format!("/?system={system}")) aria-current=[(*system == chosen).then_some("page")]
@@ -144,19 +148,17 @@ pub(crate) fn figure(catalog: &Catalog, system: &str, look: &Look<'_>, keys: &[(
     }
 }
 
-/// What waits for each service. The emulator does not report it.
+/// What waits for each service. Nothing is known on the emulators: they do not report what waits, and to count the dead
+/// letters, one must take them for a moment.
 fn backlogs(stack: &Stack) -> BTreeMap<String, Backlog> {
     let Some(broker) = stack.broker() else { return BTreeMap::new() };
     broker.act(|topics, _| {
-        let mut found = BTreeMap::<String, Backlog>::new();
-        for ServiceEntry { name, subscriptions, .. } in &stack.catalog.services {
+        let of_service = |ServiceEntry { name, subscriptions, dead_letter_topic, .. }: &ServiceEntry| {
             let waiting = subscriptions.iter().map(|subscription| topics.backlog(&subscription.name).0).sum();
-            found.entry(name.clone()).or_default().waiting = waiting;
-        }
-        for (service, _) in topics.dead_letters() {
-            found.entry(service.to_owned()).or_default().dead += 1;
-        }
-        found
+            let (held, leased) = topics.backlog(dead_letter_topic);
+            (name.clone(), Backlog { waiting: Some(waiting), dead: Some(held + leased) })
+        };
+        stack.catalog.services.iter().map(of_service).collect()
     })
 }
 

@@ -24,16 +24,22 @@ pub(super) struct Chosen {
 }
 
 pub(super) async fn show(State(stack): State<Stack>, Query(chosen): Query<Chosen>) -> Response {
-    let payments = match &stack.extras.payments {
+    let read = match &stack.extras.payments {
         Some(payments) => payments().await,
-        None => Vec::new(),
+        None => Ok(Vec::new()),
+    };
+    let (payments, error) = match read {
+        Ok(payments) => (payments, None),
+        Err(error) => (Vec::new(), Some(error)),
     };
     let rows = Rows::new(&chosen.page, MOST_ROWS, payments.len());
     let about = html! { "The charges at the local gateway, which takes no money. Repeats with the same key are one charge, however often the gateway was asked." };
     let content = html! {
         (heading("Payments", about))
         section data-part="payments" aria-label="Payments" {
-            @if payments.is_empty() {
+            @if let Some(error) = error {
+                p.problem { "The charges cannot be read: " (error) "." }
+            } @else if payments.is_empty() {
                 (empty("No charges yet", html! { a href="/" { "Sign somebody up or order a teapot" } ", and a charge follows." }))
             } @else {
                 p.numbers { span { b { (payments.len()) } " charges" } }

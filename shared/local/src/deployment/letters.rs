@@ -74,7 +74,7 @@ pub(super) async fn show(
         .catalog
         .services
         .iter()
-        .map(|entry| (&*entry.name, dead(entry, &backlogs)))
+        .filter_map(|entry| Some((&*entry.name, dead(entry, &backlogs)?)))
         .filter(|(_, count)| *count > 0)
         .collect();
     let (looked, runs) = {

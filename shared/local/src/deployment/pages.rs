@@ -40,7 +40,10 @@ pub(super) async fn map(State(console): State<Console>, Query(chosen): Query<Cho
         .map(|entry| {
             (
                 entry.name.clone(),
-                Waiting { waiting: count(messages(entry, &backlogs)), dead: count(dead(entry, &backlogs)) },
+                Waiting {
+                    waiting: messages(entry, &backlogs).map(count),
+                    dead: dead(entry, &backlogs).map(count),
+                },
             )
         })
         .collect();
@@ -134,15 +137,16 @@ fn backlog(backlogs: &Backlogs, subscription: &str) -> Option<Backlog> {
     backlogs.as_ref()?.as_ref().ok()?.get(subscription).copied()
 }
 
-/// The messages that wait for a service.
-fn messages(entry: &ServiceEntry, backlogs: &Backlogs) -> u64 {
+/// The messages that wait for a service, if a figure of a subscription is known.
+fn messages(entry: &ServiceEntry, backlogs: &Backlogs) -> Option<u64> {
     let of = |subscription: &catalog::Subscription| backlog(backlogs, &subscription.name);
-    entry.subscriptions.iter().filter_map(of).map(|backlog| backlog.messages).sum()
+    let known = entry.subscriptions.iter().filter_map(of).map(|backlog| backlog.messages);
+    known.reduce(|sum, messages| sum + messages)
 }
 
-/// The dead letters of a service.
-pub(super) fn dead(entry: &ServiceEntry, backlogs: &Backlogs) -> u64 {
-    backlog(backlogs, &entry.dead_letter_topic).map_or(0, |backlog| backlog.messages)
+/// The dead letters of a service, if their number is known.
+pub(super) fn dead(entry: &ServiceEntry, backlogs: &Backlogs) -> Option<u64> {
+    backlog(backlogs, &entry.dead_letter_topic).map(|backlog| backlog.messages)
 }
 
 fn count(messages: u64) -> usize {

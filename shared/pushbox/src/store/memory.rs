@@ -297,6 +297,37 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_filtered_list_reads_its_index_and_not_all_documents() {
+        let store = Memory::new(Clock::system());
+        let collection = Path::collection_of("crm-service", "contacts");
+        let fields = json!({ "city": "Rome" }).as_object().cloned().expect("an object");
+        let put = async |id: &str| {
+            let (path, change) = (Path::new("crm-service", "contacts", id), Change::Set(fields.clone()));
+            store
+                .commit(&[Write { path, change, only_if: Precondition::None }])
+                .await
+                .expect("it is written");
+        };
+        let romans = async || {
+            let filters = vec![("city", "Rome".into())];
+            let query = Query { collection: collection.clone(), filters, limit: 9, ..Query::default() };
+            let found = store.list(&query).await.expect("a list");
+            found.into_iter().map(|stored| stored.id).collect::<Vec<_>>()
+        };
+        put("1").await;
+        assert_eq!(romans().await, ["1"], "this builds the index");
+        // Only a scan would find a document that the index does not have.
+        let version = store.lock().last.expect("a version");
+        let behind = |state: &mut State| {
+            let contacts = state.collections.get_mut(&collection).expect("the collection");
+            contacts.documents.insert("2".to_owned(), (version, fields.clone()));
+        };
+        behind(&mut store.lock());
+        put("3").await;
+        assert_eq!(romans().await, ["1", "3"]);
+    }
+
+    #[tokio::test]
     async fn the_oldest_receipts_go_and_all_other_documents_stay() {
         let store = Memory::bounded(Clock::system(), 20_000);
         let write = async |collection: &str, id: String, fields: Value| {

@@ -24,12 +24,12 @@ pub(crate) struct Look<'a> {
     pub(crate) event_link: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// The messages that wait for a service.
+/// The messages that wait for a service. A number is none if nobody knows it.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Backlog {
     /// Not yet delivered, or between two deliveries.
-    pub(crate) waiting: usize,
-    pub(crate) dead: usize,
+    pub(crate) waiting: Option<usize>,
+    pub(crate) dead: Option<usize>,
 }
 
 /// A wider map scrolls on a narrow screen, so that its text stays readable.
@@ -91,7 +91,7 @@ fn draw_edge(
     let both = near[edge.from] && near[edge.to];
     let touches = look.only.is_none_or(|only| from.name == only || to.name == only);
     let away = if both && touches || near.iter().all(|near| *near) { "" } else { " away" };
-    let waits = matches!(to.kind, Kind::Service { .. }) && (look.backlog)(&to.name).waiting > 0;
+    let waits = matches!(to.kind, Kind::Service { .. }) && (look.backlog)(&to.name).waiting > Some(0);
     let class = format!(
         "edge{}{}{}{away}",
         if edge.is_back { " back" } else { "" },
@@ -137,16 +137,22 @@ fn path(route: &Route) -> String {
 fn draw_service(node: &Node, at: Rect, is_public: bool, look: &Look<'_>, away: &str) -> Markup {
     let Rect { x, y, width, height } = at;
     let name = &node.name;
-    let (state, state_words) = match (look.running)(name) {
-        Some(Running::Up) => ("up", "up, "),
-        Some(Running::Stopped) => ("stopped", "stopped, "),
-        Some(Running::Killed) => ("killed", "killed, "),
-        None => ("", ""),
+    let state = match (look.running)(name) {
+        Some(Running::Up) => "up",
+        Some(Running::Stopped) => "stopped",
+        Some(Running::Killed) => "killed",
+        None => "",
     };
     let Backlog { waiting, dead } = (look.backlog)(name);
     let only = if look.only == Some(name) { " only" } else { "" };
-    let letters = if dead == 1 { "dead letter" } else { "dead letters" };
-    let label = format!("{name}: {state_words}{waiting} waiting, {dead} {letters}");
+    let letters = if dead == Some(1) { "dead letter" } else { "dead letters" };
+    let known = [
+        Some(state.to_owned()).filter(|state| !state.is_empty()),
+        waiting.map(|count| format!("{count} waiting")),
+        dead.map(|count| format!("{count} {letters}")),
+    ];
+    let known: Vec<String> = known.into_iter().flatten().collect();
+    let label = if known.is_empty() { name.clone() } else { format!("{name}: {}", known.join(", ")) };
     let middle = y + height / 2;
     html! {
         a class=(format!("node service {state}{only}{away}")) href=((look.link)(name)) aria-label=(label)
@@ -155,8 +161,8 @@ fn draw_service(node: &Node, at: Rect, is_public: bool, look: &Look<'_>, away: &
             @if is_public { rect.public x=(x + 4) y=(y + 4) width=(width - 8) height=(height - 8) rx="7" {} }
             @if !state.is_empty() { circle.state cx=(x + 17) cy=(middle) r="4" {} }
             text.name x=(x + 29) y=(middle + 4) { (name) }
-            @if waiting > 0 { (pill(x, y, waiting, "waiting")) }
-            @if dead > 0 { (pill(x + width - 6, y, dead, "dead")) }
+            @if let Some(waiting @ 1..) = waiting { (pill(x, y, waiting, "waiting")) }
+            @if let Some(dead @ 1..) = dead { (pill(x + width - 6, y, dead, "dead")) }
         }
     }
 }

@@ -47,7 +47,10 @@ fn drawn(only: Option<&str>) -> String {
     let look = Look {
         only,
         running: &|name| Some(if name == "payment" { Running::Killed } else { Running::Up }),
-        backlog: &|name| if name == "payment" { Backlog { waiting: 3, dead: 1 } } else { Backlog::default() },
+        backlog: &|name| {
+            let count = |count| if name == "payment" { count } else { 0 };
+            Backlog { waiting: Some(count(3)), dead: Some(count(1)) }
+        },
         due: &|name| (name == "order.expired").then(|| (2, "5 min 0 s".to_owned())),
         link: &|name| format!("/?service={name}"),
         event_link: &|name| Some(format!("/_local/events?type={name}")),
