@@ -16,7 +16,7 @@
 //!   after the commit, or if the publication fails (503), the next delivery is a duplicate and publishes the events.
 //! - After a [`Failure::Retry`] (503) or a panic (500), Pub/Sub delivers the message again. If delivery 95 fails, too,
 //!   the runtime moves the message to the service's dead-letter topic.
-//! - A handler answers an event that can never succeed with [`Failure::Reject`]. The runtime moves the message to the
+//! - A handler returns [`Failure::Reject`] for an event that can never succeed. The runtime moves the message to the
 //!   dead-letter topic at once (204). No receipt exists, so a duplicate is handled like a new event. It may become a
 //!   second dead letter.
 //!
