@@ -77,8 +77,9 @@ impl Oidc {
     }
 
     /// Whether valid tokens have come, and none of them was signed with this key. The answer is then 401, not
-    /// 503, because anybody can invent a key. Before the first valid token, a forged one looks like a valid one. If Google has introduced the key, Pub/Sub sends the push again, and
-    /// the verifier looks for new keys at most every 30 seconds.
+    /// 503, because anybody can invent a key. Before the first valid token, a forged one looks like a valid one.
+    /// If Google has introduced the key, Pub/Sub sends the push again, and the verifier looks for new keys at
+    /// most every 30 seconds.
     fn names_a_strange_key(&self, head: &str) -> bool {
         let good = self.good_heads.read().unwrap_or_else(PoisonError::into_inner);
         !good.is_empty() && !good.contains(head)

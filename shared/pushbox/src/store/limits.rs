@@ -1,5 +1,5 @@
 //! [Firestore's limits](https://firebase.google.com/docs/firestore/quotas#collections_documents_and_fields).
-//! There is no limit of writes in a commit: Firestore removed it, and only its emulator may still have one.
+//! The number of writes in a commit has no limit.
 
 use serde_json::Value;
 
