@@ -137,17 +137,16 @@ fn path(route: &Route) -> String {
 fn draw_service(node: &Node, at: Rect, is_public: bool, look: &Look<'_>, away: &str) -> Markup {
     let Rect { x, y, width, height } = at;
     let name = &node.name;
-    let state = match (look.running)(name) {
-        Some(Running::Up) => "up",
-        Some(Running::Stopped) => "stopped",
-        Some(Running::Killed) => "killed",
-        None => "",
-    };
+    let state = (look.running)(name).map(|running| match running {
+        Running::Up => "up",
+        Running::Stopped => "stopped",
+        Running::Killed => "killed",
+    });
     let Backlog { waiting, dead } = (look.backlog)(name);
     let only = if look.only == Some(name) { " only" } else { "" };
     let letters = if dead == Some(1) { "dead letter" } else { "dead letters" };
     let known = [
-        Some(state.to_owned()).filter(|state| !state.is_empty()),
+        state.map(str::to_owned),
         waiting.map(|count| format!("{count} waiting")),
         dead.map(|count| format!("{count} {letters}")),
     ];
@@ -155,11 +154,11 @@ fn draw_service(node: &Node, at: Rect, is_public: bool, look: &Look<'_>, away: &
     let label = if known.is_empty() { name.clone() } else { format!("{name}: {}", known.join(", ")) };
     let middle = y + height / 2;
     html! {
-        a class=(format!("node service {state}{only}{away}")) href=((look.link)(name)) aria-label=(label)
+        a class=(format!("node service {}{only}{away}", state.unwrap_or_default())) href=((look.link)(name)) aria-label=(label)
             data-part=(format!("node {name}")) data-node=(name) {
             rect.box x=(x) y=(y) width=(width) height=(height) rx="10" {}
             @if is_public { rect.public x=(x + 4) y=(y + 4) width=(width - 8) height=(height - 8) rx="7" {} }
-            @if !state.is_empty() { circle.state cx=(x + 17) cy=(middle) r="4" {} }
+            @if state.is_some() { circle.state cx=(x + 17) cy=(middle) r="4" {} }
             text.name x=(x + 29) y=(middle + 4) { (name) }
             @if let Some(waiting @ 1..) = waiting { (pill(x, y, waiting, "waiting")) }
             @if let Some(dead @ 1..) = dead { (pill(x + width - 6, y, dead, "dead")) }
