@@ -24,9 +24,7 @@ struct Entry {
 async fn keep(log: LogCreated, cx: Context) -> Result<(), Failure> {
     let at = cx.occurred_at();
     let entry = Entry { id: format!("{}.{}", sortable(at), &cx.new_id()[..12]), at, log };
-    if cx.create(&entry).exists() {
-        return Err(Failure::Retry("the new id exists already".to_owned()));
-    }
+    cx.create(&entry).require_new()?;
     Ok(())
 }
 

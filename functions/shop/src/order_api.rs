@@ -112,9 +112,7 @@ async fn take_order(
 ) -> Result<Reply, Problem> {
     let order_id: OrderId = cx.new_id().parse().map_err(Failure::from)?;
     let order = Order { order_id: order_id.clone(), lines: lines.clone(), created_at: cx.now() };
-    if cx.create(&order).exists() {
-        return Err(Failure::Retry("the new id exists already".to_owned()).into());
-    }
+    cx.create(&order).require_new()?;
     cx.publish(&OrderCreated { order_id: order_id.clone(), customer_email, lines, payment_method });
     let status_url = format!("orders/{order_id}");
     let accepted = Accepted { order_id, status: Status::Received, status_url: status_url.clone() };

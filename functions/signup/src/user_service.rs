@@ -55,9 +55,7 @@ async fn sign_up((email, name): (EmailAddress, PersonName), cx: Context) -> Resu
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
     let user = User { user_id, email, name, created_at: cx.now() };
-    if cx.create(&user).exists() {
-        return Err(Failure::Retry("the new id exists already".to_owned()).into());
-    }
+    cx.create(&user).require_new()?;
     cx.publish(&UserCreated {
         user_id: user.user_id.clone(),
         email: user.email.clone(),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pushbox::{
-    Command, Context, Document, Event, Failure, Message, Ports, Problem, PushAuth, Reply, Service,
+    Command, Context, Document, Event, Message, Ports, Problem, PushAuth, Reply, Service,
     publisher::{PublishError, Publisher},
     serve,
     store::Memory,
@@ -59,9 +59,7 @@ async fn create(command: Command<NewUser>) -> Result<Reply, Problem> {
     command
         .run(user, |NewUser { name }, cx: Context| async move {
             let user = User { id: cx.new_id(), name };
-            if cx.create(&user).exists() {
-                return Err(Failure::Retry("the new id exists already".to_owned()).into());
-            }
+            cx.create(&user).require_new()?;
             cx.publish(&UserCreated { user_id: user.id.clone(), name: user.name.clone() });
             Ok(Reply::created(&user).at(format!("users/{}", user.id)))
         })

@@ -50,6 +50,17 @@ impl Created {
     pub fn exists(self) -> bool {
         self == Self::Exists
     }
+
+    /// Requires that a document with a [new id](Context::new_id) is new. Another attempt gets another id.
+    ///
+    /// # Errors
+    /// [`Failure::Retry`] if the document exists.
+    pub fn require_new(self) -> Result<(), Failure> {
+        match self {
+            Self::New => Ok(()),
+            Self::Exists => Err(Failure::Retry("the new id exists already".to_owned())),
+        }
+    }
 }
 
 /// The types of the events that a service declares.

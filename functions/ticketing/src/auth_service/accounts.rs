@@ -81,9 +81,8 @@ async fn create_account(
         let detail = "There is an account with this e-mail address already. Please sign in.";
         return Err(Problem::new(StatusCode::CONFLICT, detail));
     }
-    if cx.create(&User { user_id: user_id.clone(), email: email.clone(), created_at: cx.now() }).exists() {
-        return Err(Failure::Retry("the new id exists already".to_owned()).into());
-    }
+    cx.create(&User { user_id: user_id.clone(), email: email.clone(), created_at: cx.now() })
+        .require_new()?;
     cx.publish(&AccountCreated { user_id: user_id.clone(), email });
     attempt.remember(cx);
     open_session(desk, browser, user_id, cx).await

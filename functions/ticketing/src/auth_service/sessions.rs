@@ -107,9 +107,7 @@ impl Session {
             has_ended: false,
             expire_at: later(cx.now(), LONGEST),
         };
-        if cx.create(&session).exists() {
-            return Err(Failure::Retry("the new id exists already".to_owned()));
-        }
+        cx.create(&session).require_new()?;
         Ok(opened)
     }
 

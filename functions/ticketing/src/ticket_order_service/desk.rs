@@ -4,8 +4,7 @@ use axum::{Json, extract::Path, http::StatusCode};
 use events::{Money, OrderId, TicketId, TicketOrderCreated, UserId};
 use jiff::{SignedDuration, Timestamp};
 use pushbox::{
-    Command, Confirmed, Context, Created, Documents, Failure, FieldErrors, Page, PageQuery, Problem, Reply,
-    SignedIn,
+    Command, Confirmed, Context, Documents, Failure, FieldErrors, Page, PageQuery, Problem, Reply, SignedIn,
 };
 use serde::{Deserialize, Serialize};
 
@@ -75,9 +74,7 @@ async fn create_order(
     let mut account = Buyer::of(&order.buyer, &cx).await?;
     account.add(&order.ticket_id, &order.order_id, lock, cx.now())?;
     cx.put(&account);
-    if cx.create(&order) == Created::Exists {
-        return Err(Failure::Retry("the new id exists already".to_owned()).into());
-    }
+    cx.create(&order).require_new()?;
     let view = OrderView::of(&order, cx.now());
     let Order { order_id, ticket_id, buyer, price: expected_price, .. } = order;
     let location = format!("orders/{order_id}");

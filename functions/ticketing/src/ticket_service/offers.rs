@@ -3,9 +3,7 @@
 use axum::{Json, extract::Path, http::StatusCode};
 use events::{Money, TicketCreated, TicketId, TicketState, TicketTitle, UserId};
 use jiff::Timestamp;
-use pushbox::{
-    Command, Context, Created, Documents, Failure, FieldErrors, Page, PageQuery, Problem, Reply, SignedIn,
-};
+use pushbox::{Command, Context, Documents, Failure, FieldErrors, Page, PageQuery, Problem, Reply, SignedIn};
 use serde::{Deserialize, Serialize};
 
 use super::Ticket;
@@ -61,9 +59,7 @@ async fn create_ticket(
     let ticket_id: TicketId = cx.new_id().parse().map_err(Failure::from)?;
     let (version, state, on_offer) = (1, TicketState::Listed, true);
     let ticket = Ticket { ticket_id, seller, title, price, version, state, on_offer };
-    if cx.create(&ticket) == Created::Exists {
-        return Err(Failure::Retry("the new id exists already".to_owned()).into());
-    }
+    cx.create(&ticket).require_new()?;
     let view = TicketView::of(&ticket, cx.now());
     let Ticket { ticket_id, seller, title, price, .. } = ticket;
     let location = format!("tickets/{ticket_id}");
