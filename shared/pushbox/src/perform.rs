@@ -169,7 +169,7 @@ impl Performing {
     /// Lets the next delivery take the claim over at once. If this fails, that delivery waits for the lease.
     async fn release(&self, held: &mut Held) {
         let Ok(write) = held.enter(&self.subject, Phase::Released) else { return };
-        if let Err(error) = self.runtime.ports().store.commit(&[write]).await {
+        if let Err(error) = commit(&*self.runtime.ports().store, &[write]).await {
             tracing::debug!(%error, "the claim stays until its lease ends");
         }
     }

@@ -35,6 +35,7 @@ use crate::{
     Answer, Counts, Fault, Scenario, Step, World,
     checks::{Heard, event_type, is_kept_for_a_replay},
     choice::{Choice, Taken, applicable},
+    delay::Delay,
     ledger::{after, service_of_receipt},
     random::in_paused_time,
     world::Systems,
@@ -108,6 +109,7 @@ struct End {
     /// A claim and its staged writes are kept for a replay.
     keeps_claim: bool,
     answers: Vec<Value>,
+    delay: Delay,
 }
 
 /// The result of playing a world.
@@ -236,6 +238,7 @@ fn is_in_a_long_wait(steps: &[Taken], number: usize) -> bool {
 /// Returns an error if the world ends differently from the world without faults.
 fn compare(baseline: &Played, end: &End, script: &[(usize, Fault)], steps: &[Taken]) -> Result<(), String> {
     let Ok(expected) = &baseline.end else { return Ok(()) };
+    end.delay.compare(&expected.delay, script, steps)?;
     // A call without an answer may end with an unknown outcome. Without faults, the outcome is
     // known.
     let is_unknown = |(number, fault): &(usize, Fault)| {
@@ -588,9 +591,10 @@ impl Case {
             let name = (event_type(message).unwrap_or_default(), data.to_string());
             events.entry(name).or_default().insert(id.clone());
         }
+        let delay = Delay::of(&ledger);
         let keeps_claim = ledger.receipts.values().any(|receipt| is_kept_for_a_replay(&ledger, receipt));
         drop(ledger);
-        End { documents, events, receipts, keeps_claim, answers }
+        End { documents, events, receipts, keeps_claim, answers, delay }
     }
 }
 

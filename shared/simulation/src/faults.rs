@@ -87,7 +87,9 @@ impl Step {
             Self::Start => &[ClockAhead, ClockBehind],
             Self::Arrival => &[Lost],
             Self::Get | Self::List => &[CrashBefore, HangUp, Failed, Slow],
-            Self::Commit => &[CrashBefore, CrashAfter, HangUp, Failed, Lost, LostAnswer, Refused, Slow, Late],
+            Self::Commit => {
+                &[CrashBefore, CrashAfter, HangUp, Failed, Lost, LostAnswer, NoAnswer, Refused, Slow, Late]
+            }
             Self::Publish | Self::Timer => &[CrashBefore, CrashAfter, HangUp, Failed, LostAnswer, Slow],
             Self::Fire => &[Failed, LostAnswer, Slow],
             Self::Call => &[CrashBefore, CrashAfter, HangUp, Failed, LostAnswer, Slow, NoAnswer],

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use pushbox::wire::{attribute, dead_letter_topic};
 use pushbox::{
@@ -63,7 +64,10 @@ pub(crate) struct Request {
     began_at: Timestamp,
     /// How many of [`Ledger::handled`] there were when it began.
     handled_before: usize,
-    is_over: bool,
+    /// When it was answered.
+    ended_at: Option<Timestamp>,
+    /// The answer was a server error.
+    pub(crate) has_failed: bool,
     /// The process died during the request.
     pub(crate) was_cut: bool,
     /// How many store calls of the request failed.
@@ -107,6 +111,11 @@ impl Request {
             Step::Publish => self.could_not_publish |= fault.is_some(),
             _ => {}
         }
+    }
+
+    /// When it was answered, if it delivers a message for the first time or again.
+    pub(crate) fn delivered_at(&self) -> Option<Timestamp> {
+        self.ended_at.filter(|_| self.delivery.is_some() && !self.is_replay())
     }
 
     fn attempt(&self) -> u32 {
@@ -159,6 +168,8 @@ pub(crate) struct Receipt {
     is_done: bool,
     /// A delivery may be making the call.
     is_performing: bool,
+    /// When that delivery got the right to do so.
+    claimed_at: Timestamp,
     /// The outside refused the call.
     pub(crate) is_refused: bool,
     pub(crate) is_pending: bool,
@@ -169,13 +180,14 @@ pub(crate) struct Receipt {
 }
 
 impl Receipt {
-    fn of(path: &Path, fields: &Fields) -> Option<Self> {
+    fn of(path: &Path, fields: &Fields, now: Timestamp) -> Option<Self> {
         let service = service_of_receipt(path)?;
         let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
         Some(Self {
             service: service.to_owned(),
             is_done: fields.get("state").is_some_and(|state| state == "done"),
             is_performing: fields.get("claim").is_some_and(|claim| claim["phase"] == "performing"),
+            claimed_at: now,
             is_refused: fields.get("claim").is_some_and(|claim| !claim["phase"]["refused"].is_null()),
             is_pending: fields.get("pending") == Some(&Value::Bool(true)),
             created_at: text("createdAt").unwrap_or_default(),
@@ -221,7 +233,8 @@ impl Ledger {
             service,
             delivery,
             began_at,
-            is_over: false,
+            ended_at: None,
+            has_failed: false,
             was_cut: false,
             store_failures: 0,
             last_read_failed: false,
@@ -234,10 +247,11 @@ impl Ledger {
     }
 
     /// Records that a request is answered. Returns whether the store refused one of its commits for good.
-    pub(crate) fn answered(&mut self, id: RequestId, is_success: bool, now: Timestamp) -> bool {
-        self.requests[id].is_over = true;
+    pub(crate) fn answered(&mut self, id: RequestId, status: StatusCode, now: Timestamp) -> bool {
+        let request = &mut self.requests[id];
+        (request.ended_at, request.has_failed) = (Some(now), status.is_server_error());
         let request = &self.requests[id];
-        if let (Some(event), false) = (request.event(), is_success || self.may_stay(request, now)) {
+        if let (Some(event), false) = (request.event(), status.is_success() || self.may_stay(request, now)) {
             let (service, attempt) = (&request.service, request.attempt());
             let rule = "a message that fails again and again becomes a dead letter";
             self.violations.push(format!("{rule}: {service} keeps {event} after delivery {attempt}"));
@@ -262,7 +276,7 @@ impl Ledger {
             || now.duration_since(request.began_at) > LONG
             || is_claimed
             || self.has_handled(service, event)
-            || others.any(|other| !other.is_over)
+            || others.any(|other| other.ended_at.is_none())
     }
 
     /// Records a message that the broker accepted, and the request that published it.
@@ -299,7 +313,7 @@ impl Ledger {
     pub(crate) fn committed(&mut self, writes: &[Write], now: Timestamp) {
         for Write { path, change, .. } in writes {
             if let Change::Set(fields) = change
-                && let Some(receipt) = Receipt::of(path, fields)
+                && let Some(receipt) = Receipt::of(path, fields, now)
             {
                 let is_abandoned = fields.get("state").is_some_and(|state| state == "abandoned");
                 let is_refused = receipt.is_refused;
@@ -346,6 +360,25 @@ impl Ledger {
             self.handled.push(Handled { service: receipt.service.clone(), event });
         }
         self.receipts.insert(path.clone(), receipt);
+    }
+
+    /// Checks that a call begins early enough: it ends, and its outcome is recorded, before another delivery may call.
+    pub(crate) fn calls_soon(&mut self, id: Option<RequestId>, now: Timestamp) {
+        let Some(request) = id.map(|id| &self.requests[id]) else { return };
+        let calls_before = self.calls.iter().any(|call| call.request == id);
+        let Timing { call_cut_off, completion, lease, .. } = Timing::DEFAULT;
+        let mut receipts = self.receipts.values().filter(|receipt| receipt.is_performing);
+        let claim = receipts
+            .find(|claim| claim.service == request.service && claim.event.as_deref() == request.event());
+        if let Some(claim) = claim
+            && !calls_before
+            && after(now, call_cut_off + completion) >= after(claim.claimed_at, lease)
+        {
+            let (service, claimed_at) = (&claim.service, claim.claimed_at);
+            self.violations.push(format!(
+                "a call ends before its lease: {service} calls at {now}, claimed at {claimed_at}"
+            ));
+        }
     }
 
     fn event_of(&self, message_id: &str) -> Option<String> {

@@ -13,6 +13,7 @@
 //! | `ledger` | the record of a world |
 //! | `checks` | the rules that hold in every settled world |
 //! | `random` | plays many seeds: [`check`] |
+//! | `delay` | the rules about failed and late deliveries in a small world |
 //! | `explore` | plays every world of a bounded size: [`explore`](explore()) |
 //!
 //! The broker is the local stack's, [`local::broker::Topics`]. The clock is tokio's paused clock:
@@ -20,6 +21,7 @@
 
 mod checks;
 mod choice;
+mod delay;
 mod explore;
 mod faults;
 mod ledger;

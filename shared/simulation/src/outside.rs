@@ -129,7 +129,9 @@ impl<'a> Waiting<'a> {
     /// A delivery whose caller has hung up goes on in the background. Its request is that of its call before.
     fn new(shared: &'a Shared, arrived: Arrived, key: &str) -> Self {
         let before = || shared.ledger().calls.iter().rev().find(|call| call.key == key)?.request;
-        Self { shared, arrived, request: request().or_else(before), was_answered: false }
+        let request = request().or_else(before);
+        shared.ledger().calls_soon(request, shared.now());
+        Self { shared, arrived, request, was_answered: false }
     }
 }
 

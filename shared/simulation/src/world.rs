@@ -220,7 +220,7 @@ impl World {
             let (parts, body) = response.into_parts();
             let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
             let body = serde_json::from_slice(&bytes).unwrap_or_default();
-            let was_refused = self.shared().ledger().answered(id, parts.status.is_success(), self.now());
+            let was_refused = self.shared().ledger().answered(id, parts.status, self.now());
             Answer { status: parts.status, headers: parts.headers, body, was_refused }
         });
         tokio::select! {
