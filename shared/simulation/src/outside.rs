@@ -72,6 +72,12 @@ impl Outside {
         waiting.was_answered = answer.is_ok();
         answer
     }
+
+    /// How many calls with this payload have arrived.
+    #[must_use]
+    pub fn times_called(&self, payload: &Fields) -> usize {
+        self.wire.shared.ledger().calls.iter().filter(|call| call.payload == *payload).count()
+    }
 }
 
 /// The number of a call, once it has arrived.

@@ -28,6 +28,9 @@ const PAGES: u8 = 2;
 /// The outside refuses to hear of this deposit.
 const REFUSED: i64 = 4;
 
+/// The outside refuses only the first call for this deposit, so a replay succeeds.
+const REFUSED_ONCE: i64 = 6;
+
 /// How long a deposit is held at most.
 const HOLD: Duration = Duration::from_secs(40);
 
@@ -400,11 +403,15 @@ impl Effect for Tell {
 
     async fn perform(&self, deposited: Deposited, key: String) -> Result<Told, Failure> {
         let payload = Fields::from_iter([("amount".to_owned(), deposited.amount.into())]);
-        match self.outside.call(Repeats::Harmful, &key, payload).await {
+        let answer = self.outside.call(Repeats::Harmful, &key, payload.clone()).await;
+        let is_refused = match deposited.amount {
+            REFUSED => true,
+            REFUSED_ONCE => self.outside.times_called(&payload) == 1,
+            _ => false,
+        };
+        match answer {
             Err(NoAnswer::NotReached) => Err(Failure::Retry("the outside is not reachable".to_owned())),
-            Ok(()) | Err(NoAnswer::Unknown) if deposited.amount == REFUSED => {
-                Err(reject("the outside refuses this deposit"))
-            }
+            Ok(()) | Err(NoAnswer::Unknown) if is_refused => Err(reject("the outside refuses this deposit")),
             Ok(()) => Ok(Told::Yes),
             Err(NoAnswer::Unknown) => Ok(Told::Perhaps),
         }
@@ -567,6 +574,7 @@ fn every_small_world_handles_every_event_once() {
         body: json!({ "account": "only", "amount": amount }),
     };
     let refused = command("teller", "/deposits", REFUSED);
+    let refused_once = command("teller", "/deposits", REFUSED_ONCE);
     let held = command("teller", "/deposits", HELD);
     let command = |service, path| command(service, path, 5);
     simulation::explore::<Bank>(
@@ -578,6 +586,7 @@ fn every_small_world_handles_every_event_once() {
                 command("exchange", "/confirmations"),
             ],
             vec![refused],
+            vec![refused_once],
             vec![held],
         ],
     );

@@ -123,10 +123,22 @@ async fn a_failed_call_is_repeated_with_the_same_key_and_input() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_release_is_sent_again() {
+    let (world, outside, running) = start();
+    outside.next(&[Answer::Retry]);
+    world.store.next([Fault::None, Fault::Lost, Fault::AnswerLost]);
+    assert_eq!(running.push(&Pushed::order("a")).await, 503);
+    let began = tokio::time::Instant::now();
+    assert_eq!(running.push(&Pushed::order("a")).await, 204);
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "it has waited {:?}", began.elapsed());
+    assert_charged_once(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_redelivery_waits_for_the_lease_if_the_release_is_lost() {
     let (world, outside, running) = start();
     outside.next(&[Answer::Retry]);
-    world.store.next([Fault::None, Fault::Lost]);
+    world.store.next([Fault::None, Fault::Lost, Fault::Lost, Fault::Lost]);
     assert_eq!(running.push(&Pushed::order("a")).await, 503);
     assert_eq!(running.push(&Pushed::order("a")).await, 503, "the wait of 12 seconds ends before the lease");
     assert_eq!(running.push(&Pushed::order("a")).await, 204);

@@ -35,6 +35,25 @@ async fn a_message_that_is_rejected_twice_keeps_its_key() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replay_of_a_refused_call_makes_the_call_again() {
+    let (world, outside) = (World::new(), Outside::default());
+    let running = world.run(charging_each_order_once(&outside));
+    outside.next(&[Answer::Reject]);
+    assert_eq!(running.push(&Pushed::order("a")).await, 204);
+    let letter = world.published.only();
+    let replay = Pushed { attributes: letter.attributes, ..Pushed::order("a").republished("2") };
+    // The second delivery of the replay is a duplicate.
+    for _ in 0..2 {
+        assert_eq!(running.push(&replay).await, 204);
+        assert_eq!(outside.call_counts(), (2, 2), "the second call is a new one");
+        assert_eq!(world.counts().await, counts(&[("a", 1)]));
+    }
+    let letters =
+        world.published.messages().iter().filter(|message| message.topic.ends_with("dead-letter")).count();
+    assert_eq!(letters, 1, "the replay becomes no dead letter");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replay_uses_the_idempotency_key_of_an_attempt_that_may_have_charged() {
     let (world, outside) = (World::new(), Outside::default());
     let running = world.run(charging_each_order_once(&outside));
