@@ -373,8 +373,13 @@ impl Options {
                 let letter = letters.first().ok_or_else(|| missing(id))?;
                 Done::well(output::show(letter, *unmask, self.json))
             }
-            Command::Replay(replay) => self.replay(replay, desk, letters, late, now).await,
-            Command::Drop { export, yes, .. } => self.drop(desk, &letters, export.as_ref(), *yes, now).await,
+            Command::Replay(replay) => {
+                let notes = late.into_iter().chain(seen.rest()).collect();
+                self.replay(replay, desk, letters, notes, now).await
+            }
+            Command::Drop { export, yes, .. } => {
+                self.drop(desk, &letters, seen, export.as_ref(), *yes, now).await
+            }
         }
     }
 
@@ -383,7 +388,7 @@ impl Options {
         options: &Replay,
         desk: &mut Desk,
         mut letters: Vec<Letter>,
-        late: Option<String>,
+        notes: Vec<String>,
         now: Timestamp,
     ) -> Result<Done, String> {
         letters.truncate(options.max.unwrap_or(usize::MAX));
@@ -394,7 +399,7 @@ impl Options {
         };
         let is_dry = options.dry_run || !(options.yes || io::stdin().is_terminal());
         let mut page = output::plan(&plan, letters.first(), now, self.json && is_dry);
-        late.into_iter().for_each(|late| page.note(late));
+        notes.into_iter().for_each(|note| page.note(note));
         if is_dry || letters.is_empty() {
             return Done::well(page);
         }
@@ -417,6 +422,7 @@ impl Options {
         &self,
         desk: &mut Desk,
         letters: &[Letter],
+        seen: output::Seen,
         export: Option<&PathBuf>,
         is_meant: bool,
         now: Timestamp,
@@ -424,7 +430,7 @@ impl Options {
         if !is_meant || letters.is_empty() {
             let mut page = output::groups(
                 &groups(letters),
-                output::Seen { letters: letters.len(), expected: None, is_all: true },
+                output::Seen { letters: letters.len(), ..seen },
                 now,
                 self.json,
             );
@@ -444,7 +450,13 @@ impl Options {
             file.sync_all()
         });
         let removal = removal.await;
-        Ok(Done { page: output::removal(&removal, &path, self.json), code: u8::from(removal.stop.is_some()) })
+        let mut page = output::removal(&removal, &path, self.json);
+        seen.rest().into_iter().for_each(|note| page.note(note));
+        let code = match removal.stop {
+            Some(_) if desk.is_stopped() => INTERRUPTED,
+            stop => stop.is_some().into(),
+        };
+        Ok(Done { page, code })
     }
 }
 

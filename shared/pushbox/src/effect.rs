@@ -12,12 +12,13 @@ use crate::{Context, Event, Failure, service::decode};
 /// 2. [`perform`](Self::perform) makes the call.
 /// 3. [`complete`](Self::complete) runs in a transaction and records the outcome.
 ///
-/// A call with a known outcome is not repeated: if `complete` fails, the claim keeps the outcome, and a later
-/// delivery completes. There are three exceptions:
-/// - Before the outcome is stored, the process dies or cannot reach the store until the
+/// A call with an outcome is not repeated: if `complete` fails, the claim keeps the outcome, and a later delivery
+/// completes. A refused call is repeated only by a replay, which is a dead letter that a person publishes again.
+/// There are three exceptions:
+/// - Before the outcome or the refusal is stored, the process dies or cannot reach the store until the
 ///   [lease](crate::Timing::lease) has ended.
 /// - The process stalls between the claim and the call until the lease has ended.
-/// - The store refuses the outcome for good, for example because it is larger than a document may be.
+/// - The store refuses to store the outcome or the refusal, for example because it is larger than a document may be.
 ///
 /// Another delivery then takes the claim over and makes the same call with the same idempotency key. Each such
 /// failure adds at most one call.
@@ -29,8 +30,8 @@ use crate::{Context, Event, Failure, service::decode};
 ///   [`claim`](crate::Timing::claim), and then answers 503.
 /// - If the claim keeps an outcome, the duplicate completes.
 /// - If the lease has ended, or the holder has given up, the duplicate takes the claim over.
-/// - If the call was refused, the duplicate becomes another dead letter with the same reason. A replay, which
-///   is a dead letter that a person publishes again, makes the call again.
+/// - If the call was refused, the duplicate becomes another dead letter with the same reason. A replay makes the
+///   call again.
 pub trait Effect: Send + Sync + 'static {
     /// The event that it handles.
     type Event: Event;

@@ -62,17 +62,24 @@ pub(super) struct Seen {
 impl Seen {
     fn tell(self, page: &mut Page) {
         page.note(self.line());
-        if !self.is_all {
-            page.note(format_args!("one command holds at most {MOST_LETTERS} letters: --service chooses"));
-        }
+        self.rest().into_iter().for_each(|note| page.note(note));
+    }
+
+    /// What to do if there may be more letters.
+    pub(super) fn rest(self) -> Option<String> {
+        let note = || {
+            format!(
+                "one command holds at most {MOST_LETTERS} letters, and there may be more: --service chooses"
+            )
+        };
+        (!self.is_all).then(note)
     }
 
     fn line(self) -> String {
-        let Self { letters: seen, expected, is_all } = self;
+        let Self { letters: seen, expected, .. } = self;
         let all =
             expected.map_or_else(|| letters(seen), |expected| format!("{seen} of ~{}", letters(expected)));
-        let rest = if is_all { "" } else { ", and there may be more" };
-        format!("saw {all}{rest}; letters that another process has leased are not listed")
+        format!("saw {all}; letters that another process has leased are not listed")
     }
 }
 
@@ -335,23 +342,12 @@ mod tests {
 
     #[test]
     fn says_how_many_letters_there_should_be() {
-        for (seen, expected, is_all, line) in [
-            (41, None, true, "saw 41 letters; letters that another process has leased are not listed"),
-            (1, None, true, "saw 1 letter; letters that another process has leased are not listed"),
-            (
-                41,
-                Some(43),
-                true,
-                "saw 41 of ~43 letters; letters that another process has leased are not listed",
-            ),
-            (
-                41,
-                None,
-                false,
-                "saw 41 letters, and there may be more; letters that another process has leased are not listed",
-            ),
+        for (seen, expected, line) in [
+            (41, None, "saw 41 letters; letters that another process has leased are not listed"),
+            (1, None, "saw 1 letter; letters that another process has leased are not listed"),
+            (41, Some(43), "saw 41 of ~43 letters; letters that another process has leased are not listed"),
         ] {
-            assert_eq!(Seen { letters: seen, expected, is_all }.line(), line);
+            assert_eq!(Seen { letters: seen, expected, is_all: true }.line(), line);
         }
     }
 

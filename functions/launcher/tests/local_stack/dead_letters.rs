@@ -1,6 +1,12 @@
 //! `functions dead-letters` against a local stack in another process.
 
-use std::{fs, io, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    ops::Range,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use axum::{
     Json, Router,
@@ -291,20 +297,27 @@ async fn a_signal_stops_a_replay_and_gives_the_letters_back() {
     }
 }
 
-/// Pub/Sub with two dead letters that have the same id: it is unique within a topic only.
-async fn two_letters_with_the_same_id() -> String {
-    let answer = async |Path(call): Path<String>| {
-        let has_letter =
-            ["crm-service-dead-letter:pull", "email-service-dead-letter:pull"].contains(&call.as_str());
-        let message = json!({
-            "ackId": "1",
-            "message": {
-                "messageId": "7",
-                "publishTime": "2026-11-20T12:00:00Z",
-                "attributes": { "ce-id": "1", "ce-source": "//test", "ce-type": "user.created" },
-            },
+/// Pub/Sub with a dead letter for each of these ids, in each of these topics. A pull returns the next 250.
+async fn dead_letter_topics(topics: &'static [&'static str], ids: Range<u32>) -> String {
+    let next: BTreeMap<&str, Mutex<Range<u32>>> =
+        topics.iter().map(|topic| (*topic, Mutex::new(ids.clone()))).collect();
+    let next = Arc::new(next);
+    let answer = async move |Path(call): Path<String>| {
+        let letter = |id| {
+            json!({
+                "ackId": id.to_string(),
+                "message": {
+                    "messageId": id.to_string(),
+                    "publishTime": "2026-11-20T12:00:00Z",
+                    "attributes": { "ce-id": "1", "ce-source": "//test", "ce-type": "user.created" },
+                },
+            })
+        };
+        let ids = call.strip_suffix(":pull").and_then(|topic| next.get(topic));
+        let letters: Vec<_> = ids.map_or_else(Vec::new, |ids| {
+            ids.lock().expect("no panic").by_ref().take(250).map(letter).collect()
         });
-        Json(json!({ "receivedMessages": if has_letter { vec![message] } else { vec![] } }))
+        Json(json!({ "receivedMessages": letters }))
     };
     let now = get(|| async { Json(json!({ "now": "2026-11-21T12:00:00Z" })) });
     let app = Router::new()
@@ -319,16 +332,37 @@ async fn two_letters_with_the_same_id() -> String {
 // The command blocks a thread, and the stand-in needs another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_that_two_services_have_needs_the_service() {
-    let url = two_letters_with_the_same_id().await;
     for command in [&["show"][..], &["replay"], &["drop"]] {
-        let (code, printed, errors) = dead_letters(&url, &[command, &["7"]].concat());
+        let url = async || {
+            dead_letter_topics(&["crm-service-dead-letter", "email-service-dead-letter"], 7..8).await
+        };
+        let (code, printed, errors) = dead_letters(&url().await, &[command, &["7"]].concat());
         assert_eq!((code, printed.as_str()), (Some(2), ""), "{command:?}: {errors}");
         let expected = "crm-service and email-service have a letter 7 each: --service chooses";
         assert!(errors.contains(expected), "{command:?}: {errors}");
         let (code, printed, errors) =
-            dead_letters(&url, &[command, &["7", "--service", "crm-service"]].concat());
+            dead_letters(&url().await, &[command, &["7", "--service", "crm-service"]].concat());
         assert_eq!(code, Some(0), "{command:?}: {errors}");
         let told = printed + &errors;
         assert!(told.contains("crm-service") && !told.contains("email-service"), "{command:?}: {told}");
+    }
+}
+
+// As above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_tells_that_there_may_be_more_letters() {
+    for (letters, is_all) in [(9_999, true), (10_001, false)] {
+        for command in [
+            &["groups"][..],
+            &["list"],
+            &["replay", "--service", "crm-service", "--max", "1"],
+            &["drop", "--since", "1000d"],
+        ] {
+            let url = dead_letter_topics(&["crm-service-dead-letter"], 0..letters).await;
+            let (code, _, errors) = dead_letters(&url, command);
+            assert_eq!(code, Some(0), "{command:?}: {errors}");
+            let told = errors.contains("one command holds at most 10000 letters, and there may be more");
+            assert_eq!(told, !is_all, "{command:?} with {letters} letters: {errors}");
+        }
     }
 }
