@@ -14,12 +14,7 @@ use crate::{
 };
 
 pub(crate) async fn run(name: &str) -> Result<(), String> {
-    let catalog = systems::catalog()?;
-    let no_such_service = || {
-        let names: Vec<_> = catalog.services.iter().map(|service| service.name.as_str()).collect();
-        format!("there is no service {name}; the services are {}", names.join(", "))
-    };
-    let entry = catalog.services.iter().find(|entry| entry.name == name).ok_or_else(no_such_service)?;
+    let entry = &systems::entry(name)?;
 
     start_logging()?;
     let cloud = Cloud::from_env(None)?;
@@ -36,14 +31,18 @@ pub(crate) async fn run(name: &str) -> Result<(), String> {
     let mut services = systems::configured(&ports, desk, &LocalFaults::default())?
         .into_iter()
         .flat_map(|system| system.services);
-    let service = services.find(|service| service.name() == name).ok_or_else(no_such_service)?;
+    let service = services.find(|service| service.name() == name).ok_or("the systems have changed")?;
 
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))
         .await
         .map_err(|error| format!("cannot listen on port {port}: {error}"))?;
     if let Some(host) = &cloud.pubsub_emulator {
         let emulator = Emulator::new(host, &cloud.project).map_err(|error| error.to_string())?;
-        tokio::spawn(provision(emulator, catalog.clone().only(name), format!("http://localhost:{port}/")));
+        tokio::spawn(provision(
+            emulator,
+            systems::catalog()?.only(name),
+            format!("http://localhost:{port}/"),
+        ));
     }
     tracing::info!(service = name, port, "listening");
     let background = ports.background.clone();

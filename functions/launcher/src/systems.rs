@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use catalog::Catalog;
+use catalog::{Catalog, ServiceEntry};
 use effects::{
     mail::Mailer,
     payments::{Gateway, LocalFaults, Money},
 };
-use pushbox::{Clock, Ports, Random, System, store::Memory};
+use pushbox::{Clock, Ports, Random, Service, System, store::Memory};
 use ticketing::Auth;
 
 use crate::environment::{self, SignIn};
@@ -33,6 +33,18 @@ pub(crate) fn configured(ports: &Ports, auth: Auth, faults: &LocalFaults) -> Res
 /// The catalog of all systems.
 pub(crate) fn catalog() -> Result<Catalog, String> {
     declared().map(|systems| Catalog::of(&systems))
+}
+
+/// A service's entry in the catalog. A process that starts needs no more: the catalog has the schemas of all events.
+pub(crate) fn entry(name: &str) -> Result<ServiceEntry, String> {
+    let systems = declared()?;
+    for system in &systems {
+        if let Some(service) = system.services.iter().find(|service| service.name() == name) {
+            return Ok(ServiceEntry::of(system.name, &service.declaration()));
+        }
+    }
+    let names: Vec<_> = systems.iter().flat_map(|system| &system.services).map(Service::name).collect();
+    Err(format!("there is no service {name}; the services are {}", names.join(", ")))
 }
 
 /// All systems, to read their declarations. They do not depend on the environment.

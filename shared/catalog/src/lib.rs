@@ -245,7 +245,9 @@ impl Catalog {
 }
 
 impl ServiceEntry {
-    fn of(system: &str, service: &Declaration) -> Self {
+    /// The entry of a service with this declaration.
+    #[must_use]
+    pub fn of(system: &str, service: &Declaration) -> Self {
         let publishes_to: BTreeSet<&str> = service.publishes.iter().map(|event| event.topic).collect();
         let mut handles = BTreeMap::<&str, Vec<String>>::new();
         for event in &service.handles {

@@ -100,7 +100,7 @@ impl Service {
         let own = self
             .routes
             .into_iter()
-            .fold(Router::new(), |router, (route, handler)| router.route(route.path, handler));
+            .fold(Router::new(), |router, (route, handler)| router.route(route.path, handler()));
         let app = http::router(runtime, own);
         match origins {
             Some(origins) => origins.allow(app, cookies),

@@ -36,7 +36,7 @@ pub struct Service {
     pub(crate) delays: BTreeSet<&'static str>,
     pub(crate) handles: BTreeMap<&'static str, (EventType, Handler)>,
     /// Its own routes, with their handlers.
-    pub(crate) routes: Vec<(Route, MethodRouter<Runtime>)>,
+    pub(crate) routes: Vec<(Route, MakeHandler)>,
 }
 
 /// Services that share a purpose and are deployed together.
@@ -117,6 +117,9 @@ pub(crate) enum Handler {
 /// A handler that runs in a transaction, with its types erased.
 pub(crate) type Step = Arc<dyn Fn(&[u8], Context) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
 
+/// Makes the handler of a route. A process starts one service, and the routes of the others are never made.
+pub(crate) type MakeHandler = Box<dyn FnOnce() -> MethodRouter<Runtime> + Send + Sync>;
+
 impl Service {
     /// A service without handlers and routes. `about` completes the sentence "This service …".
     #[must_use]
@@ -174,29 +177,34 @@ impl Service {
     /// Answers `GET` at this path.
     #[must_use]
     pub fn get<T: 'static>(self, path: &'static str, handler: impl RouteHandler<T, Runtime>) -> Self {
-        self.route("GET", path, get(handler))
+        self.route("GET", path, || get(handler))
     }
 
     /// Answers `POST` at this path.
     #[must_use]
     pub fn post<T: 'static>(self, path: &'static str, handler: impl RouteHandler<T, Runtime>) -> Self {
-        self.route("POST", path, post(handler))
+        self.route("POST", path, || post(handler))
     }
 
     /// Answers `PUT` at this path.
     #[must_use]
     pub fn put<T: 'static>(self, path: &'static str, handler: impl RouteHandler<T, Runtime>) -> Self {
-        self.route("PUT", path, put(handler))
+        self.route("PUT", path, || put(handler))
     }
 
     /// Answers `DELETE` at this path.
     #[must_use]
     pub fn delete<T: 'static>(self, path: &'static str, handler: impl RouteHandler<T, Runtime>) -> Self {
-        self.route("DELETE", path, delete(handler))
+        self.route("DELETE", path, || delete(handler))
     }
 
-    fn route(mut self, method: &'static str, path: &'static str, handler: MethodRouter<Runtime>) -> Self {
-        self.routes.push((Route { method, path }, handler));
+    fn route(
+        mut self,
+        method: &'static str,
+        path: &'static str,
+        handler: impl FnOnce() -> MethodRouter<Runtime> + Send + Sync + 'static,
+    ) -> Self {
+        self.routes.push((Route { method, path }, Box::new(handler)));
         self
     }
 

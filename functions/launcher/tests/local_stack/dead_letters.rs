@@ -303,7 +303,7 @@ async fn dead_letter_topics(topics: &'static [&'static str], ids: Range<u32>) ->
         topics.iter().map(|topic| (*topic, Mutex::new(ids.clone()))).collect();
     let next = Arc::new(next);
     let answer = async move |Path(call): Path<String>| {
-        let letter = |id| {
+        let letter = |id: u32| {
             json!({
                 "ackId": id.to_string(),
                 "message": {
