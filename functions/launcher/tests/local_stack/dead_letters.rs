@@ -6,6 +6,7 @@ use std::{
     ops::Range,
     process::Command,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -297,7 +298,8 @@ async fn a_signal_stops_a_replay_and_gives_the_letters_back() {
     }
 }
 
-/// Pub/Sub with a dead letter for each of these ids, in each of these topics. A pull returns the next 250.
+/// Pub/Sub with a dead letter for each of these ids, in each of these topics. A pull returns the next 250. An
+/// acknowledgement takes a while, so that a command can be stopped before it has made all of them.
 async fn dead_letter_topics(topics: &'static [&'static str], ids: Range<u32>) -> String {
     let next: BTreeMap<&str, Mutex<Range<u32>>> =
         topics.iter().map(|topic| (*topic, Mutex::new(ids.clone()))).collect();
@@ -313,6 +315,9 @@ async fn dead_letter_topics(topics: &'static [&'static str], ids: Range<u32>) ->
                 },
             })
         };
+        if call.ends_with(":acknowledge") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         let ids = call.strip_suffix(":pull").and_then(|topic| next.get(topic));
         let letters: Vec<_> = ids.map_or_else(Vec::new, |ids| {
             ids.lock().expect("no panic").by_ref().take(250).map(letter).collect()
@@ -348,7 +353,30 @@ async fn an_id_that_two_services_have_needs_the_service() {
     }
 }
 
-// As above.
+#[tokio::test]
+async fn a_signal_stops_a_drop_between_two_batches() {
+    let url = dead_letter_topics(&["crm-service-dead-letter"], 0..5_000).await;
+    let path = |name: &str| format!("{}/{name}-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    let (export, output) = (path("drop-export"), path("drop-output"));
+    let mut command = command(&url, &["drop", "--since", "1000d", "--yes", "--export", &export, "--json"]);
+    let drop = Process::spawn(&mut command, output.clone().into());
+    eventually("the first letters are exported", async || {
+        let length = fs::metadata(&export).map_or(0, |file| file.len());
+        if length > 0 { Ok(()) } else { Err(drop.output()) }
+    })
+    .await;
+    drop.signal("INT");
+    assert_eq!(drop.ended().await.code(), Some(130));
+    let told = fs::read_to_string(&output).expect("its output");
+    let removal: Value = serde_json::from_str(&told[told.find('{').expect("a report")..]).expect("JSON");
+    let count = |name: &str| removal["removal"][name].as_u64().expect("a number");
+    let (dropped, left) = (count("dropped"), count("left"));
+    assert!(dropped > 0 && left > 0 && dropped + left == 5_000, "{told}");
+    let exported = fs::read_to_string(&export).expect("the export").lines().count();
+    assert_eq!(exported as u64, dropped, "{told}");
+}
+
+// The command blocks a thread, and the stand-in needs another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_tells_that_there_may_be_more_letters() {
     for (letters, is_all) in [(9_999, true), (10_001, false)] {
