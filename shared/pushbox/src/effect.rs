@@ -15,7 +15,7 @@ use crate::{Context, Event, Failure, service::decode};
 /// A call with an outcome is not repeated: if `complete` fails, the claim keeps the outcome, and a later delivery
 /// completes. A refused call is repeated only by a replay, which is a dead letter that a person publishes again.
 /// There are three exceptions:
-/// - Before the outcome or the refusal is stored, the process dies or cannot reach the store until the
+/// - The process dies before it has stored the outcome or the refusal, or it cannot reach the store until the
 ///   [lease](crate::Timing::lease) has ended.
 /// - The process stalls between the claim and the call until the lease has ended.
 /// - The store refuses to store the outcome or the refusal, for example because it is larger than a document may be.
@@ -40,7 +40,8 @@ pub trait Effect: Send + Sync + 'static {
     const SECRETS: &'static [&'static str];
     /// The call. The claim stores it, so it must fit into a document.
     type Call: Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// The outcome of the call. If a second call could do harm, this type has a value for an unknown outcome.
+    /// The outcome of the call. If a second call could do harm, this type has a value for an unknown outcome,
+    /// which `perform` returns instead of [`Failure::Retry`].
     type Outcome: Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Returns the call, or `None` if no call is needed. Its staged writes are committed together with the
