@@ -27,9 +27,9 @@ use crate::{Context, Event, Failure, service::decode};
 /// - If there is none, because `claim` has rejected the event, `claim` runs again.
 /// - If the event is handled, the duplicate publishes the events once more and answers 204.
 /// - If another delivery holds the claim, the duplicate waits for the outcome, at most
-///   [`claim`](crate::Timing::claim), and then answers 503.
+///   [`Timing::claim`](crate::Timing::claim), and then answers 503.
 /// - If the claim keeps an outcome, the duplicate completes.
-/// - If the lease has ended, or the holder has given up, the duplicate takes the claim over.
+/// - If the lease has ended, or the call has ended with [`Failure::Retry`], the duplicate takes the claim over.
 /// - If the call was refused, the duplicate becomes another dead letter with the same reason. A replay makes the
 ///   call again.
 pub trait Effect: Send + Sync + 'static {
@@ -52,7 +52,7 @@ pub trait Effect: Send + Sync + 'static {
         cx: Context,
     ) -> impl Future<Output = Result<Option<Self::Call>, Failure>> + Send;
 
-    /// Makes the call. The idempotency key is the same on every attempt. It must end within
+    /// Makes the call, with the same idempotency key on every attempt. `perform` must end within
     /// [`Timing::call`](crate::Timing::call). If it panics, or does not end within
     /// [`Timing::call_cut_off`](crate::Timing::call_cut_off), the outcome is unknown, and the call is
     /// repeated after the lease.

@@ -21,9 +21,9 @@
 //!   second dead letter.
 //!
 //! A call to the outside, such as a mail, is an [`Effect`]. A duplicate of the event that caused the call waits for the
-//! outcome, at most 12 s (then 503). If the first delivery gives up, or stores no outcome for 20 s, a duplicate makes
-//! the call with the same idempotency key. If the outside refuses the call for good, the message and each duplicate
-//! become dead letters.
+//! outcome, at most 12 s (then 503). If the call ends with [`Failure::Retry`], or the first delivery stores no outcome
+//! for 20 s, a duplicate makes the call with the same idempotency key. If the outside refuses the call for good, the
+//! message and each duplicate become dead letters.
 //!
 //! A request that changes documents is a [`Command`]. A repeat with the same idempotency key gets the first reply;
 //! without a key, it is a new request. Only successful replies are stored. After an error, repeat the request with
