@@ -151,9 +151,12 @@ fn calls(ledger: &Ledger) -> Result<(), String> {
             }
             let request = before.request.map(|id| &ledger.requests[id]);
             let was_lost = request.is_some_and(|it| it.was_cut || it.store_failures >= OUTAGE);
-            // The store refused to record that the outside refused the call.
-            let is_unrecorded = request.is_some_and(|it| it.was_refused)
-                && ledger.dead_lettered().any(|(service, event, _)| service == of.0 && event == of.1);
+            // The store refused to record that the outside refused the call. The delivery ends with a dead letter, or
+            // fails if the claim could not be abandoned, either.
+            let is_dead_letter =
+                || ledger.dead_lettered().any(|(service, event, _)| service == of.0 && event == of.1);
+            let is_unrecorded =
+                request.is_some_and(|it| it.was_refused && (it.store_failures > 1 || is_dead_letter()));
             // After the answer to one of its calls, a delivery may lack the answer to the next one.
             let is_harmless =
                 call.repeats == Repeats::Harmless && request.is_some_and(|it| it.lacks_an_answer);

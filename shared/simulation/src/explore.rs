@@ -298,7 +298,7 @@ impl<S: Scenario> Explorer<S> {
     }
 
     /// The cases of all stories, each with its world without faults. Cases with the same name, the
-    /// same steps and the same types of published events count as one.
+    /// same steps, the same types of published events and the same collections count as one.
     fn cases(&self, of_last_deliveries: &[&str], stories: &[Vec<Input>]) -> Vec<(Case, Played)> {
         let mut seen = BTreeSet::new();
         let mut cases = Vec::new();
@@ -314,7 +314,9 @@ impl<S: Scenario> Explorer<S> {
             let steps: Vec<Step> = baseline.steps.iter().map(|taken| taken.step).collect();
             let published: Vec<String> =
                 end.events.keys().map(|(event_type, _)| event_type.clone()).collect();
-            if seen.insert((case.name.clone(), steps, published)) {
+            let collection = |(path, _): &(String, Value)| path.rsplit_once('/').map(|(of, _)| of.to_owned());
+            let collections: BTreeSet<Option<String>> = end.documents.iter().map(collection).collect();
+            if seen.insert((case.name.clone(), steps, published, collections)) {
                 cases.push((case, baseline));
             }
         }
@@ -512,9 +514,12 @@ impl Case {
             })
         };
         // A person replays it with its attributes, whatever the reason was. The only delivery of a replay fails if it
-        // finds the claim of a process that died. So there may be a second replay.
-        for replays in 0..2 {
-            let Some(attributes) = letters().into_iter().nth(replays) else { break };
+        // finds the claim of a process that died, or if the outside refuses its first call. So there may be more replays.
+        for replays in 0..3 {
+            let Some(mut attributes) = letters().into_iter().nth(replays) else { break };
+            // As `functions dead-letters` does for a letter that Pub/Sub moved.
+            let lost = || format!("lost/{replays}");
+            attributes.entry(attribute::DEAD_LETTER_MESSAGE_ID.to_owned()).or_insert_with(lost);
             world.shared().accept(Message { attributes, ..message.clone() })?;
             quiet(world).await;
         }
