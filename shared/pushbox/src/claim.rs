@@ -25,7 +25,7 @@ pub(crate) enum Claimed {
 
 /// A claim as this delivery knows it. Any change of the claim changes the receipt's version.
 pub(crate) struct Held {
-    about: About,
+    pub(crate) about: About,
     pub(crate) claim: Claim,
     pub(crate) version: Version,
     /// The store cannot have committed the claim before this.

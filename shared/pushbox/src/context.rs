@@ -71,6 +71,7 @@ pub(crate) struct Publishes {
 }
 
 /// The input that is handled. It is the same on each re-run.
+#[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) service: ServiceName,
     pub(crate) publishes: Arc<Publishes>,

@@ -30,7 +30,11 @@ impl Performing {
             Phase::Performed(outcome) => self.complete(&held, outcome).await,
             Phase::Refused(reason) => {
                 self.abandon(&held, reason).await.map_err(Unrecorded::into_failure)?;
-                return Err(Failure::Reject(reason.clone()));
+                return Err(if held.about.may_be_replayed(&self.subject) {
+                    Failure::Retry("an earlier refusal is recorded now; the next delivery calls".to_owned())
+                } else {
+                    Failure::Reject(reason.clone())
+                });
             }
             Phase::Performing | Phase::Released => {
                 let crash = &self.runtime.ports().crash;
@@ -89,7 +93,7 @@ impl Performing {
     /// Records the outcome, and returns the outbox to relay.
     async fn complete(&self, held: &Held, outcome: &str) -> Result<Outbox, Unrecorded> {
         let run = |cx| self.effect.complete(&held.claim.call, outcome, cx);
-        match self.record(held, run, |(), outbox| Ok(State::done(outbox))).await? {
+        match self.record(held, &self.subject, run, |(), outbox| Ok(State::done(outbox))).await? {
             State::Done(done) => Ok(done.outbox),
             State::Claimed { .. } | State::Abandoned { .. } => Err(Unrecorded::TakenOver),
         }
@@ -97,12 +101,15 @@ impl Performing {
 
     /// Abandons the claim, and undoes the writes that were committed with it.
     async fn abandon(&self, held: &Held, reason: &str) -> Result<(), Unrecorded> {
+        // The message that was refused, and not its replay: a replay of the receipt's own message makes no call.
+        let message_id = held.about.message_id.clone();
+        let subject = Arc::new(Subject { message_id, ..Subject::clone(&self.subject) });
         let run = |cx| self.effect.abandon(&held.claim.call, cx);
         let seal = |(), outbox: Outbox| match outbox.is_empty() {
             true => Ok(State::Abandoned { reason: reason.to_owned() }),
             false => Err(Failure::Retry("a claim published while it was abandoned".to_owned())),
         };
-        match self.record(held, run, seal).await? {
+        match self.record(held, &subject, run, seal).await? {
             // Ours, even if the answer to the commit was lost: a takeover never abandons.
             State::Abandoned { .. } => Ok(()),
             State::Claimed { .. } | State::Done(_) => Err(Unrecorded::TakenOver),
@@ -113,12 +120,13 @@ impl Performing {
     async fn record<Fut: Future<Output = Result<(), Failure>>>(
         &self,
         held: &Held,
+        subject: &Arc<Subject>,
         run: impl Fn(Context) -> Fut,
         seal: impl Fn((), Outbox) -> Result<State, Failure>,
     ) -> Result<State, Unrecorded> {
         // A takeover changes the receipt.
         let only_if = Precondition::At(held.version);
-        let recorded = transact(&self.runtime, &self.subject, only_if, run, seal);
+        let recorded = transact(&self.runtime, subject, only_if, run, seal);
         match guard(Instant::now() + self.runtime.timing().completion, recorded).await {
             Guarded::Done(Ok(Sealed::Ours(receipt, _) | Sealed::Existing(Found { receipt, .. }))) => {
                 Ok(receipt.state)

@@ -54,6 +54,22 @@ async fn a_replay_of_a_refused_call_makes_the_call_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replay_makes_the_call_again_if_the_refusal_could_not_be_recorded() {
+    let (world, outside) = (World::new(), Outside::default());
+    let running = world.run(charging_each_order_once(&outside));
+    outside.next(&[Answer::Reject]);
+    world.store.next([Fault::None, Fault::Refused]);
+    assert_eq!(running.push(&Pushed::order("a")).await, 204);
+    let letter = world.published.only();
+    let replay = Pushed { attributes: letter.attributes, ..Pushed::order("a").republished("2") };
+    // The first delivery of the replay records the refusal, and the second one makes the call.
+    assert_eq!(running.push(&replay).await, 503);
+    assert_eq!(running.push(&replay).await, 204);
+    assert_eq!(outside.call_counts(), (2, 2), "the second call is a new one");
+    assert_eq!(world.counts().await, counts(&[("a", 1)]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replay_uses_the_idempotency_key_of_an_attempt_that_may_have_charged() {
     let (world, outside) = (World::new(), Outside::default());
     let running = world.run(charging_each_order_once(&outside));
