@@ -2,9 +2,9 @@
 //! at most two faults, each kind at each step.
 //!
 //! The stories are first played without faults. Each command, and each message that a service gets,
-//! is a case. It includes the documents that the service has at that time. The second delivery
-//! starts at each step of the first one, or after it. From then on the two take their steps in
-//! turn, until a fault delays one of them.
+//! is a case. It includes the documents that the service and the outside have at that time. The
+//! second delivery starts at each step of the first one, or after it. From then on the two take
+//! their steps in turn, until a fault delays one of them.
 //!
 //! A delivery that waits makes a long row of reads. In such a row, faults happen at the first three
 //! reads and at the last.
@@ -79,14 +79,19 @@ pub enum Input {
     },
 }
 
-/// One message or command, and the documents that the service has at that time.
+/// One message or command, and the documents that exist at that time.
 #[derive(Clone)]
 struct Case {
     name: String,
     service: String,
+    /// The documents of the service.
     documents: Vec<(Path, Fields)>,
+    /// The documents of the outside world, such as charges.
+    outside: Vec<(Path, Fields)>,
     trigger: Trigger,
     at: Timestamp,
+    /// How many calls to the outside the story makes for it.
+    calls: usize,
     /// How often the message has failed before.
     earlier_failures: u32,
     /// Contains only this service.
@@ -312,6 +317,8 @@ impl<S: Scenario> Explorer<S> {
             let baseline = self.play(&case, None, &[], true);
             let end = baseline.end.as_ref().unwrap_or_else(|error| panic!("{}: {error}", case.name));
             let steps: Vec<Step> = baseline.steps.iter().map(|taken| taken.step).collect();
+            let calls = steps.iter().filter(|step| **step == Step::Call).count();
+            assert!(calls >= case.calls, "{}: its small world lacks a call of the story", case.name);
             let published: Vec<String> =
                 end.events.keys().map(|(event_type, _)| event_type.clone()).collect();
             let collection = |(path, _): &(String, Value)| path.rsplit_once('/').map(|(of, _)| of.to_owned());
@@ -398,8 +405,12 @@ impl<S: Scenario> Explorer<S> {
                 };
                 let name = format!("{} {}", delivery.service, event_type(&message).unwrap_or_default());
                 let service = delivery.service.to_string();
-                cases.push(self.case(world, &service, name, Trigger::Message(message)).await);
+                let mut case = self.case(world, &service, name, Trigger::Message(message)).await;
+                let calls = || world.shared().ledger().calls.len();
+                let before = calls();
                 world.clone().deliver(delivery, true).await;
+                case.calls = calls() - before;
+                cases.push(case);
             }
         }
     }
@@ -420,8 +431,10 @@ impl<S: Scenario> Explorer<S> {
             name,
             service: service.to_owned(),
             documents: world.all_documents(service).await,
+            outside: world.all_outside().await,
             trigger,
             at: after(world.shared().now(), Duration::from_secs(1)),
+            calls: 0,
             earlier_failures: 0,
             catalog: Arc::new(catalog),
         }
@@ -445,7 +458,7 @@ impl<S: Scenario> Explorer<S> {
             in_paused_time(async {
                 let (catalog, failures) = (case.catalog.clone(), case.earlier_failures);
                 let world = World::new(choice, case.at, catalog, self.systems, heard, failures);
-                world.load(&case.documents).await;
+                world.load(&case.documents, &case.outside).await;
                 let end = case.play(&world, overlap.is_some()).await;
                 (steps, counts, history) = (world.shared().choice.steps(), world.counts(), world.history());
                 end

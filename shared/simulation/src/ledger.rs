@@ -8,7 +8,7 @@ use std::{
 
 use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use pushbox::wire::{attribute, dead_letter_topic};
+use pushbox::wire::{attribute, code, dead_letter_topic};
 use pushbox::{
     Message, Path, Timing,
     store::{Change, Fields, Write},
@@ -37,7 +37,11 @@ pub(crate) struct Ledger {
     pub(crate) timers: Vec<Message>,
     /// The path of every document that ever existed.
     pub(crate) paths: BTreeSet<Path>,
+    /// The path of every document in the store of the outside world.
+    pub(crate) outside_paths: BTreeSet<Path>,
     pub(crate) receipts: BTreeMap<Path, Receipt>,
+    /// Receipts whose call the outside refused for good, until a replay begins anew.
+    abandoned: BTreeMap<Path, Receipt>,
     /// One for each commit that marked an event as handled.
     pub(crate) handled: Vec<Handled>,
     /// One for each commit that records that the outside refused the call for an event.
@@ -52,8 +56,8 @@ pub(crate) struct Delivered {
     pub(crate) event: String,
     /// Counted from 1.
     pub(crate) attempt: u32,
-    /// The message is the replay of a dead letter.
-    pub(crate) is_replay: bool,
+    /// If the message is the replay of a dead letter, the id that identifies the replay.
+    pub(crate) replay: Option<String>,
 }
 
 /// A request to a process: a delivery, or a request of the scenario.
@@ -90,7 +94,11 @@ impl Request {
 
     /// It delivers the replay of a dead letter.
     pub(crate) fn is_replay(&self) -> bool {
-        self.delivery.as_ref().is_some_and(|delivery| delivery.is_replay)
+        self.replay().is_some()
+    }
+
+    fn replay(&self) -> Option<&str> {
+        self.delivery.as_ref()?.replay.as_deref()
     }
 
     /// Whether it delivers this event to this service.
@@ -296,17 +304,33 @@ impl Ledger {
                     && call.ended_at.is_none()
                     && call.at < request.began_at
             });
-            let rule = match (is_handled, is_in_flight) {
-                _ if request.moves_without_a_receipt() => None,
-                (true, _) => Some("an event that is handled is no dead letter"),
-                (_, true) => Some("an event whose call is in flight is no dead letter"),
-                _ => None,
+            let rule = if request.moves_without_a_receipt() {
+                None
+            } else if is_handled {
+                Some("an event that is handled is no dead letter")
+            } else if is_in_flight {
+                Some("an event whose call is in flight is no dead letter")
+            } else if self.rejects_without_a_call(request, attributes) {
+                Some("a replay of a refused call makes the call again")
+            } else {
+                None
             };
             if let Some(rule) = rule {
                 self.violations.push(format!("{rule}: {service} rejects {event}"));
             }
         }
         self.published.push(published);
+    }
+
+    /// Whether a replay is rejected because of an earlier refusal, although the outside may accept the call now.
+    fn rejects_without_a_call(&self, request: &Request, attributes: &BTreeMap<String, String>) -> bool {
+        let is_rejected = attributes.get(attribute::DEAD_LETTER_CODE).is_some_and(|it| it == code::REJECTED);
+        let (Some(event), Some(replay)) = (request.event(), request.replay()) else { return false };
+        let has_called = self.calls.iter().any(|call| {
+            let of = call.request.map(|id| &self.requests[id]);
+            of.is_some_and(|of| of.delivers(&request.service, event) && of.replay() == Some(replay))
+        });
+        is_rejected && !request.was_refused && !has_called && self.times_refused(&request.service, event) > 0
     }
 
     /// Records writes that were applied.
@@ -325,7 +349,7 @@ impl Ledger {
                 }
                 if is_abandoned {
                     // A replay handles the event as if for the first time.
-                    self.receipts.remove(path);
+                    self.abandoned.extend(self.receipts.remove_entry(path));
                 }
             }
             if !self.paths.contains(path) {
@@ -335,7 +359,7 @@ impl Ledger {
     }
 
     fn receipt(&mut self, path: &Path, mut receipt: Receipt, now: Timestamp) {
-        let before = self.receipts.get(path);
+        let before = self.receipts.get(path).or_else(|| self.abandoned.get(path));
         let was_done = before.is_some_and(|before| before.is_done);
         let is_new = before.is_none_or(|before| before.created_at != receipt.created_at);
         // The clock of a process may be wrong by this much.

@@ -164,6 +164,7 @@ struct OutsideStore {
 impl Store for OutsideStore {
     async fn commit(&self, writes: &[Write]) -> Result<Vec<Version>, CommitError> {
         let shared = self.wire.shared.clone();
+        shared.ledger().outside_paths.extend(writes.iter().map(|write| write.path.clone()));
         let asked = match writes {
             [Write { path, change: Change::Set(fields), .. }] => Asked {
                 kind: path.collection().to_owned(),

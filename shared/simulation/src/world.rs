@@ -430,16 +430,30 @@ impl World {
         documents
     }
 
-    /// Puts documents into the store.
-    pub(crate) async fn load(&self, documents: &[(Path, Fields)]) {
+    /// All documents of the outside world.
+    pub(crate) async fn all_outside(&self) -> Vec<(Path, Fields)> {
+        let paths: Vec<Path> = self.shared().ledger().outside_paths.iter().cloned().collect();
+        let mut documents = Vec::new();
+        for path in paths {
+            if let Ok(Some(stored)) = self.shared().outside.get(&path).await {
+                documents.push((path, stored.fields));
+            }
+        }
+        documents
+    }
+
+    /// Puts documents into the store, and into the store of the outside world.
+    pub(crate) async fn load(&self, documents: &[(Path, Fields)], outside: &[(Path, Fields)]) {
         let set = |(path, fields): &(Path, Fields)| Write {
             path: path.clone(),
             change: Change::Set(fields.clone()),
             only_if: Precondition::None,
         };
-        let writes: Vec<Write> = documents.iter().map(set).collect();
-        self.shared().commit(&writes).await.expect("the store in memory accepts them");
-        self.shared().ledger().handled.clear();
+        let writes = |documents: &[(Path, Fields)]| documents.iter().map(set).collect::<Vec<Write>>();
+        let shared = self.shared();
+        shared.commit(&writes(documents)).await.expect("the store in memory accepts them");
+        shared.outside.commit(&writes(outside)).await.expect("the store in memory accepts them");
+        shared.ledger().handled.clear();
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -625,7 +639,7 @@ impl World {
             delivery: Some(Delivered {
                 event: ledger::event(&message.attributes, &message.id()),
                 attempt: delivery.attempt,
-                is_replay: message.attributes.contains_key(attribute::DEAD_LETTER_MESSAGE_ID),
+                replay: message.attributes.get(attribute::DEAD_LETTER_MESSAGE_ID).cloned(),
             }),
         };
         let answer = self.send(sent).await;
@@ -660,6 +674,7 @@ impl World {
             });
             let mut only = Catalog::clone(catalog);
             only.services.retain(|entry| entry.name == service.name);
+            let mut replays = Vec::new();
             for letter in letters {
                 let attributes = letter.message.attributes.clone();
                 let subscription = attributes
@@ -672,8 +687,10 @@ impl World {
                     continue;
                 };
                 let (topic, data) = (wired.topic.clone(), letter.message.data.clone());
-                self.deliver_apart(&only, vec![Message { topic, attributes, data }]);
+                replays.push(Message { topic, attributes, data });
             }
+            // One broker gives each of them another id.
+            self.deliver_apart(&only, replays);
         }
     }
 
