@@ -31,7 +31,9 @@ impl Performing {
             Phase::Refused(reason) => {
                 self.abandon(&held, reason).await.map_err(Unrecorded::into_failure)?;
                 return Err(if held.about.may_be_replayed(&self.subject) {
-                    Failure::Retry("an earlier refusal is recorded now; the next delivery calls".to_owned())
+                    Failure::Retry(format!(
+                        "the call was refused before, and the next delivery repeats it: {reason}"
+                    ))
                 } else {
                     Failure::Reject(reason.clone())
                 });
