@@ -38,7 +38,7 @@ use crate::{
     delay::Delay,
     ledger::{after, service_of_receipt},
     random::in_paused_time,
-    world::Systems,
+    world::{Systems, replay_of},
 };
 
 /// The most faults in a world, unless `SIMULATION_FAULTS` sets another number.
@@ -523,16 +523,13 @@ impl Case {
         world.shared().choice.end_chaos();
         let letters = || {
             world.shared().topics(|topics, _| {
-                topics.dead_letters().map(|(_, letter)| letter.attributes.clone()).collect::<Vec<_>>()
+                topics.dead_letters().map(|(service, letter)| replay_of(letter, service)).collect::<Vec<_>>()
             })
         };
         // A person replays it with its attributes, whatever the reason was. The only delivery of a replay fails if it
         // finds the claim of a process that died, or if the outside refuses its first call. So there may be more replays.
         for replays in 0..3 {
-            let Some(mut attributes) = letters().into_iter().nth(replays) else { break };
-            // As `functions dead-letters` does for a letter that Pub/Sub moved.
-            let lost = || format!("lost/{replays}");
-            attributes.entry(attribute::DEAD_LETTER_MESSAGE_ID.to_owned()).or_insert_with(lost);
+            let Some(attributes) = letters().into_iter().nth(replays) else { break };
             world.shared().accept(Message { attributes, ..message.clone() })?;
             quiet(world).await;
         }

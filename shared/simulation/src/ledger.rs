@@ -326,9 +326,11 @@ impl Ledger {
     fn rejects_without_a_call(&self, request: &Request, attributes: &BTreeMap<String, String>) -> bool {
         let is_rejected = attributes.get(attribute::DEAD_LETTER_CODE).is_some_and(|it| it == code::REJECTED);
         let (Some(event), Some(replay)) = (request.event(), request.replay()) else { return false };
+        // An earlier delivery of this replay has called, or another delivery while this one waited for it.
         let has_called = self.calls.iter().any(|call| {
             let of = call.request.map(|id| &self.requests[id]);
-            of.is_some_and(|of| of.delivers(&request.service, event) && of.replay() == Some(replay))
+            of.filter(|of| of.delivers(&request.service, event))
+                .is_some_and(|of| of.replay() == Some(replay) || call.at >= request.began_at)
         });
         is_rejected && !request.was_refused && !has_called && self.times_refused(&request.service, event) > 0
     }

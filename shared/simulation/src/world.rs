@@ -17,7 +17,7 @@ use axum::{
 use catalog::Catalog;
 use jiff::Timestamp;
 use local::{
-    broker::{Delivery, DeliveryPolicy, Topics},
+    broker::{Delivery, DeliveryPolicy, Published, Topics},
     tasks::{Due, Queues, Work},
 };
 use pushbox::{
@@ -326,7 +326,7 @@ impl World {
         if self.counts().faults.contains_key(&(Step::Commit, Fault::Refused))
             || self.inner.earlier_failures > 0
         {
-            self.replay_dead_letters().await;
+            self.replay_dead_letters()?;
             self.quiet().await?;
         }
         self.check()?;
@@ -659,39 +659,29 @@ impl World {
         self.shared().changed.notify_one();
     }
 
-    /// Replays the dead letters, as a person does when the store accepts commits again. Each one
-    /// goes, with its attributes, to the service that rejected it.
-    async fn replay_dead_letters(&self) {
-        let catalog = &self.inner.catalog;
-        for service in &catalog.services {
+    /// Replays the dead letters, as a person does when the store accepts commits again.
+    fn replay_dead_letters(&self) -> Result<(), String> {
+        for service in &self.inner.catalog.services {
+            let holder = &service.dead_letter_topic;
             let letters = self.shared().topics(|topics, now| {
-                let holder = &service.dead_letter_topic;
                 let letters = topics.pull(holder, usize::MAX, now).unwrap_or_default();
                 for letter in &letters {
                     topics.ack(holder, letter.id, now);
                 }
                 letters
             });
-            let mut only = Catalog::clone(catalog);
-            only.services.retain(|entry| entry.name == service.name);
-            let mut replays = Vec::new();
-            for letter in letters {
-                let attributes = letter.message.attributes.clone();
-                let subscription = attributes
-                    .get(attribute::DEAD_LETTER_SUBSCRIPTION)
-                    .or_else(|| attributes.get(attribute::PUBSUB_SUBSCRIPTION));
-                let subscription = subscription.cloned().unwrap_or_default();
-                let subscription = subscription.rsplit('/').next().unwrap_or_default();
-                let Some(wired) = service.subscriptions.iter().find(|wired| wired.name == subscription)
-                else {
-                    continue;
-                };
-                let (topic, data) = (wired.topic.clone(), letter.message.data.clone());
-                replays.push(Message { topic, attributes, data });
+            for Delivery { message, .. } in letters {
+                let subscription = [attribute::DEAD_LETTER_SUBSCRIPTION, attribute::PUBSUB_SUBSCRIPTION]
+                    .iter()
+                    .find_map(|name| message.attributes.get(*name)?.rsplit('/').next());
+                let wired = service.subscriptions.iter().find(|wired| Some(&*wired.name) == subscription);
+                let Some(wired) = wired else { continue };
+                let attributes = replay_of(&message, &service.name);
+                let (topic, data) = (wired.topic.clone(), message.data.clone());
+                self.shared().accept(Message { topic, attributes, data })?;
             }
-            // One broker gives each of them another id.
-            self.deliver_apart(&only, replays);
         }
+        Ok(())
     }
 
     /// Redelivers some messages that were acked long ago.
@@ -746,4 +736,14 @@ impl World {
         }
         pending
     }
+}
+
+/// The attributes with which `functions dead-letters` replays a letter.
+pub(crate) fn replay_of(letter: &Published, service: &str) -> BTreeMap<String, String> {
+    let mut attributes = letter.attributes.clone();
+    attributes.insert(attribute::REPLAY_ONLY.to_owned(), service.to_owned());
+    // If Pub/Sub has moved the letter, it has lost the message id.
+    let lost = || format!("lost/{}", letter.id());
+    attributes.entry(attribute::DEAD_LETTER_MESSAGE_ID.to_owned()).or_insert_with(lost);
+    attributes
 }
