@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use pushbox::wire::{attribute, code, dead_letter_topic};
 use pushbox::{
     Message, Path, Timing,
-    store::{Change, Fields, Write},
+    store::{Change, CommitError, Fields, Write},
 };
 use serde_json::Value;
 
@@ -333,6 +333,20 @@ impl Ledger {
                 .is_some_and(|of| of.replay() == Some(replay) || call.at >= request.began_at)
         });
         is_rejected && !request.was_refused && !has_called && self.times_refused(&request.service, event) > 0
+    }
+
+    /// Records that a commit failed after the caller had hung up. Its request is that of the last call for the event.
+    pub(crate) fn failed_in_background(&mut self, writes: &[Write], error: &CommitError) {
+        if matches!(error, CommitError::Conflict) {
+            return;
+        }
+        let Some(receipt) = writes.iter().find_map(|write| self.receipts.get(&write.path)) else { return };
+        let Some(event) = &receipt.event else { return };
+        let mut requests = self.calls.iter().rev().filter_map(|call| call.request);
+        if let Some(id) = requests.find(|id| self.requests[*id].delivers(&receipt.service, event)) {
+            self.requests[id].store_failures += 1;
+            self.requests[id].was_refused |= matches!(error, CommitError::Refused(_));
+        }
     }
 
     /// Records writes that were applied.

@@ -260,7 +260,11 @@ impl Store for Wire {
             let paths: Vec<String> = writes.iter().map(|write| write.path.to_string()).collect();
             format!("commit {}", paths.join(", "))
         };
-        self.io(Step::Commit, what, commit, |trouble| Err(commit_error(trouble))).await
+        let committed = self.io(Step::Commit, what, commit, |trouble| Err(commit_error(trouble))).await;
+        if let (Err(error), None) = (&committed, request()) {
+            self.shared.ledger().failed_in_background(writes, error);
+        }
+        committed
     }
 
     async fn list(&self, query: &Query) -> Result<Vec<Stored>, StoreError> {
