@@ -12,13 +12,13 @@ use crate::{Context, Event, Failure, service::decode};
 /// 2. [`perform`](Self::perform) makes the call.
 /// 3. [`complete`](Self::complete) runs in a transaction and records the outcome.
 ///
-/// A call with an outcome is not repeated: if `complete` fails, the claim keeps the outcome, and a later delivery
-/// completes. A refused call is repeated only by a replay, which is a dead letter that a person publishes again.
-/// There are three exceptions:
+/// As long as the receipt exists, a call with an outcome is not repeated: if `complete` fails, the claim keeps the
+/// outcome, and a later delivery completes. A refused call is repeated only by a replay, which is a dead letter that a
+/// person publishes again. There are three exceptions:
 /// - The process dies before it has stored the outcome or the refusal, or it cannot reach the store until the
 ///   [lease](crate::Timing::lease) has ended.
 /// - The process stalls between the claim and the call until the lease has ended.
-/// - The store refuses to store the outcome or the refusal, for example because it is larger than a document may be.
+/// - The store does not accept the outcome or the refusal, for example because it is too large for a document.
 ///
 /// Another delivery then takes the claim over and makes the same call with the same idempotency key. Each such
 /// failure adds at most one call.
@@ -52,7 +52,7 @@ pub trait Effect: Send + Sync + 'static {
         cx: Context,
     ) -> impl Future<Output = Result<Option<Self::Call>, Failure>> + Send;
 
-    /// Makes the call, with the same idempotency key on every attempt. `perform` must end within
+    /// Makes the call. Every attempt at a call has the same idempotency key. `perform` must end within
     /// [`Timing::call`](crate::Timing::call). If it panics, or does not end within
     /// [`Timing::call_cut_off`](crate::Timing::call_cut_off), the outcome is unknown, and the call is
     /// repeated after the lease.
@@ -75,8 +75,8 @@ pub trait Effect: Send + Sync + 'static {
         cx: Context,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Undoes the writes of `claim` after `perform` has rejected the call. It must not publish. The commit of
-    /// `abandon` also ends the claim. A replay starts again at `claim`.
+    /// Undoes or marks the writes of `claim` after `perform` has rejected the call. It must not publish. The commit
+    /// of `abandon` also ends the claim. A replay starts again at `claim`, with another idempotency key.
     ///
     /// `abandon` is not called if an earlier attempt may have made the call. The claim then stays and keeps
     /// its idempotency key for a replay.

@@ -23,10 +23,10 @@
 //! A call to the outside, such as a mail, is an [`Effect`]. A duplicate of the event that caused the call waits for the
 //! outcome, at most 12 s (then 503). If the call ends with [`Failure::Retry`], or the first delivery stores no outcome
 //! for 20 s, a duplicate makes the call with the same idempotency key. If the outside refuses the call for good, the
-//! message and each duplicate become dead letters.
+//! message and each duplicate become dead letters. After the outcome is recorded, a duplicate does the same as above.
 //!
-//! A request that changes documents is a [`Command`]. A repeat with the same idempotency key gets the first reply;
-//! without a key, it is a new request. Only successful replies are stored. After an error, repeat the request with
+//! A request that changes documents is a [`Command`]. A repeat with the same idempotency key gets the first reply, or
+//! 422 if its body differs; without a key, it is a new request. Only successful replies are stored. After an error, repeat the request with
 //! the same key: if the first commit succeeded, the caller gets the first reply. If the process dies after the commit,
 //! or if the publication fails, `POST /relay` publishes the events. Cloud Scheduler calls this route every minute.
 //!

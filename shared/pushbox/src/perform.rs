@@ -101,7 +101,7 @@ impl Performing {
         }
     }
 
-    /// Abandons the claim, and undoes the writes that were committed with it.
+    /// Abandons the claim. The effect undoes or marks the writes that were committed with it.
     async fn abandon(&self, held: &Held, reason: &str) -> Result<(), Unrecorded> {
         // The message that was refused, and not its replay: a replay of the receipt's own message makes no call.
         let message_id = held.about.message_id.clone();

@@ -48,7 +48,7 @@ pub(crate) enum State {
     Claimed { claim: Claim },
     /// It is handled.
     Done(Done),
-    /// The outside refused the call for good, with this reason, and the claim's writes are undone. A replay of
+    /// The outside refused the call for good, with this reason, and `abandon` has run. A replay of
     /// the dead letter begins anew. Any other delivery is rejected with the same reason, because a second
     /// call might have another result.
     Abandoned { reason: String },
