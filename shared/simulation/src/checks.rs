@@ -116,6 +116,15 @@ fn calls(ledger: &Ledger) -> Result<(), String> {
                 request.service
             ));
         }
+        let was_refused = |before: &Call| {
+            let of = before.request.map(|id| &ledger.requests[id]);
+            let is_same =
+                of.is_some_and(|of| of.delivers(&request.service, event) && of.replay() == request.replay());
+            is_same && before.refused_before < call.refused_before
+        };
+        if ledger.calls.iter().any(was_refused) {
+            return Err(format!("a refused replay makes no second call: {} for {event}", request.service));
+        }
         by_event.entry((&request.service, event, call.refused_before)).or_default().push(call);
     }
     let mut keys = BTreeMap::<&str, (&str, &str)>::new();

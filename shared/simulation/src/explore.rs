@@ -531,6 +531,15 @@ impl Case {
         for replays in 0..3 {
             let Some(attributes) = letters().into_iter().nth(replays) else { break };
             world.shared().accept(Message { attributes, ..message.clone() })?;
+            let replay = world.shared().topics(Topics::due);
+            for delivery in &replay {
+                world.deliver_at_once(delivery.clone());
+            }
+            quiet(world).await;
+            // A redelivery of a replay is a duplicate.
+            for delivery in replay {
+                world.deliver_once_more(delivery, Duration::ZERO);
+            }
             quiet(world).await;
         }
         Ok(())

@@ -56,7 +56,7 @@ pub(crate) struct Delivered {
     pub(crate) event: String,
     /// Counted from 1.
     pub(crate) attempt: u32,
-    /// If the message is the replay of a dead letter, the id that identifies the replay.
+    /// If the message is the replay of a dead letter, its message id.
     pub(crate) replay: Option<String>,
 }
 
@@ -97,12 +97,13 @@ impl Request {
         self.replay().is_some()
     }
 
-    fn replay(&self) -> Option<&str> {
+    /// The message id of the replay that it delivers, if it delivers one.
+    pub(crate) fn replay(&self) -> Option<&str> {
         self.delivery.as_ref()?.replay.as_deref()
     }
 
     /// Whether it delivers this event to this service.
-    fn delivers(&self, service: &str, event: &str) -> bool {
+    pub(crate) fn delivers(&self, service: &str, event: &str) -> bool {
         self.service == service && self.event() == Some(event)
     }
 

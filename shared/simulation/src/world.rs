@@ -639,7 +639,10 @@ impl World {
             delivery: Some(Delivered {
                 event: ledger::event(&message.attributes, &message.id()),
                 attempt: delivery.attempt,
-                replay: message.attributes.get(attribute::DEAD_LETTER_MESSAGE_ID).cloned(),
+                replay: message
+                    .attributes
+                    .contains_key(attribute::DEAD_LETTER_MESSAGE_ID)
+                    .then(|| message.id()),
             }),
         };
         let answer = self.send(sent).await;

@@ -54,6 +54,20 @@ async fn a_replay_of_a_refused_call_makes_the_call_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_redelivery_of_a_refused_replay_makes_no_call() {
+    let (world, outside) = (World::new(), Outside::default());
+    let running = world.run(charging_each_order_once(&outside));
+    outside.next(&[Answer::Reject, Answer::Reject]);
+    assert_eq!(running.push(&Pushed::order("a")).await, 204);
+    let letter = world.published.only();
+    let replay = Pushed { attributes: letter.attributes, ..Pushed::order("a").republished("2") };
+    for delivery in ["the first", "the second"] {
+        assert_eq!(running.push(&replay).await, 204);
+        assert_eq!(outside.call_counts().0, 2, "{delivery} delivery of the replay");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replay_makes_the_call_again_if_the_refusal_could_not_be_recorded() {
     let (world, outside) = (World::new(), Outside::default());
     let running = world.run(charging_each_order_once(&outside));
