@@ -180,7 +180,8 @@ impl Context {
         let is_known = self.staged().knows(&path);
         if !is_known {
             let found = self.run.store.get(&path).await?;
-            self.staged().staging(&path).read = Some(found);
+            // Two reads of a handler may overlap. Only the first one counts: a change may already depend on it.
+            self.staged().staging(&path).read.get_or_insert(found);
         }
         let fields = self.staged().staging(&path).current();
         Ok(fields.map(|fields| serde_json::from_value(Value::Object(fields))).transpose()?)

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use pushbox::wire::attribute;
 use pushbox::{
     Created, Document, Documents, Failure, Problem, Service, reject,
-    store::{Change, Fields},
+    store::{Change, Fields, Store},
 };
 use serde_json::{Value, json};
 
@@ -216,6 +216,37 @@ async fn a_conflict_runs_the_handler_again() {
     world.store.next([Fault::Overtaken(vec![set_count("orders", 10)])]);
     assert_eq!(running.push(&Pushed::order("a")).await, 204);
     assert_eq!(world.counts().await, counts(&[("orders", 11)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn overlapping_reads_of_one_handler_lose_no_update() {
+    // The pauses of the store decide which read ends first.
+    for pauses in 0..3 {
+        let (world, runs) = (World::new(), Log::default());
+        let (store, log) = (world.store.clone(), runs.clone());
+        let running = world.run(service().on(move |placed: Placed, cx: pushbox::Context| {
+            let (store, log) = (store.clone(), log.clone());
+            async move {
+                log.push(placed.order);
+                let change = async {
+                    let n = cx.get::<Count>("orders").await?.map_or(0, |orders| orders.n);
+                    cx.put(&count("orders", n + 1));
+                    if log.len() == 1 {
+                        store.commit(&[set_count("orders", 10)]).await.expect("a commit");
+                    }
+                    Ok::<_, pushbox::Failure>(())
+                };
+                futures::try_join!(change, cx.get::<Count>("orders"))?;
+                Ok(())
+            }
+        }));
+        for _ in 0..pauses {
+            world.counts().await;
+        }
+        assert_eq!(running.push(&Pushed::order("a")).await, 204);
+        assert_eq!(world.counts().await, counts(&[("orders", 11)]), "after {pauses} pauses");
+        assert_eq!(runs.all(), ["a", "a"], "after {pauses} pauses");
+    }
 }
 
 #[tokio::test(start_paused = true)]
