@@ -76,6 +76,10 @@ pub enum Unreplayable {
     /// service got the message from its own subscription.
     #[error("it is a replay for {0} only")]
     ForAnother(String),
+    /// Pub/Sub moved it here, but the service does not handle this type. The service would acknowledge the replay,
+    /// and no receipt would tell its result.
+    #[error("the service does not handle {0}")]
+    NotHandled(String),
     /// Neither its attributes nor its type tell the topic.
     #[error("nothing tells which topic it comes from")]
     UnknownTopic,
@@ -127,10 +131,12 @@ impl Letter {
         };
         let Some(wired) = by_name.or_else(by_type).or_else(only) else { return };
         let full = named.filter(|_| by_name.is_some()).unwrap_or_else(|| names.subscription(&wired.name));
-        self.target = match self.attributes.get(attribute::REPLAY_ONLY) {
-            Some(only) if !only.is_empty() && *only != self.service => {
+        let unhandled = self.event_type.as_ref().filter(|name| !wired.handles.contains(name));
+        self.target = match (self.attributes.get(attribute::REPLAY_ONLY), unhandled) {
+            (Some(only), _) if !only.is_empty() && *only != self.service => {
                 Err(Unreplayable::ForAnother(only.clone()))
             }
+            (_, Some(name)) => Err(Unreplayable::NotHandled(name.clone())),
             _ => identify(&full)
                 .map(|identity| Target { topic: wired.topic.clone(), receipt: identity.receipt })
                 .ok_or(Unreplayable::UnknownTopic),

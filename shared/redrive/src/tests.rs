@@ -665,6 +665,27 @@ async fn a_replay_that_another_service_missed_is_no_letter_to_replay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_letter_of_a_type_that_its_service_does_not_handle_is_left_out() {
+    let world = World::new().await;
+    world.doings.with(|doings| doings.down = ["shop"].into());
+    // The filter of a subscription may pass more types than the service handles.
+    let data = r#"{"event":"counted"}"#.into();
+    let message = Message { topic: "orders".to_owned(), attributes: BTreeMap::new(), data };
+    world.broker.publish(message).await.expect("published");
+    world.order(7).await;
+    world.quiet().await;
+    world.doings.with(|doings| doings.down.clear());
+    let report = replay_all(&world, OPTIONS).await;
+    assert_eq!((report.handled, report.pending.len(), world.letters()), (1, 0, 1), "{report:?}");
+    sleep(Duration::from_secs(61)).await;
+    let mut desk = world.desk();
+    let letters = desk.gather().await.expect("letters");
+    let (_, plan) = plan(&mut desk, letters).await;
+    let why: Vec<&str> = plan.left_out.iter().map(|letter| &*letter.why).collect();
+    assert_eq!(why, ["the service does not handle counted"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_may_have_been_made_a_day_ago_is_a_warning() {
     let mut world = World::new().await;
     world.doings.with(|doings| doings.hangs = true);
