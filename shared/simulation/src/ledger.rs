@@ -277,7 +277,10 @@ impl Ledger {
         let service = &request.service;
         let mut others = self.requests.iter().filter(|other| other.delivers(service, event));
         let is_claimed = self.receipts.values().any(|receipt| {
-            receipt.is_performing && receipt.service == *service && receipt.event.as_deref() == Some(event)
+            receipt.is_performing
+                && after(receipt.claimed_at, Timing::DEFAULT.lease) > request.began_at
+                && receipt.service == *service
+                && receipt.event.as_deref() == Some(event)
         });
         let is_unread = request.last_read_failed && !request.moves_without_a_receipt();
         is_unread
@@ -285,7 +288,7 @@ impl Ledger {
             || now.duration_since(request.began_at) > LONG
             || is_claimed
             || self.has_handled(service, event)
-            || others.any(|other| other.ended_at.is_none())
+            || others.any(|other| other.ended_at.is_none() && !other.was_cut)
     }
 
     /// Records a message that the broker accepted, and the request that published it.
